@@ -1,0 +1,21 @@
+# Compiler settings that every target of the project shares, as the interface target curate_settings.
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug, Release, RelWithDebInfo or MinSizeRel" FORCE)
+endif()
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET default)
+
+add_library(curate_settings INTERFACE)
+target_compile_features(curate_settings INTERFACE cxx_std_20)
+# -fopenmp-simd: the simd pragmas alone, no OpenMP run-time. -fno-math-errno: sqrt as an instruction.
+target_compile_options(curate_settings INTERFACE -Wall -Wextra -Wconversion -Wshadow -fopenmp-simd -fno-math-errno)
+if(CURATE_WERROR)
+  target_compile_options(curate_settings INTERFACE -Werror)
+endif()
+if(CURATE_SANITIZE)
+  target_compile_options(curate_settings INTERFACE -fsanitize=${CURATE_SANITIZE} -fno-omit-frame-pointer
+                                                   -fno-sanitize-recover=all)
+  target_link_options(curate_settings INTERFACE -fsanitize=${CURATE_SANITIZE})
+endif()

@@ -1,0 +1,153 @@
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "curate/dataset.h"
+#include "data/statistics.h"
+#include "data/write_dataset.h"
+#include "report/progress.h"
+
+namespace curate::cli {
+namespace {
+
+std::string date(std::int64_t seconds) {
+  const std::time_t time = seconds;
+  std::tm utc{};
+  if (gmtime_r(&time, &utc) == nullptr) {
+    return fmt::format("{} s", seconds);
+  }
+  return fmt::format("{:%Y-%m-%d}", utc);
+}
+
+nlohmann::ordered_json to_json(const TailStatistics& tail) {
+  nlohmann::ordered_json json;
+  for (std::size_t q = 0; q < tail.ratings.size(); ++q) {
+    json[fmt::format("q{:g}", 100.0 * TailStatistics::kQuantiles[q])] = tail.ratings[q];
+  }
+  json["mean"] = tail.mean;
+  json["share_of_top_tenth"] = tail.top_share;
+  return json;
+}
+
+nlohmann::ordered_json to_json(const Dataset& dataset, const DatasetStatistics& statistics) {
+  nlohmann::ordered_json json;
+  json["source"] = dataset.source;
+  json["layout"] = dataset.layout;
+  json["ratings"] = statistics.ratings;
+  json["users"] = statistics.users;
+  json["items"] = statistics.items;
+  json["density"] = statistics.density;
+  json["duplicates"] = dataset.duplicates;
+  json["scale"] = {{"min", dataset.scale.min}, {"max", dataset.scale.max}, {"step", dataset.scale.step}};
+  json["mean"] = statistics.mean;
+  json["standard_deviation"] = statistics.standard_deviation;
+  nlohmann::ordered_json histogram = nlohmann::ordered_json::array();
+  for (const auto& [value, count] : statistics.histogram) {
+    histogram.push_back({{"rating", value}, {"count", count}});
+  }
+  json["histogram"] = std::move(histogram);
+  json["ratings_per_user"] = to_json(statistics.per_user);
+  json["ratings_per_item"] = to_json(statistics.per_item);
+  if (dataset.ratings.has_timestamps()) {
+    json["first_time"] = statistics.first_time;
+    json["last_time"] = statistics.last_time;
+  }
+  return json;
+}
+
+void print_tail(const char* name, const TailStatistics& tail) {
+  fmt::print("{:<17}", name);
+  for (const std::int64_t ratings : tail.ratings) {
+    fmt::print("{:>9}", grouped(ratings));
+  }
+  fmt::print("{:>10.1f}{:>9.1f} %\n", tail.mean, 100.0 * tail.top_share);
+}
+
+void print_statistics(const Dataset& dataset, const DatasetStatistics& statistics) {
+  fmt::print("source            {} ({})\n", dataset.source, dataset.layout);
+  fmt::print("ratings           {}\n", grouped(statistics.ratings));
+  fmt::print("users             {}\n", grouped(statistics.users));
+  fmt::print("items             {}\n", grouped(statistics.items));
+  fmt::print("density           {:.3g} %\n", 100.0 * statistics.density);
+  fmt::print("repeated pairs    {}{}\n", grouped(dataset.duplicates),
+             dataset.duplicates > 0 ? " (dropped, the latest rating kept)" : "");
+  if (dataset.ratings.has_timestamps() && statistics.last_time > 0) {
+    fmt::print("time              {} to {}\n", date(statistics.first_time), date(statistics.last_time));
+  } else {
+    fmt::print("time              no timestamps\n");
+  }
+  fmt::print("mean, deviation   {:.4f}, {:.4f}\n\n", statistics.mean, statistics.standard_deviation);
+  std::int64_t most = 1;
+  for (const auto& [value, count] : statistics.histogram) {
+    most = std::max(most, count);
+  }
+  for (const auto& [value, count] : statistics.histogram) {
+    constexpr double kWidth = 50.0;
+    const auto cells = static_cast<std::size_t>(kWidth * static_cast<double>(count) / static_cast<double>(most));
+    fmt::print("{:>6.3g} {:>11}  {}\n", value, grouped(count), std::string(cells, '#'));
+  }
+  fmt::print("\nratings per          min      25 %   median      75 %      90 %      99 %      max      mean  top 10 % have\n");
+  print_tail("user", statistics.per_user);
+  print_tail("item", statistics.per_item);
+}
+
+struct GenerateArguments {
+  SyntheticOptions options;
+  std::string out;
+};
+
+}  // namespace
+
+Command add_data_inspect(CLI::App& data) {
+  struct Arguments {
+    std::string path;
+    std::string rating_range;
+    bool json = false;
+  };
+  CLI::App* app = data.add_subcommand("inspect", "counts, histogram and long tail of a data set");
+  const auto arguments = std::make_shared<Arguments>();
+  app->add_option("data", arguments->path, "MovieLens folder, or a file of user, item, rating[, timestamp]")
+      ->required();
+  app->add_flag("--json", arguments->json, "as JSON");
+  return {app, [arguments](const Reparse& /*reparse*/) {
+            LiveLine line;
+            ReadOptions read;
+            read.progress = reading_progress(line);
+            const Dataset dataset = read_dataset(arguments->path, read);
+            line.clear();
+            const DatasetStatistics statistics = compute_statistics(dataset);
+            if (arguments->json) {
+              fmt::print("{}\n", to_json(dataset, statistics).dump(2));
+            } else {
+              print_statistics(dataset, statistics);
+            }
+          }};
+}
+
+Command add_data_generate(CLI::App& data) {
+  CLI::App* app = data.add_subcommand("generate", "make up ratings from a planted model, in the MovieLens csv layout");
+  const auto arguments = std::make_shared<GenerateArguments>();
+  SyntheticOptions& options = arguments->options;
+  app->add_option("--out", arguments->out, "folder to write ratings.csv and movies.csv into")->required();
+  app->add_option("--users", options.users, "users")->capture_default_str();
+  app->add_option("--items", options.items, "items")->capture_default_str();
+  app->add_option("--ratings", options.ratings, "ratings, each of another pair")->capture_default_str();
+  app->add_option("--rank", options.rank, "factors of the planted model")->capture_default_str();
+  app->add_option("--noise", options.noise, "standard deviation of the noise, in stars")->capture_default_str();
+  app->add_option("--seed", options.seed, "seed")->capture_default_str();
+  return {app, [arguments](const Reparse& /*reparse*/) {
+            const SyntheticDataset synthetic = generate_dataset(arguments->options);
+            write_movielens(synthetic.dataset, arguments->out);
+            const Dataset& dataset = synthetic.dataset;
+            fmt::print("{} ratings of {} items by {} users written to {}\n", grouped(dataset.ratings.size()),
+                       grouped(dataset.items.size()), grouped(dataset.users.size()), arguments->out);
+            fmt::print("best reachable RMSE (of the planted model itself): {:.4f}\n", synthetic.best_rmse);
+          }};
+}
+
+}  // namespace curate::cli

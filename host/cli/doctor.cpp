@@ -1,0 +1,86 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/commands.h"
+#include "device/device.h"
+#include "support/thread_pool.h"
+
+namespace curate::cli {
+namespace {
+
+/// First value of a key in /proc/cpuinfo, or "unknown".
+std::string cpu_model() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(": ");
+    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
+      return line.substr(colon + 2);
+    }
+  }
+  return "unknown";
+}
+
+/// The instruction set that the engine's vector code runs with.
+std::string vector_instructions() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq")) {
+    return "AVX-512";
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return "AVX2";
+  }
+  return "SSE2";
+#else
+  return "the compiler's baseline";
+#endif
+}
+
+std::string nvidia_driver() {
+  std::ifstream file("/proc/driver/nvidia/version");
+  std::string line;
+  return std::getline(file, line) ? line : "none found";
+}
+
+}  // namespace
+
+Command add_doctor(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("doctor", "what this machine offers, and why --device cuda would fail");
+  const auto json_wanted = std::make_shared<bool>(false);
+  app->add_flag("--json", *json_wanted, "as JSON");
+  return {app, [json_wanted](const Reparse& /*reparse*/) {
+            const DeviceInfo cpu = make_device("cpu")->info();
+            const AutoDevice chosen = choose_device();
+            const std::string cuda = why_no_cuda();
+            if (*json_wanted) {
+              nlohmann::ordered_json json;
+              json["version"] = CURATE_VERSION;
+              json["cpu"] = cpu_model();
+              json["cores"] = hardware_threads();
+              json["vector_instructions"] = vector_instructions();
+              json["memory_bytes"] = cpu.memory_bytes;
+              json["nvidia_driver"] = nvidia_driver();
+              json["cuda"] = cuda.empty();
+              json["why_no_cuda"] = cuda;
+              json["auto_device"] = chosen.name;
+              fmt::print("{}\n", json.dump(2));
+              return;
+            }
+            fmt::print("curate          {}\n", CURATE_VERSION);
+            fmt::print("CPU             {}, {} usable cores, {}\n", cpu_model(), hardware_threads(),
+                       vector_instructions());
+            fmt::print("memory          {:.1f} GiB\n",
+                       static_cast<double>(cpu.memory_bytes) / static_cast<double>(1U << 30U));
+            fmt::print("NVIDIA driver   {}\n", nvidia_driver());
+            fmt::print("--device cpu    works\n");
+            fmt::print("--device cuda   {}\n", cuda.empty() ? "works" : "fails: " + cuda);
+            fmt::print("--device auto   chooses {}\n", chosen.name);
+          }};
+}
+
+}  // namespace curate::cli

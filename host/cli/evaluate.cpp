@@ -1,0 +1,74 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "curate/error.h"
+#include "curate/model.h"
+#include "train/metrics_json.h"
+#include "train/run_directory.h"
+
+namespace curate::cli {
+namespace {
+
+struct EvaluateArguments {
+  std::string run;
+  std::string data;
+  std::string rating_range;
+  ComputeOptions compute;
+  bool json = false;
+};
+
+void run_evaluate(const EvaluateArguments& arguments) {
+  const Model model = Model::load(arguments.run);
+  LiveLine line;
+  RatingTable ratings;
+  std::string source;
+  if (arguments.data.empty()) {
+    // The same reading and splitting as in training, so the same test ratings.
+    const RunConfig config = read_config(arguments.run + "/config.toml");
+    const RunData data = load_run_data(config, reading_progress(line));
+    if (!data.test) {
+      throw InputError(fmt::format("{}: trained without a test part; give --data FILE", arguments.run));
+    }
+    ratings = model.translate(data.dataset, *data.test);
+    source = config.test.empty() ? config.data : config.test;
+  } else {
+    RunConfig config;
+    config.data = arguments.data;
+    config.split = "none";
+    config.rating_range = arguments.rating_range;
+    const RunData data = load_run_data(config, reading_progress(line));
+    ratings = model.translate(data.dataset, data.train);
+    source = arguments.data;
+  }
+  line.clear();
+  const Metrics metrics = model.evaluate(ratings, arguments.compute);
+  if (arguments.json) {
+    nlohmann::ordered_json json;
+    json["run"] = arguments.run;
+    json["data"] = source;
+    json["test"] = to_json(metrics);
+    fmt::print("{}\n", json.dump(2));
+  } else {
+    fmt::print("{}", metrics_table({{"test", metrics}}));
+  }
+}
+
+}  // namespace
+
+Command add_evaluate(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("evaluate", "errors of a trained model on its test part, or on other ratings");
+  const auto arguments = std::make_shared<EvaluateArguments>();
+  app->add_option("run", arguments->run, "run directory of curate train")->required();
+  app->add_option("--data", arguments->data, "ratings to evaluate on (default: the run's test part)");
+  app->add_option("--rating-range", arguments->rating_range, "MIN:MAX; ratings in --data outside are an error");
+  app->add_option("--device", arguments->compute.device, "auto, cpu or cuda")->capture_default_str();
+  app->add_option("--threads", arguments->compute.threads, "CPU threads; 0: all cores")->capture_default_str();
+  app->add_flag("--json", arguments->json, "metrics as JSON");
+  return {app, [arguments](const Reparse& /*reparse*/) { run_evaluate(*arguments); }};
+}
+
+}  // namespace curate::cli

@@ -1,0 +1,299 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <type_traits>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "curate/error.h"
+#include "curate/trainer.h"
+#include "device/device.h"
+#include "report/progress.h"
+#include "support/atomic_file.h"
+#include "train/metrics_json.h"
+#include "train/option_table.h"
+#include "train/run_directory.h"
+
+namespace curate::cli {
+namespace {
+
+constexpr const char* kDefaultSplit = "random:0.1";
+
+struct TrainArguments {
+  RunConfig config;
+  std::string config_file;
+  std::string out;
+  bool overwrite = false;
+  bool json = false;
+  bool quiet = false;
+};
+
+std::string flag_of(const char* key) {
+  std::string flag = "--";
+  for (const char* c = key; *c != '\0'; ++c) {
+    flag += *c == '_' ? '-' : *c;
+  }
+  return flag;
+}
+
+void add_training_options(CLI::App& app, TrainOptions& options) {
+  visit_options(options, [&](const char* key, auto& member, const char* help) {
+    const std::string flag = flag_of(key);
+    if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
+      app.add_flag(fmt::format("{},!--no-{}", flag, flag.substr(2)), member,
+                   fmt::format("{} (default: {})", help, member ? "on" : "off"));
+    } else {
+      CLI::Option* option = app.add_option(flag, member, help);
+      const auto is_auto = [&] {
+        if constexpr (std::is_same_v<std::decay_t<decltype(member)>, std::string>) {
+          return member.empty();
+        } else {
+          return member == std::decay_t<decltype(member)>(-1) || std::string(key) == "batch";
+        }
+      };
+      if (!is_auto()) {
+        option->capture_default_str();
+      }
+    }
+  });
+}
+
+std::string absolute(const std::string& path) {
+  return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+}
+
+/// Fills the configuration by rank: defaults, preset, config file, command line.
+void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
+  const std::string preset = arguments.config.options.preset;
+  const std::string config_file = arguments.config_file;
+  if (!preset.empty() || !config_file.empty()) {
+    RunConfig base;
+    base.options = preset_options(preset);
+    arguments.config = config_file.empty() ? base : read_config(config_file, base);
+    const RunConfig before = arguments.config;
+    // A test file on the command line replaces the file's split, and the other way round.
+    arguments.config.test.clear();
+    arguments.config.split.clear();
+    reparse();
+    if (arguments.config.test.empty() && arguments.config.split.empty()) {
+      arguments.config.test = before.test;
+      arguments.config.split = before.split;
+    }
+  }
+  RunConfig& config = arguments.config;
+  if (config.data.empty()) {
+    throw InputError("no data: curate train DATA, with a MovieLens folder or a ratings file");
+  }
+  if (!config.test.empty() && !config.split.empty()) {
+    throw InputError("--test and --split exclude each other; give one of them");
+  }
+  if (config.folds != 0 && (!config.test.empty() || !config.split.empty())) {
+    throw InputError("--folds goes without --test and --split: every fold is a test part in turn");
+  }
+  if (config.folds < 0 || config.folds == 1) {
+    throw InputError(fmt::format("--folds {}: must be 2 or more", config.folds));
+  }
+  if (config.test.empty() && config.split.empty() && config.folds == 0) {
+    config.split = kDefaultSplit;
+  }
+  config.data = absolute(config.data);
+  config.test = absolute(config.test);
+  config.options = resolve(config.options);
+  if (config.options.device == "auto") {
+    config.options.device = choose_device().name;
+  }
+}
+
+void describe(const RunConfig& config, const RunData& data) {
+  const Dataset& dataset = data.dataset;
+  const TrainOptions& options = config.options;
+  fmt::print(stderr, "data      {} ({}): {} ratings, {} users, {} items\n", dataset.source, dataset.layout,
+             grouped(dataset.ratings.size()), grouped(dataset.users.size()), grouped(dataset.items.size()));
+  if (dataset.duplicates > 0) {
+    fmt::print(stderr, "          {} repeated ratings of the same user and item dropped, the latest kept\n",
+               grouped(dataset.duplicates));
+  }
+  const std::string test_source = !config.test.empty() ? config.test
+                                  : config.fold > 0 ? fmt::format("fold {} of {}", config.fold, config.folds)
+                                                    : config.split;
+  fmt::print(stderr, "parts     {} to train on", grouped(data.train.size()));
+  if (data.test) {
+    fmt::print(stderr, ", {} to test on ({})", grouped(data.test->size()), test_source);
+  }
+  fmt::print(stderr, "; {:.3g} % of the training part held out to choose the epoch\n", 100.0 * options.validation);
+  fmt::print(stderr, "model     {}, {} factors{}{}; {}, batch {}, learning rate {:.3g} {}, L2 {:.3g}; seed {}\n",
+             options.model, options.dim, options.biases ? ", biases" : "",
+             options.non_negative ? ", non-negative" : "", options.optimizer, options.batch, options.learning_rate,
+             options.schedule, options.reg, options.seed);
+  fmt::print(stderr, "device    {}\n", make_device(options.device, options.threads)->info().description);
+}
+
+/// A few test ratings beside their predictions, where titles are known.
+void show_samples(const RunData& data, const Model& model, const TrainOptions& options) {
+  constexpr std::int64_t kSamples = 5;
+  if (!data.test || data.test->size() < kSamples) {
+    return;
+  }
+  const RatingTable& test = *data.test;
+  std::vector<RawPair> pairs;
+  std::vector<std::size_t> rows;
+  for (std::int64_t s = 0; s < kSamples; ++s) {
+    const auto row = static_cast<std::size_t>((2 * s + 1) * test.size() / (2 * kSamples));
+    rows.push_back(row);
+    pairs.push_back({data.dataset.users.raw(test.users[row]), data.dataset.items.raw(test.items[row])});
+  }
+  const std::vector<Prediction> predictions = model.predict(pairs, {options.device, options.threads});
+  fmt::print(stderr, "\nA few test ratings and their predictions:\n");
+  for (std::size_t s = 0; s < rows.size(); ++s) {
+    const std::string& title = data.dataset.title(test.items[rows[s]]);
+    fmt::print(stderr, "  user {:<6} rated {:.1f}, predicted {:.2f}  {}\n", pairs[s].user, test.ratings[rows[s]],
+               predictions[s].rating, title.empty() ? fmt::format("item {}", pairs[s].item) : title);
+  }
+}
+
+struct RunOutcome {
+  std::optional<Metrics> test;
+  std::string json;
+};
+
+/// Trains one run and writes its directory.
+RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, const RunData& data,
+                     const std::string& out) {
+  RunDirectory directory(out, arguments.overwrite);
+  if (!arguments.quiet) {
+    describe(config, data);
+    fmt::print(stderr, "\n");
+  }
+  EpochTable table(config.options.epochs);
+  TrainEvents events;
+  if (!arguments.quiet) {
+    events.on_epoch = [&](const EpochRecord& record) { table.on_epoch(record); };
+    events.on_progress = [&](std::int32_t epoch, std::int64_t done, std::int64_t total) {
+      table.on_progress(epoch, done, total);
+    };
+  }
+  const TrainResult result = Trainer(config.options).train(data.dataset, data.train, events);
+  table.finish();
+  std::optional<Metrics> test;
+  if (data.test) {
+    test = result.model.evaluate(*data.test, {config.options.device, config.options.threads});
+  }
+  directory.write(config, result, test);
+
+  if (!arguments.quiet) {
+    show_samples(data, result.model, config.options);
+    if (result.validation) {
+      fmt::print(stderr, "\nKept epoch {} of {}: lowest validation RMSE.", result.best_epoch, result.history.size());
+    }
+    fmt::print(stderr, "\nTrained in {} on {}.\n\n", short_seconds(result.seconds), result.device);
+  }
+  if (!arguments.json) {
+    std::vector<std::pair<std::string, Metrics>> parts = {{"train", result.train}};
+    if (result.validation) {
+      parts.emplace_back("validation", *result.validation);
+    }
+    if (test) {
+      parts.emplace_back("test", *test);
+    }
+    fmt::print("{}", metrics_table(parts));
+    fmt::print("run written to {}\n", directory.path());
+  }
+  return {test, metrics_json(result, test)};
+}
+
+/// Mean and sample standard deviation.
+std::pair<double, double> spread(const std::vector<double>& values) {
+  const auto count = static_cast<double>(values.size());
+  double mean = 0.0;
+  for (const double value : values) {
+    mean += value / count;
+  }
+  double squared = 0.0;
+  for (const double value : values) {
+    squared += (value - mean) * (value - mean);
+  }
+  return {mean, std::sqrt(squared / (count - 1.0))};
+}
+
+void train_folds(const TrainArguments& arguments, const std::string& out) {
+  std::vector<double> rmse;
+  std::vector<double> mae;
+  nlohmann::ordered_json folds = nlohmann::ordered_json::array();
+  for (std::int32_t fold = 1; fold <= arguments.config.folds; ++fold) {
+    RunConfig config = arguments.config;
+    config.fold = fold;
+    LiveLine line;
+    const RunData data = load_run_data(config, reading_progress(line));
+    line.clear();
+    const RunOutcome outcome = train_run(arguments, config, data, fmt::format("{}/fold-{}", out, fold));
+    rmse.push_back(outcome.test->rmse);
+    mae.push_back(outcome.test->mae);
+    folds.push_back(nlohmann::ordered_json::parse(outcome.json));
+  }
+  const auto [rmse_mean, rmse_deviation] = spread(rmse);
+  const auto [mae_mean, mae_deviation] = spread(mae);
+  nlohmann::ordered_json json;
+  json["run"] = out;
+  json["test"] = {{"rmse", rmse_mean},
+                  {"rmse_standard_deviation", rmse_deviation},
+                  {"mae", mae_mean},
+                  {"mae_standard_deviation", mae_deviation}};
+  json["folds"] = std::move(folds);
+  write_file_atomically(out + "/metrics.json", json.dump(2) + "\n");
+  if (arguments.json) {
+    fmt::print("{}\n", json.dump(2));
+  } else {
+    fmt::print("{} folds: test RMSE {:.5f} +- {:.5f}, MAE {:.5f} +- {:.5f}\n", arguments.config.folds, rmse_mean,
+               rmse_deviation, mae_mean, mae_deviation);
+  }
+}
+
+void run_train(TrainArguments& arguments, const Reparse& reparse) {
+  resolve_arguments(arguments, reparse);
+  const std::string out =
+      arguments.out.empty() ? free_run_name(arguments.config.data, arguments.config.options.model) : arguments.out;
+  if (arguments.config.folds > 0 && arguments.config.fold == 0) {
+    train_folds(arguments, out);
+    return;
+  }
+  LiveLine line;
+  const RunData data = load_run_data(arguments.config, reading_progress(line));
+  line.clear();
+  const RunOutcome outcome = train_run(arguments, arguments.config, data, out);
+  if (arguments.json) {
+    nlohmann::ordered_json json;
+    json["run"] = out;
+    json.update(nlohmann::ordered_json::parse(outcome.json));
+    fmt::print("{}\n", json.dump(2));
+  }
+}
+
+}  // namespace
+
+Command add_train(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("train", "train a model on ratings and write a run directory");
+  const auto arguments = std::make_shared<TrainArguments>();
+  RunConfig& config = arguments->config;
+  app->add_option("data", config.data, "MovieLens folder, or a file of user, item, rating[, timestamp]");
+  app->add_option("--test", config.test, "file of ratings to test on");
+  app->add_option("--split", config.split,
+                  fmt::format("test part: random:FRACTION, time:FRACTION (the latest) or none (default: {})",
+                              kDefaultSplit));
+  app->add_option("--folds", config.folds, "cross-validation: train once per fold, test on it");
+  app->add_option("--fold", config.fold)->group("");
+  app->add_option("--rating-range", config.rating_range, "MIN:MAX; ratings outside are an error");
+  app->add_option("--preset", config.options.preset,
+                  "options as a whole: notebook-mf (3 non-negative factors, Adam, batch 32)");
+  app->add_option("--config", arguments->config_file, "config.toml of a run: its options, unless given here");
+  app->add_option("--out", arguments->out, "run directory (default: a new one under runs/)");
+  app->add_flag("--overwrite", arguments->overwrite, "replace a run in --out");
+  app->add_flag("--json", arguments->json, "metrics as JSON on standard output");
+  app->add_flag("--quiet", arguments->quiet, "no progress and no descriptions on standard error");
+  add_training_options(*app, config.options);
+  return {app, [arguments](const Reparse& reparse) { run_train(*arguments, reparse); }};
+}
+
+}  // namespace curate::cli

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "curate/dataset.h"
+
+namespace curate {
+
+enum class Separator { tab, double_colon, comma, semicolon, pipe, space };
+
+inline constexpr std::array<Separator, 6> kSeparators = {
+    Separator::tab, Separator::double_colon, Separator::comma, Separator::semicolon, Separator::pipe, Separator::space};
+
+/// As it stands in a file.
+std::string_view separator_text(Separator separator);
+/// As messages call it, e.g. "tab" or "`::`".
+std::string_view separator_name(Separator separator);
+
+/// What a caller needs of every line.
+enum class DelimitedContent { ratings, pairs };
+
+inline constexpr int kNoColumn = -1;
+
+/// How a delimited text is laid out.
+struct DelimitedFormat {
+  Separator separator = Separator::comma;
+  bool header = false;
+  std::size_t fields = 0;  ///< on every line
+  int user = kNoColumn;
+  int item = kNoColumn;
+  int rating = kNoColumn;
+  int timestamp = kNoColumn;
+  std::size_t body = 0;  ///< offset of the first line that may hold data
+};
+
+/// Columns as read: raw ids, in file order, duplicates and all. `ratings` is empty for pairs, `timestamps` where the
+/// text has none.
+struct RawRatings {
+  std::vector<std::int64_t> users;
+  std::vector<std::int64_t> items;
+  std::vector<float> ratings;
+  std::vector<std::int64_t> timestamps;
+};
+
+/// Bytes in double quotes, cut at about 40 characters, anything but printable ASCII escaped.
+std::string excerpt(std::string_view bytes);
+
+/// Throws InputError "FILE:LINE: what; remedy".
+[[noreturn]] void throw_input_error(std::string_view file, std::int64_t line, std::string_view what,
+                                    std::string_view remedy);
+
+/// 1-based line of an offset.
+std::int64_t line_number(std::string_view text, std::size_t offset);
+
+/// The line that starts at `offset`, without its end; moves `offset` to the start of the next.
+std::string_view next_line(std::string_view text, std::size_t& offset);
+
+/// Without the spaces, tabs and carriage returns around it.
+std::string_view trimmed(std::string_view text);
+
+/// Length of a UTF-8 byte order mark at the start, 0 or 3.
+std::size_t byte_order_mark(std::string_view text);
+
+/// Throws InputError where the text is empty or starts like an archive, UTF-16 or other binary data.
+void check_is_text(std::string_view text, const std::string& file);
+
+/// The whole file. Throws InputError with a remedy for one that is missing, a folder or unreadable.
+std::string read_text(const std::string& path);
+
+/// Tells separator, header and columns from the first line that is not empty. `file` is for messages.
+DelimitedFormat detect_format(std::string_view text, const std::string& file, DelimitedContent content);
+
+/// Appends the rows in [begin, end) of `text`, both at starts of lines (or the end of the text). Pieces may be parsed
+/// apart, in any order: nothing is carried from one to the next.
+void parse_rows(std::string_view text, const std::string& file, const DelimitedFormat& format, std::size_t begin,
+                std::size_t end, const std::optional<std::pair<float, float>>& rating_range, RawRatings& rows);
+
+/// All rows of a text whose format is known; at least one. Throws InputError.
+RawRatings parse_delimited(std::string_view text, const std::string& file, const DelimitedFormat& format,
+                           const ReadOptions& options);
+
+}  // namespace curate

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "curate/dataset.h"
+#include "data/delimited_reader.h"
+
+namespace curate {
+
+/// A layout that MovieLens was published in, and its files.
+struct MovielensLayout {
+  std::string_view name;          ///< as in Dataset::layout
+  std::string_view ratings_file;  ///< u.data, ratings.dat, ratings.csv
+  std::string_view items_file;    ///< u.item, movies.dat, movies.csv
+  Separator separator;            ///< of the ratings
+  std::pair<float, float> rating_range;
+};
+
+/// The layout of a folder. Throws InputError for a folder that holds none, naming what was looked for and a sub-folder
+/// that would do.
+const MovielensLayout& find_movielens_layout(const std::string& folder);
+
+/// The layout whose ratings have this separator, or null.
+const MovielensLayout* movielens_layout_of(Separator separator);
+
+/// What an item file says, by raw id. Where it lists an item twice, the later line counts.
+using ItemTable = std::unordered_map<std::int64_t, ItemInfo>;
+
+/// The item file of `layout` in `folder` (and u.genre where it is beside u.item); empty where there is none. Throws
+/// InputError for a malformed one.
+ItemTable read_item_file(const std::string& folder, const MovielensLayout& layout);
+
+/// The three item files from their text; `file` is for messages. UTF-8 where the whole text is valid UTF-8, else
+/// latin-1.
+ItemTable parse_u_item(std::string_view text, const std::string& file, const std::vector<std::string>& genres);
+ItemTable parse_movies_dat(std::string_view text, const std::string& file);
+ItemTable parse_movies_csv(std::string_view text, const std::string& file);
+
+/// Genre names from the text of u.genre, in order.
+std::vector<std::string> parse_u_genre(std::string_view text, const std::string& file);
+
+/// The 19 genres of MovieLens 100k.
+const std::vector<std::string>& movielens_100k_genres();
+
+}  // namespace curate

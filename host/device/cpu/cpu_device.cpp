@@ -1,0 +1,268 @@
+#include "device/cpu/cpu_device.h"
+
+#include <fmt/format.h>
+#include <sys/sysinfo.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "curate/error.h"
+#include "device/cpu/cpu_ops.h"
+#include "support/thread_pool.h"
+
+namespace curate {
+namespace {
+
+struct Operation {
+  const char* name;
+  std::function<void()> run;
+};
+
+struct CpuGraph : Graph {
+  std::vector<Operation> operations;
+};
+
+StepState& step_state(const MatrixView& view) { return *static_cast<StepState*>(view.data); }
+ErrorSums& error_sums(const MatrixView& view) { return *static_cast<ErrorSums*>(view.data); }
+float* floats(const MatrixView& view) { return static_cast<float*>(view.data); }
+std::int32_t* ints(const MatrixView& view) { return static_cast<std::int32_t*>(view.data); }
+
+class CpuDevice : public Device {
+ public:
+  CpuDevice(int threads, CpuStream stream) : pool_(threads), stream_(stream) {}
+  // Memory freed while its operations waited is still in the queue.
+  ~CpuDevice() override {
+    while (!queue_.empty()) {
+      if (queue_.front().name == kFree) {
+        queue_.front().run();
+      }
+      queue_.pop_front();
+    }
+  }
+
+  DeviceInfo info() const override {
+    struct sysinfo system {};
+    ::sysinfo(&system);
+    return {stream_ == CpuStream::eager ? "cpu" : "cpu-deferred",
+            fmt::format("CPU, {} thread{}", pool_.threads(), pool_.threads() == 1 ? "" : "s"),
+            static_cast<std::size_t>(system.totalram) * system.mem_unit, pool_.threads()};
+  }
+
+ protected:
+  void* do_allocate(std::size_t bytes) override {
+    check_not_capturing("allocate");
+    const std::size_t rounded = bytes > std::numeric_limits<std::size_t>::max() - kAlignment
+                                    ? bytes
+                                    : (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    void* data = std::aligned_alloc(kAlignment, rounded);
+    if (data == nullptr) {
+      throw DeviceError(fmt::format("out of memory: {} MiB asked for", bytes >> 20U));
+    }
+#if !defined(NDEBUG)
+    // NaN in every float: whoever reads what nobody wrote is found out.
+    std::memset(data, 0xFF, bytes);
+#endif
+    return data;
+  }
+
+  void do_free(void* data) noexcept override {
+    if (stream_ == CpuStream::deferred && !queue_.empty()) {
+      try {
+        queue_.push_back({kFree, [data] { std::free(data); }});
+        return;
+      } catch (...) {
+        // No memory for a queue entry: leaking the block is the only safe end.
+        return;
+      }
+    }
+    std::free(data);
+  }
+
+  void do_synchronize() override {
+    check_not_capturing("synchronize");
+    while (!queue_.empty()) {
+      const Operation operation = std::move(queue_.front());
+      queue_.pop_front();
+      run(operation);
+    }
+  }
+
+  void do_upload(const MatrixView& destination, const void* source) override {
+    do_synchronize();
+    std::memcpy(destination.data, source, contiguous_bytes(destination));
+  }
+
+  void do_download(void* destination, const MatrixView& source) override {
+    do_synchronize();
+    std::memcpy(destination, source.data, contiguous_bytes(source));
+  }
+
+  void do_copy(const MatrixView& destination, const MatrixView& source) override {
+    enqueue("copy", [=] {
+      const std::size_t size = size_of(source.dtype);
+      const auto row_bytes = static_cast<std::size_t>(source.cols) * size;
+      for (std::int64_t r = 0; r < source.rows; ++r) {
+        std::memcpy(static_cast<std::byte*>(destination.data) + static_cast<std::size_t>(r * destination.ld) * size,
+                    static_cast<const std::byte*>(source.data) + static_cast<std::size_t>(r * source.ld) * size,
+                    row_bytes);
+      }
+    });
+  }
+
+  void do_zero(const MatrixView& destination) override {
+    enqueue("zero", [=] { std::memset(destination.data, 0, contiguous_bytes(destination)); });
+  }
+
+  std::unique_ptr<Graph> do_capture(const std::function<void()>& enqueue_operations) override {
+    check_not_capturing("capture");
+    auto graph = std::make_unique<CpuGraph>();
+    capturing_ = graph.get();
+    try {
+      enqueue_operations();
+    } catch (...) {
+      capturing_ = nullptr;
+      throw;
+    }
+    capturing_ = nullptr;
+    return graph;
+  }
+
+  void do_replay(const Graph& graph, std::int64_t times) override {
+    check_not_capturing("replay");
+    const auto& operations = dynamic_cast<const CpuGraph&>(graph).operations;
+    for (std::int64_t i = 0; i < times; ++i) {
+      for (const Operation& operation : operations) {
+        if (stream_ == CpuStream::eager) {
+          run(operation);
+        } else {
+          queue_.push_back(operation);
+        }
+      }
+    }
+  }
+
+  void do_begin_epoch(const MatrixView& state, const EpochStart& start) override {
+    enqueue("begin_epoch", [=] { start_epoch(step_state(state), start); });
+  }
+
+  void do_advance_step(const MatrixView& state) override {
+    enqueue("advance_step", [=] { advance(step_state(state)); });
+  }
+
+  void do_permute(const RatingsView& out, const MatrixView& order, const RatingsView& in,
+                  const MatrixView& state) override {
+    enqueue("permute", [=, this] { cpu::permute(pool_, out, ints(order), in, step_state(state)); });
+  }
+
+  void do_build_segments(const SegmentsView& out, const MatrixView& index, std::int64_t /*num_rows*/,
+                         const MatrixView& state) override {
+    enqueue("build_segments", [=, this] { cpu::build_segments(pool_, out, ints(index), step_state(state)); });
+  }
+
+  void do_gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index,
+                      const MatrixView& state) override {
+    enqueue("gather_rows", [=, this] {
+      cpu::gather_rows(pool_, cpu::resolve<float>(out), cpu::resolve<const float>(table), ints(index),
+                       step_state(state));
+    });
+  }
+
+  void do_dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state) override {
+    enqueue("dot_rows", [=, this] { cpu::dot_rows(pool_, floats(prediction), rows, step_state(state)); });
+  }
+
+  void do_dot_rows_backward(const MfRows& grad, const MatrixView& grad_prediction, const MfRows& rows, float l2,
+                            const MatrixView& state) override {
+    enqueue("dot_rows_backward", [=, this] {
+      cpu::dot_rows_backward(pool_, grad, floats(grad_prediction), rows, l2, step_state(state));
+    });
+  }
+
+  void do_rating_loss(const MatrixView& grad, const MatrixView& sums, const MatrixView& prediction,
+                      const MatrixView& ratings, LossKind kind, const MatrixView& state) override {
+    enqueue("rating_loss", [=, this] {
+      cpu::rating_loss(pool_, floats(grad), error_sums(sums), floats(prediction), floats(ratings), kind,
+                       step_state(state));
+    });
+  }
+
+  void do_scatter_add_rows(const MatrixView& grad_table, const MatrixView& grad_rows, const MatrixView& index,
+                           const SegmentsView& segments, ScatterKind kind, const MatrixView& state) override {
+    enqueue("scatter_add_rows", [=, this] {
+      const auto sums = cpu::resolve<float>(grad_table);
+      const auto rows = cpu::resolve<const float>(grad_rows);
+      if (kind == ScatterKind::segments) {
+        cpu::scatter_add_segments(pool_, sums, rows, segments, step_state(state));
+      } else {
+        cpu::scatter_add_rows(pool_, sums, rows, ints(index), step_state(state));
+      }
+    });
+  }
+
+  void do_update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
+                      const MatrixView& state) override {
+    enqueue("update_rows", [=, this] { cpu::update_rows(pool_, table, segments, params, step_state(state)); });
+  }
+
+  void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
+                       const MfSgdParams& params, const MatrixView& state) override {
+    enqueue("mf_sgd_epoch", [=] { cpu::mf_sgd_epoch(tables, error_sums(sums), ratings, params, step_state(state)); });
+  }
+
+  void do_sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
+                            ClipRange clip) override {
+    enqueue("sum_squared_error",
+            [=, this] { cpu::sum_squared_error(pool_, error_sums(sums), tables, ratings, clip); });
+  }
+
+ private:
+  static constexpr std::size_t kAlignment = 64;
+  static constexpr const char* kFree = "free";
+
+  static std::size_t contiguous_bytes(const MatrixView& view) {
+    return static_cast<std::size_t>(view.rows) * static_cast<std::size_t>(view.cols) * size_of(view.dtype);
+  }
+
+  void check_not_capturing(const char* operation) const {
+    if (capturing_ != nullptr) {
+      throw std::logic_error(fmt::format("{} inside a capture", operation));
+    }
+  }
+
+  void enqueue(const char* name, std::function<void()> run_operation) {
+    Operation operation{name, std::move(run_operation)};
+    if (capturing_ != nullptr) {
+      capturing_->operations.push_back(std::move(operation));
+    } else if (stream_ == CpuStream::eager) {
+      run(operation);
+    } else {
+      queue_.push_back(std::move(operation));
+    }
+  }
+
+  static void run(const Operation& operation) {
+    try {
+      operation.run();
+    } catch (const std::exception& error) {
+      throw DeviceError(fmt::format("{}: {}", operation.name, error.what()));
+    }
+  }
+
+  ThreadPool pool_;
+  CpuStream stream_;
+  std::deque<Operation> queue_;
+  CpuGraph* capturing_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_cpu_device(int threads, CpuStream stream) {
+  return std::make_unique<CpuDevice>(threads > 0 ? threads : hardware_threads(), stream);
+}
+
+}  // namespace curate

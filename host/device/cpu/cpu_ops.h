@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "device/device.h"
+#include "support/thread_pool.h"
+
+/// The operations of device.h on host memory; formulas and shapes are documented there.
+namespace curate::cpu {
+
+/// A view resolved to a host address.
+template <typename T>
+struct Matrix {
+  T* data = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t ld = 0;
+
+  T* row(std::int64_t r) const { return data + r * ld; }
+  bool empty() const { return rows == 0; }
+};
+
+template <typename T>
+Matrix<T> resolve(const MatrixView& view) {
+  return {static_cast<T*>(view.data), view.rows, view.cols, view.ld};
+}
+
+/// Rows to a piece of work of some 16,000 elements: below that a second thread does not pay.
+inline std::int64_t row_grain(std::int64_t cols) { return cols >= 16384 ? 1 : 16384 / (cols < 1 ? 1 : cols); }
+
+/// Adds up sums made piece by piece, in the order of the pieces, so that no thread count changes a digit.
+inline void add_pieces(ErrorSums& sums, const std::vector<ErrorSums>& pieces) {
+  for (const ErrorSums& piece : pieces) {
+    add_errors(sums, piece);
+  }
+}
+
+void permute(ThreadPool& pool, const RatingsView& out, std::int32_t* order, const RatingsView& in,
+             const StepState& state);
+void build_segments(ThreadPool& pool, const SegmentsView& out, const std::int32_t* index, const StepState& state);
+void gather_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, const std::int32_t* index,
+                 const StepState& state);
+void dot_rows(ThreadPool& pool, float* prediction, const MfRows& rows, const StepState& state);
+void dot_rows_backward(ThreadPool& pool, const MfRows& grad, const float* grad_prediction, const MfRows& rows, float l2,
+                       const StepState& state);
+void rating_loss(ThreadPool& pool, float* grad, ErrorSums& sums, const float* prediction, const float* ratings,
+                 LossKind kind, const StepState& state);
+void scatter_add_rows(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows,
+                      const std::int32_t* index, const StepState& state);
+void scatter_add_segments(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows,
+                          const SegmentsView& segments, const StepState& state);
+void update_rows(ThreadPool& pool, const TrainedTable& table, const SegmentsView& segments,
+                 const OptimizerParams& params, const StepState& state);
+void mf_sgd_epoch(const MfTables& tables, ErrorSums& sums, const RatingsView& ratings, const MfSgdParams& params,
+                  const StepState& state);
+void sum_squared_error(ThreadPool& pool, ErrorSums& sums, const MfTables& tables, const RatingsView& ratings,
+                       ClipRange clip);
+
+}  // namespace curate::cpu

@@ -1,0 +1,325 @@
+#include "device/device.h"
+
+#include <fmt/format.h>
+
+#include <initializer_list>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "curate/error.h"
+
+namespace curate {
+
+std::size_t size_of(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return sizeof(float);
+    case DType::i32:
+      return sizeof(std::int32_t);
+    case DType::step_state:
+      return sizeof(StepState);
+    case DType::error_sums:
+      return sizeof(ErrorSums);
+  }
+  throw std::invalid_argument("unknown element type");
+}
+
+const char* name_of(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return "f32";
+    case DType::i32:
+      return "i32";
+    case DType::step_state:
+      return "step_state";
+    case DType::error_sums:
+      return "error_sums";
+  }
+  return "unknown";
+}
+
+MatrixView MatrixView::columns(std::int64_t first, std::int64_t count) const {
+  if (first < 0 || count < 0 || first + count > cols) {
+    throw std::out_of_range(fmt::format("columns {}..{} of a view with {}", first, first + count, cols));
+  }
+  MatrixView part = *this;
+  part.data = static_cast<std::byte*>(data) + static_cast<std::size_t>(first) * size_of(dtype);
+  part.cols = count;
+  return part;
+}
+
+Buffer::Buffer(Buffer&& other) noexcept
+    : device_(std::exchange(other.device_, nullptr)),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Buffer::~Buffer() {
+  if (data_ != nullptr) {
+    device_->do_free(data_);
+  }
+}
+
+MatrixView Buffer::view(DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t ld, std::int64_t offset) const {
+  const std::int64_t stride = ld == 0 ? cols : ld;
+  const auto elements = static_cast<std::int64_t>(bytes_ / size_of(dtype));
+  // The last row needs no padding behind it. Divisions, so that no product can overflow.
+  const bool bad = rows < 0 || cols < 1 || stride < cols || offset < 0 || offset > elements ||
+                   (rows > 0 && (elements - offset < cols || (elements - offset - cols) / stride < rows - 1));
+  if (bad) {
+    throw std::out_of_range(fmt::format("a [{}, {}] {} view with ld {} at offset {} does not fit a buffer of {} bytes",
+                                        rows, cols, name_of(dtype), stride, offset, bytes_));
+  }
+  return {device_, static_cast<std::byte*>(data_) + static_cast<std::size_t>(offset) * size_of(dtype), rows, cols,
+          stride,  dtype};
+}
+
+namespace {
+
+/// Checks the views of one operation; every failure names the operation and the argument.
+class Checker {
+ public:
+  Checker(const Device* device, const char* operation) : device_(device), operation_(operation) {}
+
+  void is(const char* name, const MatrixView& view, DType dtype) const {
+    require(view.dtype == dtype, name, fmt::format("holds {}, not {}", name_of(view.dtype), name_of(dtype)));
+    require(view.rows >= 0 && view.cols >= 0 && view.ld >= view.cols, name, "has impossible extents");
+    require(view.rows == 0 || (view.data != nullptr && view.device == device_), name, "is not on this device");
+  }
+
+  void matrix(const char* name, const MatrixView& view, DType dtype, std::int64_t rows, std::int64_t cols) const {
+    is(name, view, dtype);
+    require(view.rows == rows && view.cols == cols, name,
+            fmt::format("is [{}, {}], not [{}, {}]", view.rows, view.cols, rows, cols));
+  }
+
+  void column(const char* name, const MatrixView& view, DType dtype, std::int64_t rows) const {
+    matrix(name, view, dtype, rows, 1);
+  }
+
+  /// A vector whose elements lie side by side.
+  void vector(const char* name, const MatrixView& view, DType dtype, std::int64_t rows) const {
+    column(name, view, dtype, rows);
+    require(rows <= 1 || view.ld == 1, name, "is not contiguous");
+  }
+
+  void optional_column(const char* name, const MatrixView& view, std::int64_t rows) const {
+    if (!view.empty()) {
+      column(name, view, DType::f32, rows);
+    }
+  }
+
+  void state(const MatrixView& view) const { vector("state", view, DType::step_state, 1); }
+  void sums(const MatrixView& view) const { vector("sums", view, DType::error_sums, 1); }
+
+  void ratings(const char* name, const RatingsView& view, std::int64_t count) const {
+    vector(name, view.users, DType::i32, count);
+    vector(name, view.items, DType::i32, count);
+    vector(name, view.ratings, DType::f32, count);
+  }
+
+  void tables(const MfTables& tables) const {
+    matrix("user", tables.user, DType::f32, tables.user.rows, tables.user.cols);
+    matrix("item", tables.item, DType::f32, tables.item.rows, tables.user.cols);
+    optional_column("user_bias", tables.user_bias, tables.user.rows);
+    optional_column("item_bias", tables.item_bias, tables.item.rows);
+    vector("mean", tables.mean, DType::f32, 1);
+  }
+
+  void rows(const MfRows& rows, std::int64_t batch, std::int64_t dim) const {
+    matrix("user rows", rows.user, DType::f32, batch, dim);
+    matrix("item rows", rows.item, DType::f32, batch, dim);
+    optional_column("user_bias rows", rows.user_bias, batch);
+    optional_column("item_bias rows", rows.item_bias, batch);
+  }
+
+  void segments(const SegmentsView& segments, std::int64_t num_ratings) const {
+    vector("segments.rows", segments.rows, DType::i32, num_ratings);
+    vector("segments.starts", segments.starts, DType::i32, num_ratings);
+    vector("segments.positions", segments.positions, DType::i32, num_ratings);
+    vector("segments.counts", segments.counts, DType::i32, segments.counts.rows);
+  }
+
+  void require(bool condition, const char* name, const std::string& problem) const {
+    if (!condition) {
+      throw std::invalid_argument(fmt::format("{}: {} {}", operation_, name, problem));
+    }
+  }
+
+ private:
+  const Device* device_;
+  const char* operation_;
+};
+
+}  // namespace
+
+Buffer Device::allocate(std::size_t bytes) {
+  if (bytes == 0) {
+    return {this, nullptr, 0};
+  }
+  return {this, do_allocate(bytes), bytes};
+}
+
+void Device::check_transfer(const char* operation, const MatrixView& view, DType dtype, std::size_t count) const {
+  const Checker check(this, operation);
+  check.is("view", view, dtype);
+  check.require(view.ld == view.cols || view.rows <= 1, "view", "is not contiguous");
+  check.require(static_cast<std::size_t>(view.rows * view.cols) == count, "view",
+                fmt::format("has {} elements, the host array {}", view.rows * view.cols, count));
+}
+
+void Device::copy(const MatrixView& destination, const MatrixView& source) {
+  const Checker check(this, "copy");
+  check.is("source", source, source.dtype);
+  check.matrix("destination", destination, source.dtype, source.rows, source.cols);
+  do_copy(destination, source);
+}
+
+void Device::zero(const MatrixView& destination) {
+  const Checker check(this, "zero");
+  check.is("destination", destination, destination.dtype);
+  check.require(destination.ld == destination.cols || destination.rows <= 1, "destination", "is not contiguous");
+  do_zero(destination);
+}
+
+std::unique_ptr<Graph> Device::capture(const std::function<void()>& enqueue) { return do_capture(enqueue); }
+
+void Device::replay(const Graph& graph, std::int64_t times) { do_replay(graph, times); }
+
+void Device::begin_epoch(const MatrixView& state, const EpochStart& start) {
+  const Checker check(this, "begin_epoch");
+  check.state(state);
+  check.require(start.batch_size >= 1, "batch_size", "is below 1");
+  check.require(start.num_ratings >= 0 && start.num_ratings <= std::numeric_limits<std::int32_t>::max(), "num_ratings",
+                "is not in 0..2^31-1");
+  check.require(start.schedule.total_steps >= 1, "schedule.total_steps", "is below 1");
+  do_begin_epoch(state, start);
+}
+
+void Device::advance_step(const MatrixView& state) {
+  Checker(this, "advance_step").state(state);
+  do_advance_step(state);
+}
+
+void Device::permute(const RatingsView& out, const MatrixView& order, const RatingsView& in, const MatrixView& state) {
+  const Checker check(this, "permute");
+  const std::int64_t count = in.users.rows;
+  check.ratings("in", in, count);
+  check.ratings("out", out, count);
+  check.vector("order", order, DType::i32, count);
+  check.state(state);
+  do_permute(out, order, in, state);
+}
+
+void Device::build_segments(const SegmentsView& out, const MatrixView& index, std::int64_t num_rows,
+                            const MatrixView& state) {
+  const Checker check(this, "build_segments");
+  check.vector("index", index, DType::i32, index.rows);
+  check.segments(out, index.rows);
+  check.require(num_rows >= 0, "num_rows", "is negative");
+  check.state(state);
+  do_build_segments(out, index, num_rows, state);
+}
+
+void Device::gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index,
+                         const MatrixView& state) {
+  const Checker check(this, "gather_rows");
+  check.is("table", table, DType::f32);
+  check.matrix("out", out, DType::f32, out.rows, table.cols);
+  check.vector("index", index, DType::i32, index.rows);
+  check.state(state);
+  do_gather_rows(out, table, index, state);
+}
+
+void Device::dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state) {
+  const Checker check(this, "dot_rows");
+  check.vector("prediction", prediction, DType::f32, prediction.rows);
+  check.rows(rows, prediction.rows, rows.user.cols);
+  check.vector("mean", rows.mean, DType::f32, 1);
+  check.state(state);
+  do_dot_rows(prediction, rows, state);
+}
+
+void Device::dot_rows_backward(const MfRows& grad, const MatrixView& grad_prediction, const MfRows& rows, float l2,
+                               const MatrixView& state) {
+  const Checker check(this, "dot_rows_backward");
+  check.vector("grad_prediction", grad_prediction, DType::f32, grad_prediction.rows);
+  check.rows(rows, grad_prediction.rows, rows.user.cols);
+  check.rows(grad, grad_prediction.rows, rows.user.cols);
+  check.require(grad.user_bias.empty() == rows.user_bias.empty() && grad.item_bias.empty() == rows.item_bias.empty(),
+                "biases", "are present in grad or in rows only");
+  check.state(state);
+  do_dot_rows_backward(grad, grad_prediction, rows, l2, state);
+}
+
+void Device::rating_loss(const MatrixView& grad, const MatrixView& sums, const MatrixView& prediction,
+                         const MatrixView& ratings, LossKind kind, const MatrixView& state) {
+  const Checker check(this, "rating_loss");
+  check.vector("prediction", prediction, DType::f32, prediction.rows);
+  check.vector("grad", grad, DType::f32, prediction.rows);
+  check.vector("ratings", ratings, DType::f32, ratings.rows);
+  check.sums(sums);
+  check.state(state);
+  do_rating_loss(grad, sums, prediction, ratings, kind, state);
+}
+
+void Device::scatter_add_rows(const MatrixView& grad_table, const MatrixView& grad_rows, const MatrixView& index,
+                              const SegmentsView& segments, ScatterKind kind, const MatrixView& state) {
+  const Checker check(this, "scatter_add_rows");
+  check.is("grad_table", grad_table, DType::f32);
+  check.matrix("grad_rows", grad_rows, DType::f32, grad_rows.rows, grad_table.cols);
+  check.vector("index", index, DType::i32, index.rows);
+  if (kind == ScatterKind::segments) {
+    check.segments(segments, index.rows);
+  }
+  check.state(state);
+  do_scatter_add_rows(grad_table, grad_rows, index, segments, kind, state);
+}
+
+void Device::update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
+                         const MatrixView& state) {
+  const Checker check(this, "update_rows");
+  const std::int64_t rows = table.weights.rows;
+  const std::int64_t cols = table.weights.cols;
+  check.matrix("weights", table.weights, DType::f32, rows, cols);
+  check.matrix("gradient", table.gradient, DType::f32, rows, cols);
+  if (params.kind != OptimizerKind::sgd) {
+    check.matrix("second_moment", table.second_moment, DType::f32, rows, cols);
+  }
+  if (params.kind == OptimizerKind::adam) {
+    check.matrix("first_moment", table.first_moment, DType::f32, rows, cols);
+  }
+  if (!params.dense) {
+    check.segments(segments, segments.rows.rows);
+  }
+  check.state(state);
+  do_update_rows(table, segments, params, state);
+}
+
+void Device::mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
+                          const MfSgdParams& params, const MatrixView& state) {
+  const Checker check(this, "mf_sgd_epoch");
+  check.tables(tables);
+  check.sums(sums);
+  check.ratings("ratings", ratings, ratings.users.rows);
+  check.state(state);
+  do_mf_sgd_epoch(tables, sums, ratings, params, state);
+}
+
+void Device::sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
+                               ClipRange clip) {
+  const Checker check(this, "sum_squared_error");
+  check.tables(tables);
+  check.sums(sums);
+  check.ratings("ratings", ratings, ratings.users.rows);
+  do_sum_squared_error(sums, tables, ratings, clip);
+}
+
+}  // namespace curate

@@ -1,0 +1,345 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "device/step_state.h"
+
+namespace curate {
+
+class Device;
+
+enum class DType : std::uint8_t { f32, i32, step_state, error_sums };
+
+std::size_t size_of(DType dtype);
+const char* name_of(DType dtype);
+
+template <typename T>
+constexpr DType dtype_of() {
+  if constexpr (std::is_same_v<T, float>) {
+    return DType::f32;
+  } else if constexpr (std::is_same_v<T, std::int32_t>) {
+    return DType::i32;
+  } else if constexpr (std::is_same_v<T, StepState>) {
+    return DType::step_state;
+  } else {
+    static_assert(std::is_same_v<T, ErrorSums>, "no such element type on a device");
+    return DType::error_sums;
+  }
+}
+
+/// A row-major matrix in device memory that somebody else owns. `data` is an address of the device: the host must not
+/// dereference it. A vector of n elements is [n, 1] with ld 1; a column of a wider matrix is [n, 1] with that matrix's
+/// ld. A view without rows stands for "absent" where an operation says that an argument is optional.
+struct MatrixView {
+  Device* device = nullptr;
+  void* data = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t ld = 0;  ///< elements from one row to the next, >= cols
+  DType dtype = DType::f32;
+
+  bool empty() const { return rows == 0; }
+
+  /// Columns [first, first + count).
+  MatrixView columns(std::int64_t first, std::int64_t count) const;
+};
+
+/// Owns device memory. Move-only; the memory returns to its device in stream order: operations enqueued before the
+/// destruction may still use it.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Buffer&& other) noexcept;
+  Buffer& operator=(Buffer&& other) noexcept;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer();
+
+  std::size_t bytes() const { return bytes_; }
+  Device* device() const { return device_; }
+
+  /// A [rows, cols] matrix at `offset` elements from the start. Throws std::out_of_range where it does not fit.
+  MatrixView view(DType dtype, std::int64_t rows, std::int64_t cols = 1, std::int64_t ld = 0,
+                  std::int64_t offset = 0) const;
+
+ private:
+  friend class Device;
+  Buffer(Device* device, void* data, std::size_t bytes) : device_(device), data_(data), bytes_(bytes) {}
+
+  Device* device_ = nullptr;
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// A recorded sequence of operations with frozen arguments (a CUDA graph; on the CPU a list of closures).
+class Graph {
+ public:
+  Graph() = default;
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  virtual ~Graph() = default;
+};
+
+/// Parallel arrays of n ratings: users [n] i32, items [n] i32, ratings [n] f32.
+struct RatingsView {
+  MatrixView users;
+  MatrixView items;
+  MatrixView ratings;
+};
+
+/// The ratings of every batch of an epoch grouped by a row index (user or item). All arrays have one slot per rating; a
+/// batch that begins at rating B owns the slots [B, B + count). Segment s of that batch (s < counts[batch]):
+///   row       rows[B + s], ascending in s
+///   positions positions[B + starts[B + s] .. B + end), ascending, each a position within the batch;
+///             end = starts[B + s + 1], or the batch's count for its last segment.
+struct SegmentsView {
+  MatrixView rows;       ///< [n] i32
+  MatrixView starts;     ///< [n] i32
+  MatrixView positions;  ///< [n] i32
+  MatrixView counts;     ///< [batches] i32
+};
+
+/// Parameters of a matrix factorization: prediction = mean + user_bias[u] + item_bias[i] + <user[u,:], item[i,:]>.
+struct MfTables {
+  MatrixView user;       ///< [users, dim] f32
+  MatrixView item;       ///< [items, dim] f32
+  MatrixView user_bias;  ///< [users, 1] f32, or absent
+  MatrixView item_bias;  ///< [items, 1] f32, or absent
+  MatrixView mean;       ///< [1] f32
+};
+
+/// One batch of gathered rows, or of their gradients (then `mean` is unused).
+struct MfRows {
+  MatrixView user;       ///< [batch, dim] f32
+  MatrixView item;       ///< [batch, dim] f32
+  MatrixView user_bias;  ///< [batch, 1] f32, or absent
+  MatrixView item_bias;  ///< [batch, 1] f32, or absent
+  MatrixView mean;       ///< [1] f32
+};
+
+enum class LossKind : std::uint8_t { mse, mae };
+
+enum class OptimizerKind : std::uint8_t { sgd, adagrad, adam };
+
+enum class ScatterKind : std::uint8_t {
+  atomic,    ///< order of additions is the device's choice
+  segments,  ///< sums each segment in order: deterministic
+};
+
+struct OptimizerParams {
+  OptimizerKind kind = OptimizerKind::sgd;
+  bool dense = false;  ///< update every row (as Keras does), not only those of the batch
+  bool non_negative = false;
+  float beta1 = 0.9F;
+  float beta2 = 0.999F;
+  float epsilon = 1e-8F;
+};
+
+/// A table with its gradient and the optimizer's slots, all [rows, dim] f32.
+struct TrainedTable {
+  MatrixView weights;
+  MatrixView gradient;
+  MatrixView first_moment;   ///< Adam; else absent
+  MatrixView second_moment;  ///< Adam, Adagrad; else absent
+};
+
+struct MfSgdParams {
+  float reg = 0.0F;  ///< lambda per rating, for factors and biases
+  bool non_negative = false;
+};
+
+/// Predictions are clamped to [min, max] before their error is summed; infinities switch that off.
+struct ClipRange {
+  float min = 0.0F;
+  float max = 0.0F;
+};
+
+struct DeviceInfo {
+  std::string name;  ///< as make_device takes it
+  std::string description;
+  std::size_t memory_bytes = 0;
+  int threads = 0;  ///< worker threads (CPU engines)
+};
+
+/// The contract between models and compute engines.
+///
+/// Asynchrony: operations enqueue on the device's one stream and return. Only synchronize, upload, download and read
+/// block. A host source may be reused as soon as upload returns. An error inside an enqueued operation surfaces as
+/// DeviceError at the next blocking call and names the operation.
+///
+/// Shapes: the public functions check every view (element type, extents, device) and throw std::invalid_argument; the
+/// engines behind the do_ functions never check. `batch` below is the capacity of a batch's buffers; operations with a
+/// state work on its first state.batch_count rows and leave the others as they are. Row indices must lie in [0, rows)
+/// of the table they index: that is for the caller to ensure, no operation looks.
+///
+/// No two arguments of an operation may overlap unless it says so. Bytes are per rating of dimension d, f32.
+class Device {
+ public:
+  Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  virtual ~Device() = default;
+
+  virtual DeviceInfo info() const = 0;
+
+  /// Uninitialised memory. Throws DeviceError, with sizes, where there is not enough.
+  Buffer allocate(std::size_t bytes);
+  template <typename T>
+  Buffer allocate_array(std::int64_t count) {
+    return allocate(static_cast<std::size_t>(count) * sizeof(T));
+  }
+
+  /// Waits for everything enqueued so far.
+  void synchronize() { do_synchronize(); }
+
+  /// Contiguous host elements into a view with ld == cols.
+  template <typename T>
+  void upload(const MatrixView& destination, std::span<const T> source) {
+    check_transfer("upload", destination, dtype_of<T>(), source.size());
+    do_upload(destination, source.data());
+  }
+  template <typename T>
+  void download(std::span<T> destination, const MatrixView& source) {
+    check_transfer("download", source, dtype_of<T>(), destination.size());
+    do_download(destination.data(), source);
+  }
+  /// One small value.
+  template <typename T>
+  T read(const MatrixView& source) {
+    T value{};
+    download(std::span<T>(&value, 1), source);
+    return value;
+  }
+
+  /// A copy on the device: destination[r, c] = source[r, c]. Same type and extents.
+  void copy(const MatrixView& destination, const MatrixView& source);
+  /// Sets all bytes of a contiguous view to zero.
+  void zero(const MatrixView& destination);
+
+  /// Records the operations that `enqueue` calls, without running them. Views must stay valid while the graph is
+  /// replayed. Blocking calls and allocation inside throw std::logic_error.
+  std::unique_ptr<Graph> capture(const std::function<void()>& enqueue);
+  /// Enqueues the recorded sequence `times` times.
+  void replay(const Graph& graph, std::int64_t times);
+
+  /// state = first batch of an epoch. state [1] step_state.
+  void begin_epoch(const MatrixView& state, const EpochStart& start);
+  /// state = next batch.
+  void advance_step(const MatrixView& state);
+
+  /// The epoch's order: a stable sort of ratings by key(e) = philox(state.seed, e, state.epoch, shuffle).low64().
+  /// out[j] = in[order[j]]; order [n] i32 is an output too. Deterministic. 36 bytes plus the sort.
+  void permute(const RatingsView& out, const MatrixView& order, const RatingsView& in, const MatrixView& state);
+
+  /// Groups every batch of the epoch by `index` [n] i32 (the permuted users or items), with state.batch_size.
+  /// Deterministic.
+  void build_segments(const SegmentsView& out, const MatrixView& index, std::int64_t num_rows, const MatrixView& state);
+
+  /// out[b, :] = table[index[state.batch_begin + b], :]. out [batch, d] f32 (any ld, so that several gathers build one
+  /// concatenated matrix), table [rows, d] f32, index [n] i32. Bit-exact. 8d + 4 bytes.
+  void gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index, const MatrixView& state);
+
+  /// prediction[b] = mean + user_bias[b] + item_bias[b] + sum_k user[b, k] * item[b, k]. prediction [batch] f32.
+  /// Deterministic. 8d + 12 bytes.
+  void dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state);
+
+  /// With g = grad_prediction[b], c = 2 * l2 / state.batch_count:
+  ///   grad.user[b, :] = g * rows.item[b, :] + c * rows.user[b, :], grad.item likewise with the roles exchanged,
+  ///   grad.user_bias[b] = g + c * rows.user_bias[b], grad.item_bias likewise.
+  /// This is the gradient of mean(loss) + mean(l2 * (|user|^2 + |item|^2 + user_bias^2 + item_bias^2)): lambda per
+  /// rating. Deterministic. 16d + 20 bytes.
+  void dot_rows_backward(const MfRows& grad, const MatrixView& grad_prediction, const MfRows& rows, float l2,
+                         const MatrixView& state);
+
+  /// With e = prediction[b] - ratings[state.batch_begin + b], n = state.batch_count:
+  ///   mse: grad[b] = 2 e / n      mae: grad[b] = sign(e) / n, 0 at e = 0
+  /// and e is added to sums [1] error_sums. The sums are deterministic on the CPU. 12 bytes.
+  void rating_loss(const MatrixView& grad, const MatrixView& sums, const MatrixView& prediction,
+                   const MatrixView& ratings, LossKind kind, const MatrixView& state);
+
+  /// grad_table[index[state.batch_begin + b], :] += grad_rows[b, :] for every b of the batch. `segments` belong to the
+  /// same index; the atomic variant ignores them. segments: bit-exact whatever the schedule. 12d + 4 bytes.
+  void scatter_add_rows(const MatrixView& grad_table, const MatrixView& grad_rows, const MatrixView& index,
+                        const SegmentsView& segments, ScatterKind kind, const MatrixView& state);
+
+  /// One optimizer step with state.learning_rate, t = state.step + 1 on the rows of the batch's segments (lazy), or on
+  /// all rows (params.dense). With g the row's gradient, elementwise:
+  ///   sgd      w -= lr g
+  ///   adagrad  v += g^2; w -= lr g / (sqrt(v) + epsilon)                     (Duchi et al. 2011)
+  ///   adam     m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
+  ///            w -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)   (Kingma and Ba 2015, algorithm 1)
+  /// then w = max(w, 0) where non_negative; the gradient of every row updated is set to zero.
+  /// A batch of 0 ratings changes nothing. Deterministic. Lazy: 12d to 28d bytes per touched row.
+  void update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
+                   const MatrixView& state);
+
+  /// One epoch of per-rating SGD in the order of `ratings` (Funk 2006; Koren, Bell, Volinsky 2009, eq. 5), lr =
+  /// state.learning_rate, e = r - prediction(u, i):
+  ///   bu += lr (e - reg bu); bi += lr (e - reg bi); p += lr (e q - reg p); q += lr (e p_old - reg q)
+  /// then p, q = max(., 0) where non_negative. Adds the errors before each update to sums. Bytes: 16d + 28.
+  void mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
+                    const MfSgdParams& params, const MatrixView& state);
+
+  /// Adds the errors of all ratings to sums [1] error_sums, predictions clamped to `clip`. Deterministic on the CPU.
+  /// 8d + 20 bytes.
+  void sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings, ClipRange clip);
+
+ protected:
+  virtual void* do_allocate(std::size_t bytes) = 0;
+  virtual void do_free(void* data) noexcept = 0;
+  virtual void do_synchronize() = 0;
+  virtual void do_upload(const MatrixView& destination, const void* source) = 0;
+  virtual void do_download(void* destination, const MatrixView& source) = 0;
+  virtual void do_copy(const MatrixView& destination, const MatrixView& source) = 0;
+  virtual void do_zero(const MatrixView& destination) = 0;
+  virtual std::unique_ptr<Graph> do_capture(const std::function<void()>& enqueue) = 0;
+  virtual void do_replay(const Graph& graph, std::int64_t times) = 0;
+  virtual void do_begin_epoch(const MatrixView& state, const EpochStart& start) = 0;
+  virtual void do_advance_step(const MatrixView& state) = 0;
+  virtual void do_permute(const RatingsView& out, const MatrixView& order, const RatingsView& in,
+                          const MatrixView& state) = 0;
+  virtual void do_build_segments(const SegmentsView& out, const MatrixView& index, std::int64_t num_rows,
+                                 const MatrixView& state) = 0;
+  virtual void do_gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index,
+                              const MatrixView& state) = 0;
+  virtual void do_dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state) = 0;
+  virtual void do_dot_rows_backward(const MfRows& grad, const MatrixView& grad_prediction, const MfRows& rows, float l2,
+                                    const MatrixView& state) = 0;
+  virtual void do_rating_loss(const MatrixView& grad, const MatrixView& sums, const MatrixView& prediction,
+                              const MatrixView& ratings, LossKind kind, const MatrixView& state) = 0;
+  virtual void do_scatter_add_rows(const MatrixView& grad_table, const MatrixView& grad_rows, const MatrixView& index,
+                                   const SegmentsView& segments, ScatterKind kind, const MatrixView& state) = 0;
+  virtual void do_update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
+                              const MatrixView& state) = 0;
+  virtual void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
+                               const MfSgdParams& params, const MatrixView& state) = 0;
+  virtual void do_sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
+                                    ClipRange clip) = 0;
+
+ private:
+  friend class Buffer;
+  void check_transfer(const char* operation, const MatrixView& view, DType dtype, std::size_t count) const;
+};
+
+/// A compute engine by name: "cpu", or "cpu-deferred" (the CPU engine with a stream that runs only at blocking calls:
+/// for tests of the asynchrony contract). Throws InputError for a name that this build or machine cannot serve, and
+/// says why. `threads` 0: all cores.
+std::unique_ptr<Device> make_device(const std::string& name, int threads = 0);
+
+/// What --device auto means here, and why.
+struct AutoDevice {
+  std::string name;
+  std::string reason;
+};
+AutoDevice choose_device();
+
+/// One line that says why `--device cuda` fails here, or empty where it works.
+std::string why_no_cuda();
+
+}  // namespace curate

@@ -1,0 +1,111 @@
+#include "models/embedding_table.h"
+
+namespace curate {
+namespace {
+
+/// Elements of a row padded to 16 bytes, the widest vector access of the engines' kernels.
+std::int64_t padded_columns(std::int64_t columns) { return (columns + 3) / 4 * 4; }
+
+}  // namespace
+
+EmbeddingTable::Padded::Padded(Device& device, std::int64_t num_rows, std::int64_t num_factors, bool has_bias)
+    : rows(num_rows), dim(num_factors), with_bias(has_bias) {
+  const std::int64_t ld = padded_columns(dim + (with_bias ? 1 : 0));
+  buffer = device.allocate_array<float>(rows * ld);
+  if (rows > 0) {
+    // The padding too: what is never written must not be read as NaN by a vector load.
+    device.zero(buffer.view(DType::f32, rows, ld));
+  }
+}
+
+MatrixView EmbeddingTable::Padded::embedding() const {
+  return buffer.view(DType::f32, rows, dim, padded_columns(dim + (with_bias ? 1 : 0)));
+}
+
+MatrixView EmbeddingTable::Padded::bias() const {
+  if (!with_bias) {
+    return {};
+  }
+  return buffer.view(DType::f32, rows, 1, padded_columns(dim + 1), dim);
+}
+
+EmbeddingTable::EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias)
+    : device_(&device), weights_(device, rows, dim, with_bias) {}
+
+void EmbeddingTable::prepare_training(const OptimizerParams& optimizer) {
+  optimizer_ = optimizer;
+  const auto make = [&] { return Padded(*device_, weights_.rows, weights_.dim, weights_.with_bias); };
+  gradient_ = make();
+  if (optimizer.kind == OptimizerKind::adam) {
+    first_moment_ = make();
+  }
+  if (optimizer.kind != OptimizerKind::sgd) {
+    second_moment_ = make();
+  }
+}
+
+void EmbeddingTable::gather(const MatrixView& rows, const MatrixView& bias_rows, const MatrixView& index,
+                            const MatrixView& state) const {
+  device_->gather_rows(rows, embedding(), index, state);
+  if (weights_.with_bias) {
+    device_->gather_rows(bias_rows, bias(), index, state);
+  }
+}
+
+void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows,
+                                 const MatrixView& index, const SegmentsView& segments, ScatterKind kind,
+                                 const MatrixView& state) {
+  device_->scatter_add_rows(gradient_.embedding(), grad_rows, index, segments, kind, state);
+  if (weights_.with_bias) {
+    device_->scatter_add_rows(gradient_.bias(), grad_bias_rows, index, segments, kind, state);
+  }
+}
+
+void EmbeddingTable::update(const SegmentsView& segments, const MatrixView& state) {
+  const auto view = [](const Padded& table, bool is_bias) -> MatrixView {
+    if (table.rows == 0) {
+      return {};
+    }
+    return is_bias ? table.bias() : table.embedding();
+  };
+  device_->update_rows({embedding(), view(gradient_, false), view(first_moment_, false), view(second_moment_, false)},
+                       segments, optimizer_, state);
+  if (weights_.with_bias) {
+    OptimizerParams bias_optimizer = optimizer_;
+    bias_optimizer.non_negative = false;
+    device_->update_rows({bias(), view(gradient_, true), view(first_moment_, true), view(second_moment_, true)},
+                         segments, bias_optimizer, state);
+  }
+}
+
+std::vector<float> download_matrix(const MatrixView& source) {
+  std::vector<float> values(static_cast<std::size_t>(source.rows * source.cols));
+  if (values.empty()) {
+    return values;
+  }
+  if (source.ld == source.cols) {
+    source.device->download(std::span<float>(values), source);
+    return values;
+  }
+  const Buffer dense = source.device->allocate_array<float>(source.rows * source.cols);
+  const MatrixView view = dense.view(DType::f32, source.rows, source.cols);
+  source.device->copy(view, source);
+  source.device->download(std::span<float>(values), view);
+  return values;
+}
+
+void upload_matrix(const MatrixView& destination, std::span<const float> source) {
+  if (destination.empty()) {
+    return;
+  }
+  if (destination.ld == destination.cols) {
+    destination.device->upload(destination, source);
+    return;
+  }
+  const Buffer dense = destination.device->allocate_array<float>(destination.rows * destination.cols);
+  const MatrixView view = dense.view(DType::f32, destination.rows, destination.cols);
+  destination.device->upload(view, source);
+  destination.device->copy(destination, view);
+}
+
+}  // namespace curate

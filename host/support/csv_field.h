@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+namespace curate {
+
+/// One field of a csv row: quoted where it holds a comma, a quote, a line end or blanks at an end (RFC 4180).
+inline std::string csv_field(const std::string& text) {
+  const bool blank_end = !text.empty() && (text.front() == ' ' || text.back() == ' ');
+  if (!blank_end && text.find_first_of(",\"\r\n") == std::string::npos) {
+    return text;
+  }
+  std::string quoted = "\"";
+  for (const char c : text) {
+    quoted += c;
+    if (c == '"') {
+      quoted += c;
+    }
+  }
+  return quoted + '"';
+}
+
+}  // namespace curate

@@ -1,0 +1,82 @@
+#include "train/device_ratings.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace curate {
+namespace {
+
+/// The ratings whose user and item are known; the errors of the others are added to `cold`.
+RatingTable take_warm(const RatingTable& ratings, const Fallback& fallback, ClipRange clip, ErrorSums& cold) {
+  RatingTable warm;
+  for (std::size_t n = 0; n < ratings.ratings.size(); ++n) {
+    const Prediction prediction = fallback.predict(ratings.users[n], ratings.items[n]);
+    if (prediction.basis == PredictionBasis::model) {
+      warm.users.push_back(ratings.users[n]);
+      warm.items.push_back(ratings.items[n]);
+      warm.ratings.push_back(ratings.ratings[n]);
+      continue;
+    }
+    add_error(cold, std::clamp(prediction.rating, clip.min, clip.max), ratings.ratings[n]);
+  }
+  return warm;
+}
+
+double root_mean(double squared, std::int64_t count) {
+  return count == 0 ? 0.0 : std::sqrt(squared / static_cast<double>(count));
+}
+
+}  // namespace
+
+DeviceRatings::DeviceRatings(Device& device, std::int64_t count)
+    : count_(count),
+      users_(device.allocate_array<std::int32_t>(count)),
+      items_(device.allocate_array<std::int32_t>(count)),
+      ratings_(device.allocate_array<float>(count)) {}
+
+DeviceRatings::DeviceRatings(Device& device, const RatingTable& table) : DeviceRatings(device, table.size()) {
+  if (count_ == 0) {
+    return;
+  }
+  const RatingsView to = view();
+  device.upload(to.users, std::span<const std::int32_t>(table.users));
+  device.upload(to.items, std::span<const std::int32_t>(table.items));
+  device.upload(to.ratings, std::span<const float>(table.ratings));
+}
+
+RatingsView DeviceRatings::view() const {
+  return {users_.view(DType::i32, count_), items_.view(DType::i32, count_), ratings_.view(DType::f32, count_)};
+}
+
+Evaluator::Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, ClipRange clip)
+    : device_(&device),
+      clip_(clip),
+      warm_(device, take_warm(ratings, fallback, clip, cold_)),
+      sums_(device.allocate_array<ErrorSums>(1)) {}
+
+Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold) {
+  ErrorSums all = warm;
+  add_errors(all, cold);
+  Metrics metrics;
+  metrics.ratings = all.count;
+  metrics.cold_ratings = cold.count;
+  metrics.warm_rmse = root_mean(warm.squared, warm.count);
+  metrics.cold_rmse = root_mean(cold.squared, cold.count);
+  metrics.rmse = root_mean(all.squared, all.count);
+  if (all.count > 0) {
+    const auto count = static_cast<double>(all.count);
+    metrics.mse = all.squared / count;
+    metrics.mae = all.absolute / count;
+    metrics.mae_whole_stars = all.absolute_whole_stars / count;
+  }
+  return metrics;
+}
+
+Metrics Evaluator::evaluate(RatingModel& model) const {
+  const MatrixView sums = sums_.view(DType::error_sums, 1);
+  device_->zero(sums);
+  model.enqueue_errors(sums, warm_.view(), clip_);
+  return to_metrics(device_->read<ErrorSums>(sums), cold_);
+}
+
+}  // namespace curate

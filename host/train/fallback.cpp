@@ -1,0 +1,79 @@
+#include "train/fallback.h"
+
+namespace curate {
+namespace {
+
+// Koren 2010, "Factor in the neighbors", section 2.1: lambda_2 and lambda_3.
+constexpr double kItemDamping = 25.0;
+constexpr double kUserDamping = 10.0;
+
+bool is_known(std::int32_t id, const std::vector<std::int64_t>& counts) {
+  return id >= 0 && static_cast<std::size_t>(id) < counts.size() && counts[static_cast<std::size_t>(id)] > 0;
+}
+
+}  // namespace
+
+Fallback::Fallback(const RatingTable& train, std::int32_t users, std::int32_t items)
+    : user_offset_(static_cast<std::size_t>(users)),
+      item_offset_(static_cast<std::size_t>(items)),
+      user_counts_(static_cast<std::size_t>(users)),
+      item_counts_(static_cast<std::size_t>(items)) {
+  const auto count = static_cast<std::size_t>(train.size());
+  double total = 0.0;
+  for (const float rating : train.ratings) {
+    total += static_cast<double>(rating);
+  }
+  const double mean = count == 0 ? 0.0 : total / static_cast<double>(count);
+  mean_ = static_cast<float>(mean);
+  std::vector<double> item_sum(item_offset_.size());
+  for (std::size_t n = 0; n < count; ++n) {
+    const auto item = static_cast<std::size_t>(train.items[n]);
+    item_sum[item] += static_cast<double>(train.ratings[n]) - mean;
+    ++item_counts_[item];
+    ++user_counts_[static_cast<std::size_t>(train.users[n])];
+  }
+  std::vector<double> item_offset(item_sum.size());
+  for (std::size_t item = 0; item < item_sum.size(); ++item) {
+    item_offset[item] = item_sum[item] / (static_cast<double>(item_counts_[item]) + kItemDamping);
+    item_offset_[item] = static_cast<float>(item_offset[item]);
+  }
+  std::vector<double> user_sum(user_offset_.size());
+  for (std::size_t n = 0; n < count; ++n) {
+    user_sum[static_cast<std::size_t>(train.users[n])] +=
+        static_cast<double>(train.ratings[n]) - mean - item_offset[static_cast<std::size_t>(train.items[n])];
+  }
+  for (std::size_t user = 0; user < user_sum.size(); ++user) {
+    user_offset_[user] =
+        static_cast<float>(user_sum[user] / (static_cast<double>(user_counts_[user]) + kUserDamping));
+  }
+}
+
+Fallback::Fallback(const Model::Parts& parts)
+    : mean_(parts.tensors.at("fallback.mean").values.at(0)),
+      user_offset_(parts.tensors.at("fallback.user").values),
+      item_offset_(parts.tensors.at("fallback.item").values),
+      user_counts_(parts.user_counts),
+      item_counts_(parts.item_counts) {}
+
+Prediction Fallback::predict(std::int32_t user, std::int32_t item) const {
+  const bool user_known = is_known(user, user_counts_);
+  const bool item_known = is_known(item, item_counts_);
+  if (user_known && item_known) {
+    return {mean_, PredictionBasis::model};
+  }
+  if (user_known) {
+    return {mean_ + user_offset_[static_cast<std::size_t>(user)], PredictionBasis::user_mean};
+  }
+  if (item_known) {
+    return {mean_ + item_offset_[static_cast<std::size_t>(item)], PredictionBasis::item_mean};
+  }
+  return {mean_, PredictionBasis::global_mean};
+}
+
+void Fallback::add_tensors(TensorMap& tensors) const {
+  tensors["fallback.user"] = {{static_cast<std::int64_t>(user_offset_.size())}, user_offset_};
+  tensors["fallback.item"] = {{static_cast<std::int64_t>(item_offset_.size())}, item_offset_};
+  tensors["fallback.mean"] = {{1}, {mean_}};
+}
+
+}  // namespace curate

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "curate/metrics.h"
+
+namespace curate {
+
+/// Metrics under the names of metrics.json, in its order.
+nlohmann::ordered_json to_json(const Metrics& metrics);
+
+}  // namespace curate

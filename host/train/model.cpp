@@ -1,0 +1,252 @@
+#include "curate/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <string_view>
+
+#include "curate/error.h"
+#include "device/device.h"
+#include "models/rating_model.h"
+#include "support/atomic_file.h"
+#include "train/device_ratings.h"
+#include "train/fallback.h"
+#include "train/safetensors.h"
+
+namespace curate {
+namespace {
+
+constexpr const char* kFormat = "curate-1";
+
+std::string model_path(const std::string& directory) { return directory + "/model.safetensors"; }
+std::string users_path(const std::string& directory) { return directory + "/users.tsv"; }
+std::string items_path(const std::string& directory) { return directory + "/items.tsv"; }
+
+const Tensor& need(const TensorMap& tensors, const char* name, std::int64_t elements) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) {
+    throw InputError(fmt::format("the model has no tensor {}; train it again", name));
+  }
+  if (static_cast<std::int64_t>(found->second.values.size()) != elements) {
+    throw InputError(fmt::format("tensor {} has {} elements, not {}; train the model again", name,
+                                 found->second.values.size(), elements));
+  }
+  return found->second;
+}
+
+/// Text for one field of a tab-separated file: tabs and line ends would break the table.
+std::string tsv_field(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c == '\t' || c == '\n' || c == '\r'; }, ' ');
+  return text;
+}
+
+struct IdTable {
+  IdMap ids;
+  std::vector<std::int64_t> counts;
+  std::vector<ItemInfo> info;
+};
+
+std::int64_t parse_integer(const std::string& path, std::int64_t line, std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw InputError(fmt::format("{}:{}: '{}' is not an integer; train the model again", path, line, text));
+  }
+  return value;
+}
+
+/// Reads users.tsv (raw_id, dense_id, ratings) or items.tsv (raw_id, dense_id, title, genres, ratings).
+IdTable read_ids(const std::string& path, bool items) {
+  const std::string content = read_file(path);
+  const std::size_t fields_wanted = items ? 5 : 3;
+  IdTable table;
+  std::int64_t line_number = 0;
+  for (std::size_t begin = 0; begin < content.size();) {
+    const std::size_t end = std::min(content.find('\n', begin), content.size());
+    const std::string_view line = std::string_view(content).substr(begin, end - begin);
+    begin = end + 1;
+    ++line_number;
+    if (line_number == 1) {
+      continue;
+    }
+    std::vector<std::string_view> fields;
+    for (std::size_t from = 0; from <= line.size();) {
+      const std::size_t to = std::min(line.find('\t', from), line.size());
+      fields.push_back(line.substr(from, to - from));
+      from = to + 1;
+    }
+    if (fields.size() != fields_wanted) {
+      throw InputError(fmt::format("{}:{}: {} fields, not {}; train the model again", path, line_number, fields.size(),
+                                   fields_wanted));
+    }
+    const std::int64_t raw = parse_integer(path, line_number, fields[0]);
+    if (parse_integer(path, line_number, fields[1]) != table.ids.find_or_add(raw)) {
+      throw InputError(fmt::format("{}:{}: dense ids do not count up from 0; train the model again", path, line_number));
+    }
+    table.counts.push_back(parse_integer(path, line_number, fields.back()));
+    if (items) {
+      table.info.push_back({std::string(fields[2]), std::string(fields[3])});
+    }
+  }
+  return table;
+}
+
+ClipRange clip_range(const Model::Parts& parts) {
+  if (parts.clip) {
+    return {parts.scale.min, parts.scale.max};
+  }
+  return {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
+}
+
+float metadata_float(const SafetensorsFile& file, const std::string& path, const char* key) {
+  const auto found = file.metadata.find(key);
+  char* end = nullptr;
+  const float value = found == file.metadata.end() ? 0.0F : std::strtof(found->second.c_str(), &end);
+  if (end == nullptr || end == found->second.c_str() || !std::isfinite(value)) {
+    throw InputError(fmt::format("{}: the metadata has no sound {}; train the model again", path, key));
+  }
+  return value;
+}
+
+}  // namespace
+
+const char* name_of(PredictionBasis basis) {
+  switch (basis) {
+    case PredictionBasis::model:
+      return "model";
+    case PredictionBasis::user_mean:
+      return "user mean";
+    case PredictionBasis::item_mean:
+      return "item mean";
+    case PredictionBasis::global_mean:
+      return "global mean";
+  }
+  return "unknown";
+}
+
+Model::Model(Parts parts) : parts_(std::move(parts)) {
+  need(parts_.tensors, "fallback.user", parts_.users.size());
+  need(parts_.tensors, "fallback.item", parts_.items.size());
+  need(parts_.tensors, "fallback.mean", 1);
+  if (static_cast<std::int64_t>(parts_.user_counts.size()) != parts_.users.size() ||
+      static_cast<std::int64_t>(parts_.item_counts.size()) != parts_.items.size()) {
+    throw InputError("the model's ids and training counts differ in number; train it again");
+  }
+  for (const auto& [name, rows] : {std::pair<const char*, std::int32_t>{"user.embedding", parts_.users.size()},
+                                   {"item.embedding", parts_.items.size()}}) {
+    const auto found = parts_.tensors.find(name);
+    if (found == parts_.tensors.end() || found->second.shape.empty() || found->second.shape[0] != rows) {
+      throw InputError(fmt::format("the model's tensor {} does not have {} rows; train it again", name, rows));
+    }
+  }
+}
+
+Model Model::load(const std::string& run_directory) {
+  const std::string path = model_path(run_directory);
+  SafetensorsFile file = read_safetensors(path);
+  if (file.metadata["format"] != kFormat) {
+    throw InputError(fmt::format("{}: written as '{}', this version reads '{}'; train the model again", path,
+                                 file.metadata["format"], kFormat));
+  }
+  IdTable users = read_ids(users_path(run_directory), false);
+  IdTable items = read_ids(items_path(run_directory), true);
+  Parts parts;
+  parts.kind = file.metadata["model"];
+  parts.scale = {metadata_float(file, path, "rating_min"), metadata_float(file, path, "rating_max"),
+                 metadata_float(file, path, "rating_step")};
+  parts.clip = file.metadata["clip"] == "true";
+  parts.tensors = std::move(file.tensors);
+  parts.users = std::move(users.ids);
+  parts.items = std::move(items.ids);
+  parts.user_counts = std::move(users.counts);
+  parts.item_counts = std::move(items.counts);
+  parts.item_info = std::move(items.info);
+  return Model(std::move(parts));
+}
+
+void Model::save(const std::string& run_directory) const {
+  std::string users = "raw_id\tdense_id\tratings\n";
+  for (std::int32_t user = 0; user < parts_.users.size(); ++user) {
+    users += fmt::format("{}\t{}\t{}\n", parts_.users.raw(user), user, parts_.user_counts[static_cast<std::size_t>(user)]);
+  }
+  std::string items = "raw_id\tdense_id\ttitle\tgenres\tratings\n";
+  for (std::int32_t item = 0; item < parts_.items.size(); ++item) {
+    const auto index = static_cast<std::size_t>(item);
+    const ItemInfo info = index < parts_.item_info.size() ? parts_.item_info[index] : ItemInfo{};
+    items += fmt::format("{}\t{}\t{}\t{}\t{}\n", parts_.items.raw(item), item, tsv_field(info.title),
+                         tsv_field(info.genres), parts_.item_counts[index]);
+  }
+  write_file_atomically(users_path(run_directory), users);
+  write_file_atomically(items_path(run_directory), items);
+  write_safetensors(model_path(run_directory), {parts_.tensors,
+                                                {{"format", kFormat},
+                                                 {"model", parts_.kind},
+                                                 {"rating_min", fmt::format("{}", parts_.scale.min)},
+                                                 {"rating_max", fmt::format("{}", parts_.scale.max)},
+                                                 {"rating_step", fmt::format("{}", parts_.scale.step)},
+                                                 {"clip", parts_.clip ? "true" : "false"}}});
+}
+
+RatingTable Model::translate(const Dataset& dataset, const RatingTable& ratings) const {
+  const auto map = [](const IdMap& from, const IdMap& to) {
+    std::vector<std::int32_t> dense(static_cast<std::size_t>(from.size()));
+    for (std::int32_t id = 0; id < from.size(); ++id) {
+      dense[static_cast<std::size_t>(id)] = to.find(from.raw(id)).value_or(-1);
+    }
+    return dense;
+  };
+  const std::vector<std::int32_t> users = map(dataset.users, parts_.users);
+  const std::vector<std::int32_t> items = map(dataset.items, parts_.items);
+  RatingTable translated = ratings;
+  for (std::int32_t& user : translated.users) {
+    user = users[static_cast<std::size_t>(user)];
+  }
+  for (std::int32_t& item : translated.items) {
+    item = items[static_cast<std::size_t>(item)];
+  }
+  return translated;
+}
+
+std::vector<Prediction> Model::predict(std::span<const RawPair> pairs, const ComputeOptions& compute) const {
+  const Fallback fallback(parts_);
+  const ClipRange clip = clip_range(parts_);
+  std::vector<Prediction> predictions(pairs.size());
+  std::vector<std::size_t> warm;
+  RatingTable table;
+  for (std::size_t n = 0; n < pairs.size(); ++n) {
+    const std::int32_t user = parts_.users.find(pairs[n].user).value_or(-1);
+    const std::int32_t item = parts_.items.find(pairs[n].item).value_or(-1);
+    predictions[n] = fallback.predict(user, item);
+    if (predictions[n].basis == PredictionBasis::model) {
+      warm.push_back(n);
+      table.users.push_back(user);
+      table.items.push_back(item);
+      table.ratings.push_back(0.0F);
+    }
+  }
+  if (!warm.empty()) {
+    const auto device = make_device(compute.device, compute.threads);
+    const auto model = make_model(*device, parts_.kind, parts_.tensors);
+    const DeviceRatings on_device(*device, table);
+    const std::vector<float> values = model->predict(on_device.view().users, on_device.view().items);
+    for (std::size_t w = 0; w < warm.size(); ++w) {
+      predictions[warm[w]].rating = values[w];
+    }
+  }
+  for (Prediction& prediction : predictions) {
+    prediction.rating = std::clamp(prediction.rating, clip.min, clip.max);
+  }
+  return predictions;
+}
+
+Metrics Model::evaluate(const RatingTable& ratings, const ComputeOptions& compute) const {
+  const auto device = make_device(compute.device, compute.threads);
+  const auto model = make_model(*device, parts_.kind, parts_.tensors);
+  return Evaluator(*device, ratings, Fallback(parts_), clip_range(parts_)).evaluate(*model);
+}
+
+}  // namespace curate

@@ -1,0 +1,273 @@
+#include "train/run_directory.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <toml++/toml.h>
+#include <type_traits>
+
+#include "curate/error.h"
+#include "train/metrics_json.h"
+#include "support/atomic_file.h"
+#include "train/option_table.h"
+
+namespace curate {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Calls visit(key, member) for what RunConfig has beyond TrainOptions.
+template <typename Config, typename Visitor>
+void visit_data_options(Config& config, Visitor&& visit) {
+  visit("data", config.data);
+  visit("test", config.test);
+  visit("split", config.split);
+  visit("folds", config.folds);
+  visit("fold", config.fold);
+  visit("rating_range", config.rating_range);
+}
+
+std::string toml_string(const std::string& text) {
+  // JSON's escapes are a subset of those of a basic TOML string.
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// Copies node into member if the key matches; sets `known`.
+template <typename T>
+void take(const std::string& path, const toml::key& key, const toml::node& node, const char* name, T& member,
+          bool& known) {
+  if (key.str() != name) {
+    return;
+  }
+  known = true;
+  const auto fail = [&](const char* wanted) {
+    throw InputError(fmt::format("{}:{}: {} takes {}", path, node.source().begin.line, name, wanted));
+  };
+  if constexpr (std::is_same_v<T, std::string>) {
+    const auto value = node.value_exact<std::string>();
+    if (!value) {
+      fail("a string in quotes");
+    }
+    member = *value;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    const auto value = node.value_exact<bool>();
+    if (!value) {
+      fail("true or false");
+    }
+    member = *value;
+  } else if constexpr (std::is_floating_point_v<T>) {
+    const auto value = node.value<double>();
+    if (!value || node.is_boolean()) {
+      fail("a number");
+    }
+    member = static_cast<T>(*value);
+  } else {
+    const auto value = node.value_exact<std::int64_t>();
+    if (!value || !std::in_range<T>(*value)) {
+      fail("a whole number in range");
+    }
+    member = static_cast<T>(*value);
+  }
+}
+
+std::pair<float, float> parse_rating_range(const std::string& text) {
+  float low = 0.0F;
+  float high = 0.0F;
+  const std::size_t colon = text.find(':');
+  const char* end = text.data() + text.size();
+  if (colon != std::string::npos) {
+    const char* middle = text.data() + colon;
+    const auto first = std::from_chars(text.data(), middle, low);
+    const auto second = std::from_chars(middle + 1, end, high);
+    if (first.ec == std::errc() && first.ptr == middle && second.ec == std::errc() && second.ptr == end &&
+        std::isfinite(low) && std::isfinite(high) && low < high) {
+      return {low, high};
+    }
+  }
+  throw InputError(fmt::format("--rating-range {}: not MIN:MAX with MIN below MAX; write for instance 0.5:5", text));
+}
+
+/// "random:0.1" or "time:0.1".
+Split split_as_asked(const RatingTable& ratings, const std::string& text, std::uint64_t seed) {
+  const std::size_t colon = text.find(':');
+  const std::string kind = text.substr(0, colon);
+  double fraction = 0.0;
+  if (colon != std::string::npos && (kind == "random" || kind == "time")) {
+    const char* begin = text.data() + colon + 1;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(begin, end, fraction);
+    if (error == std::errc() && stop == end && fraction > 0.0 && fraction < 1.0) {
+      return kind == "random" ? split_random(ratings, fraction, seed) : split_by_time(ratings, fraction);
+    }
+  }
+  throw InputError(
+      fmt::format("--split {}: write random:FRACTION or time:FRACTION with a fraction between 0 and 1, or none", text));
+}
+
+std::string csv_number(const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; }
+
+std::string history_csv(const std::vector<EpochRecord>& history) {
+  std::string text = "epoch,seconds,train_rmse,validation_rmse,learning_rate,ratings_per_second\n";
+  for (const EpochRecord& record : history) {
+    text += fmt::format("{},{},{},{},{},{}\n", record.epoch, record.seconds, record.train_rmse,
+                        csv_number(record.validation_rmse), record.learning_rate, record.ratings_per_second);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string to_toml(const RunConfig& config) {
+  std::string text =
+      fmt::format("# Written by curate {}. Train again with: curate train --config THIS_FILE\n", CURATE_VERSION);
+  visit_data_options(config, [&](const char* key, const auto& value) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>) {
+      text += fmt::format("{} = {}\n", key, toml_string(value));
+    } else {
+      text += fmt::format("{} = {}\n", key, value);
+    }
+  });
+  return text + to_toml(config.options);
+}
+
+RunConfig read_config(const std::string& path, const RunConfig& base) {
+  const std::string content = read_file(path);
+  toml::table table;
+  try {
+    table = toml::parse(content, path);
+  } catch (const toml::parse_error& error) {
+    throw InputError(fmt::format("{}:{}: {}; correct that line", path, error.source().begin.line, error.description()));
+  }
+  RunConfig config = base;
+  if (const toml::node* preset = table.get("preset")) {
+    config.options = preset_options(preset->value_or(std::string("?")));
+  }
+  for (const auto& [key, node] : table) {
+    bool known = key.str() == "preset";
+    // Structured bindings cannot be captured by name in every C++20 compiler.
+    const toml::key& entry_key = key;
+    const toml::node& entry = node;
+    visit_data_options(config,
+                       [&](const char* name, auto& member) { take(path, entry_key, entry, name, member, known); });
+    visit_options(config.options, [&](const char* name, auto& member, const char* /*help*/) {
+      take(path, entry_key, entry, name, member, known);
+    });
+    if (!known) {
+      throw InputError(fmt::format("{}:{}: no option is called {}; curate train --help lists them", path,
+                                   node.source().begin.line, std::string_view(key.str())));
+    }
+  }
+  return config;
+}
+
+RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
+  ReadOptions read;
+  read.progress = progress;
+  if (!config.rating_range.empty()) {
+    read.rating_range = parse_rating_range(config.rating_range);
+  }
+  RunData data;
+  data.dataset = read_dataset(config.data, read);
+  if (!config.test.empty()) {
+    if (!read.rating_range && data.dataset.layout != "delimited") {
+      read.rating_range = {data.dataset.scale.min, data.dataset.scale.max};
+    }
+    data.test = read_more_ratings(data.dataset, config.test, read);
+    data.train = data.dataset.ratings;
+  } else if (config.fold > 0) {
+    const auto fold_of = assign_folds(data.dataset.ratings.size(), config.folds, config.options.seed);
+    Split split = split_fold(data.dataset.ratings, fold_of, config.fold - 1);
+    data.train = std::move(split.train);
+    data.test = std::move(split.test);
+  } else if (config.split == "none" || config.split.empty()) {
+    data.train = data.dataset.ratings;
+  } else {
+    Split split = split_as_asked(data.dataset.ratings, config.split, config.options.seed);
+    data.train = std::move(split.train);
+    data.test = std::move(split.test);
+  }
+  return data;
+}
+
+RunDirectory::RunDirectory(std::string path, bool overwrite) : path_(std::move(path)) {
+  const auto fail = [&](const std::string& problem) {
+    throw InputError(fmt::format("--out {}: {}", path_, problem));
+  };
+  if (!overwrite && fs::exists(fs::path(path_) / "config.toml")) {
+    fail("holds a run already; give another directory, or --overwrite");
+  }
+  fs::path missing = fs::absolute(path_).lexically_normal();
+  if (missing.filename().empty()) {
+    missing = missing.parent_path();
+  }
+  while (!missing.empty() && !fs::exists(missing)) {
+    created_ = missing.string();
+    missing = missing.parent_path();
+  }
+  std::error_code error;
+  fs::create_directories(path_, error);
+  if (error || !fs::is_directory(path_)) {
+    const std::string reason = error ? error.message() : "not a directory";
+    fail(fmt::format("cannot create it: {}; give a directory that you may write to", reason));
+  }
+  // A root user passes access() on read-only media: only writing tells.
+  const std::string probe = path_ + "/.curate-probe";
+  try {
+    write_file_atomically(probe, "");
+  } catch (const Error&) {
+    fail("cannot write there; give a directory that you may write to");
+  }
+  fs::remove(probe, error);
+}
+
+RunDirectory::~RunDirectory() {
+  if (!committed_ && !created_.empty()) {
+    std::error_code ignored;
+    // Only directories that are empty all the way down go away.
+    fs::path directory = fs::absolute(path_).lexically_normal();
+    const fs::path top = fs::path(created_);
+    while (fs::remove(directory, ignored) && directory != top) {
+      directory = directory.parent_path();
+    }
+  }
+}
+
+void RunDirectory::write(const RunConfig& config, const TrainResult& result, const std::optional<Metrics>& test) {
+  committed_ = true;
+  result.model.save(path_);
+  write_file_atomically(path_ + "/history.csv", history_csv(result.history));
+  write_file_atomically(path_ + "/metrics.json", metrics_json(result, test));
+  // Last: a directory with a config.toml is a whole run.
+  write_file_atomically(path_ + "/config.toml", to_toml(config));
+}
+
+std::string metrics_json(const TrainResult& result, const std::optional<Metrics>& test) {
+  nlohmann::ordered_json json;
+  json["train"] = to_json(result.train);
+  json["validation"] = result.validation ? to_json(*result.validation) : nlohmann::ordered_json(nullptr);
+  json["test"] = test ? to_json(*test) : nlohmann::ordered_json(nullptr);
+  json["best_epoch"] = result.best_epoch;
+  json["epochs"] = result.history.size();
+  json["seconds"] = result.seconds;
+  json["device"] = result.device;
+  return json.dump(2) + "\n";
+}
+
+std::string free_run_name(const std::string& data, const std::string& model) {
+  fs::path path = fs::path(data).lexically_normal();
+  if (path.filename().empty()) {
+    path = path.parent_path();
+  }
+  const std::string base = fmt::format("runs/{}-{}", path.filename().string(), model);
+  std::string name = base;
+  for (int number = 2; fs::exists(name); ++number) {
+    name = fmt::format("{}-{}", base, number);
+  }
+  return name;
+}
+
+}  // namespace curate

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "curate/metrics.h"
+#include "curate/options.h"
+#include "curate/trainer.h"
+
+namespace curate {
+
+/// A run as config.toml describes it: the training options and which ratings are trained and tested on.
+struct RunConfig {
+  std::string data;          ///< absolute path
+  std::string test;          ///< absolute path of the test ratings; "" with a split
+  std::string split;         ///< "random:0.1", "time:0.1", "none"; "" with a test file
+  std::int32_t folds = 0;    ///< cross-validation; 0: none
+  std::int32_t fold = 0;     ///< which fold this run tests on, from 1; 0: none
+  std::string rating_range;  ///< "1:5"; "" for the data set's own
+  TrainOptions options;
+};
+
+std::string to_toml(const RunConfig& config);
+
+/// Reads config.toml onto `base`: keys that the file has replace those of `base` (a preset named in the file comes
+/// first). Throws InputError naming file and line for unknown keys, wrong types and broken TOML.
+RunConfig read_config(const std::string& path, const RunConfig& base = {});
+
+/// Ratings to train on and ratings to test on, as a configuration asks.
+struct RunData {
+  Dataset dataset;
+  RatingTable train;
+  std::optional<RatingTable> test;
+};
+
+RunData load_run_data(const RunConfig& config, const ReadProgress& progress = {});
+
+/// Creates the directory of a run and claims it. Throws InputError where it cannot be written to or holds a run already
+/// (unless `overwrite`). What was created goes away again with an object that was never committed and is empty.
+class RunDirectory {
+ public:
+  RunDirectory(std::string path, bool overwrite);
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+  ~RunDirectory();
+
+  const std::string& path() const { return path_; }
+
+  /// Writes config.toml, history.csv, metrics.json, the model and its id tables.
+  void write(const RunConfig& config, const TrainResult& result, const std::optional<Metrics>& test);
+
+ private:
+  std::string path_;
+  std::string created_;  ///< topmost directory that did not exist before
+  bool committed_ = false;
+};
+
+/// metrics.json.
+std::string metrics_json(const TrainResult& result, const std::optional<Metrics>& test);
+
+/// A directory name under runs/ that is not taken: runs/<data>-<model>, then with -2, -3, ...
+std::string free_run_name(const std::string& data, const std::string& model);
+
+}  // namespace curate

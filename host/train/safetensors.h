@@ -1,0 +1,22 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "curate/model.h"
+
+namespace curate {
+
+struct SafetensorsFile {
+  TensorMap tensors;
+  std::map<std::string, std::string> metadata;
+};
+
+/// The safetensors format: 8 bytes of little-endian header length, a JSON header {name: {dtype, shape, data_offsets}},
+/// raw little-endian values. All tensors are F32. Written to a temporary name, synced, renamed.
+void write_safetensors(const std::string& path, const SafetensorsFile& file);
+
+/// Throws InputError naming the path where the file is not sound: lengths, offsets, shapes and types are all checked.
+SafetensorsFile read_safetensors(const std::string& path);
+
+}  // namespace curate

@@ -1,0 +1,149 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace curate {
+
+/// Ratings as parallel arrays. `users` and `items` are dense ids (see IdMap). `timestamps` (seconds since 1970) is
+/// empty where the source has none.
+struct RatingTable {
+  std::vector<std::int32_t> users;
+  std::vector<std::int32_t> items;
+  std::vector<float> ratings;
+  std::vector<std::int64_t> timestamps;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(ratings.size()); }
+  bool has_timestamps() const { return !timestamps.empty(); }
+};
+
+/// Raw ids (any 64-bit integers) to dense ids 0..size-1 in order of first appearance, and back.
+class IdMap {
+ public:
+  std::int32_t size() const { return static_cast<std::int32_t>(raw_.size()); }
+  /// The dense id, or nothing where the raw id was never added.
+  std::optional<std::int32_t> find(std::int64_t raw) const;
+  /// The dense id, new if need be. Throws InputError past 2^31 - 1 ids.
+  std::int32_t find_or_add(std::int64_t raw);
+  std::int64_t raw(std::int32_t dense) const { return raw_[static_cast<std::size_t>(dense)]; }
+
+ private:
+  std::vector<std::int64_t> raw_;
+  std::unordered_map<std::int64_t, std::int32_t> dense_;
+};
+
+/// What is known of an item beyond its ratings; strings are UTF-8, empty where unknown.
+struct ItemInfo {
+  std::string title;
+  std::string genres;  ///< separated by |
+};
+
+/// The values that ratings may take. `min` and `max` are ReadOptions::rating_range where the caller gave one, else the
+/// smallest and the largest rating read.
+struct RatingScale {
+  float min = 0.0F;
+  float max = 0.0F;
+  float step = 0.0F;  ///< 1 or 0.5, the coarser where every rating lies on that grid (from 0), else 0
+};
+
+struct Dataset {
+  RatingTable ratings;
+  IdMap users;
+  IdMap items;
+  std::vector<ItemInfo> item_info;  ///< by dense item id; may be shorter than items.size()
+  RatingScale scale;
+  std::string source;           ///< absolute path of the folder or file, or "synthetic"
+  std::string layout;           ///< "ml-100k", "ml-1m", "ml-csv", "delimited" or "synthetic"
+  std::int64_t duplicates = 0;  ///< ratings dropped since the same user rated the same item again
+
+  /// Title of a dense item id, or empty.
+  const std::string& title(std::int32_t item) const;
+};
+
+/// Done so far and in all, in bytes.
+using ReadProgress = std::function<void(std::int64_t, std::int64_t)>;
+
+struct ReadOptions {
+  /// Ratings outside [first, second] are an error. MovieLens folders know theirs (100k: 1 to 5; others: 0.5 to 5); for
+  /// a delimited file without it any finite rating is taken.
+  std::optional<std::pair<float, float>> rating_range;
+  ReadProgress progress;
+};
+
+/// Reads a MovieLens folder (100k: u.data and u.item; 1M, 10M: ratings.dat and movies.dat; 20M, 25M, 32M, latest:
+/// ratings.csv and movies.csv) or a delimited file of user, item, rating and, if there, timestamp: separated by tab,
+/// `::`, comma, semicolon, `|` or space, told from the first line; with a header the columns are found by name. Titles
+/// come from the item file of the same layout beside it (tab: u.item; `::`: movies.dat; comma: movies.csv). Items that
+/// only the item file knows get no id.
+///
+/// The same user and item more than once: the rating with the latest timestamp stays; at equal timestamps or without
+/// them, the one that comes last in the file. Throws InputError naming file, line and remedy.
+Dataset read_dataset(const std::string& path, const ReadOptions& options = {});
+
+/// Reads further ratings (a test file, or a folder) with the ids of `dataset`, to which unseen ids are added, with
+/// titles from the item file beside them. `dataset.ratings` and `dataset.scale` stay. Duplicates are resolved within
+/// the file.
+RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const ReadOptions& options = {});
+
+/// One raw pair of ids.
+struct RawPair {
+  std::int64_t user = 0;
+  std::int64_t item = 0;
+};
+
+/// Reads pairs user, item (further columns are ignored), delimited as in read_dataset, in file order, repeated ones
+/// included. Throws InputError.
+std::vector<RawPair> read_pairs(const std::string& path);
+
+/// Ratings of `table` at `positions`, in that order. Throws std::out_of_range for a position outside the table.
+RatingTable select(const RatingTable& table, const std::vector<std::int64_t>& positions);
+
+struct Split {
+  RatingTable train;
+  RatingTable test;
+};
+
+/// A random `fraction` of the ratings, drawn without replacement, as test; both parts keep the order of the table.
+/// At least one rating on either side; throws InputError for fractions outside (0, 1) or a table of one rating.
+Split split_random(const RatingTable& table, double fraction, std::uint64_t seed);
+
+/// The latest `fraction` of the ratings as test (of ties, those later in the table); both parts keep the order of the
+/// table. Throws InputError as split_random does, without timestamps, and where all timestamps are equal.
+Split split_by_time(const RatingTable& table, double fraction);
+
+/// Fold (0..folds-1) of every rating: a seeded random assignment whose sizes differ by one at most. Throws InputError
+/// for fewer than two folds or more folds than ratings.
+std::vector<std::int32_t> assign_folds(std::int64_t num_ratings, std::int32_t folds, std::uint64_t seed);
+
+/// The given fold as test, all others as train. Throws std::invalid_argument where `fold_of` has not one entry per
+/// rating.
+Split split_fold(const RatingTable& table, const std::vector<std::int32_t>& fold_of, std::int32_t fold);
+
+/// Ratings of users and items drawn with power-law popularity and activity, from a planted low-rank model, on the
+/// half-star grid 0.5..5.
+struct SyntheticOptions {
+  std::int32_t users = 1000;
+  std::int32_t items = 500;
+  std::int64_t ratings = 50000;
+  std::int32_t rank = 4;
+  double noise = 0.8;  ///< standard deviation of the Gaussian noise added before rounding to half-stars
+  std::uint64_t seed = 1;
+};
+
+struct SyntheticDataset {
+  Dataset dataset;
+  double best_rmse = 0.0;  ///< RMSE of the expectation of each rating given the planted model: no predictor beats it
+};
+
+/// Distinct pairs, sorted by raw user id, then raw item id; every user and every item has at least one rating where
+/// ratings >= users + items; a user or item without ratings has no dense id. Raw ids are 1..users and 1..items. Ratings
+/// have a mean near 3.5 and, unless the noise is loud, a standard deviation near 1. Throws InputError for sizes that
+/// cannot be met.
+SyntheticDataset generate_dataset(const SyntheticOptions& options);
+
+}  // namespace curate

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+
+namespace curate {
+
+/// Errors of predictions against ratings, over all of them: cold ratings are predicted by fallback and counted in.
+struct Metrics {
+  double rmse = 0.0;
+  double mse = 0.0;
+  double mae = 0.0;
+  double mae_whole_stars = 0.0;  ///< mean |round(prediction) - rating|, halves to even
+  std::int64_t ratings = 0;
+  std::int64_t cold_ratings = 0;  ///< the user or the item has no training rating
+  double warm_rmse = 0.0;         ///< over the ratings that are not cold
+  double cold_rmse = 0.0;         ///< over the cold ones; 0 without any
+};
+
+}  // namespace curate

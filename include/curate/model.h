@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "curate/dataset.h"
+#include "curate/metrics.h"
+
+namespace curate {
+
+/// A dense array of float32, row-major.
+struct Tensor {
+  std::vector<std::int64_t> shape;
+  std::vector<float> values;
+};
+
+using TensorMap = std::map<std::string, Tensor>;
+
+/// Where to compute.
+struct ComputeOptions {
+  std::string device = "auto";  ///< auto, cpu, cuda
+  std::int32_t threads = 0;     ///< CPU threads; 0: all
+};
+
+/// What a prediction rests on.
+enum class PredictionBasis : std::uint8_t {
+  model,      ///< user and item have training ratings
+  user_mean,  ///< the item is unknown: global mean and the user's damped mean offset
+  item_mean,  ///< the user is unknown: global mean and the item's damped mean offset
+  global_mean,
+};
+
+const char* name_of(PredictionBasis basis);
+
+struct Prediction {
+  float rating = 0.0F;
+  PredictionBasis basis = PredictionBasis::model;
+};
+
+/// A trained model with all that predicting needs: parameters, ids, titles, training counts and the fallback for users
+/// and items that training has not seen (Koren 2010, "Factor in the neighbors", baseline estimates: offsets damped by
+/// 25 ratings for items, 10 for users).
+class Model {
+ public:
+  /// `kind` is "mf". `tensors`: user.embedding [users, dim], item.embedding [items, dim], user.bias [users] and
+  /// item.bias [items] (both or none), global_mean [1], fallback.user [users], fallback.item [items], fallback.mean [1].
+  /// The counts are training ratings by dense id. Throws InputError where they do not fit together.
+  struct Parts {
+    std::string kind = "mf";
+    TensorMap tensors;
+    IdMap users;
+    IdMap items;
+    std::vector<std::int64_t> user_counts;
+    std::vector<std::int64_t> item_counts;
+    std::vector<ItemInfo> item_info;
+    RatingScale scale;
+    bool clip = true;
+  };
+  explicit Model(Parts parts);
+
+  /// Reads model.safetensors, users.tsv and items.tsv of a run directory. Throws InputError naming file and remedy.
+  static Model load(const std::string& run_directory);
+  /// Writes the three files, each to a temporary name first.
+  void save(const std::string& run_directory) const;
+
+  const Parts& parts() const { return parts_; }
+
+  /// Predictions for raw ids, in order.
+  std::vector<Prediction> predict(std::span<const RawPair> pairs, const ComputeOptions& compute = {}) const;
+
+  /// Errors on ratings whose ids are the model's dense ids; ids at or past users.size() or items.size() are cold.
+  Metrics evaluate(const RatingTable& ratings, const ComputeOptions& compute = {}) const;
+
+  /// `ratings` of a data set with ids of its own, in the model's dense ids; unknown ids become -1, which evaluate takes
+  /// as cold.
+  RatingTable translate(const Dataset& dataset, const RatingTable& ratings) const;
+
+ private:
+  Parts parts_;
+};
+
+}  // namespace curate

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "curate/dataset.h"
+#include "curate/metrics.h"
+#include "curate/model.h"
+#include "curate/options.h"
+
+namespace curate {
+
+struct EpochRecord {
+  std::int32_t epoch = 0;  ///< from 1
+  double seconds = 0.0;    ///< of training, without validation
+  double train_rmse = 0.0;  ///< of the predictions made while training, before each update
+  std::optional<double> validation_rmse;
+  double learning_rate = 0.0;  ///< at the start of the epoch
+  double ratings_per_second = 0.0;
+  bool best = false;  ///< lowest validation RMSE so far (or the latest epoch, without validation)
+};
+
+struct TrainEvents {
+  std::function<void(const EpochRecord&)> on_epoch;
+  /// Ratings of the running epoch that were handed to the device so far, and in all.
+  std::function<void(std::int32_t epoch, std::int64_t done, std::int64_t total)> on_progress;
+};
+
+struct TrainResult {
+  Model model;  ///< of the best epoch
+  std::vector<EpochRecord> history;
+  std::int32_t best_epoch = 0;
+  Metrics train;
+  std::optional<Metrics> validation;
+  double seconds = 0.0;  ///< from the first upload to the last epoch
+  std::string device;    ///< "cpu", ...
+};
+
+class Trainer {
+ public:
+  /// Options are resolved; throws InputError where they make no sense.
+  explicit Trainer(const TrainOptions& options);
+
+  const TrainOptions& options() const { return options_; }
+
+  /// Trains on `train`, ratings with the ids of `dataset`. Throws InputError for no ratings, Error when training
+  /// diverges (a non-finite error).
+  TrainResult train(const Dataset& dataset, const RatingTable& train, const TrainEvents& events = {}) const;
+
+ private:
+  TrainOptions options_;
+};
+
+}  // namespace curate

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Installs what is missing for the tests, builds, and runs every test that this machine can run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+case "${1:-}" in
+  "") ;;
+  -h | --help)
+    cat <<END
+usage: ./test.sh   installs what is missing (Debian 12, Ubuntu 24.04), builds, runs all tests that this machine can
+  CURATE_TEST_DATA=DIR   folder with ml-100k/, ml-1m/, ml-latest-small-2016/ for the tests on real ratings
+                         (default: ../shared/data where it exists)
+END
+    exit 0
+    ;;
+  *)
+    echo "test.sh: takes no arguments; see ./test.sh --help" >&2
+    exit 2
+    ;;
+esac
+
+say() { printf '\n== %s\n' "$*"; }
+skipped=()
+
+say "Packages"
+cmake/install_packages.sh test
+
+say "Formatting (clang-format 14)"
+if command -v clang-format-14 >/dev/null; then
+  # Without git (an unpacked archive) the folders say which files are ours.
+  mapfile -t sources < <(git ls-files '*.cpp' '*.h' '*.cu' '*.cuh' 2>/dev/null ||
+    find include host kernels tests bench -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+  clang-format-14 --dry-run --Werror "${sources[@]}"
+  echo "${#sources[@]} files as they should be"
+else
+  skipped+=("formatting: no clang-format-14 here")
+fi
+
+if [ -z "${CURATE_TEST_DATA:-}" ] && [ -d ../shared/data ]; then
+  CURATE_TEST_DATA=$(cd ../shared/data && pwd)
+fi
+if [ -n "${CURATE_TEST_DATA:-}" ]; then
+  export CURATE_TEST_DATA
+  echo "real ratings: $CURATE_TEST_DATA"
+else
+  skipped+=("tests on real ratings: no folder with data sets; set CURATE_TEST_DATA")
+fi
+
+run_tests() { # PRESET NAME [ctest arguments]
+  local preset=$1 name=$2 log
+  shift 2
+  say "Build: $name"
+  cmake/build.sh "$preset"
+  say "Tests: $name"
+  log=build/$preset/test.log
+  ctest --test-dir "build/$preset" --output-on-failure -j "$(nproc)" "$@" | tee "$log"
+  while IFS= read -r line; do
+    skipped+=("$line ($name)")
+  done < <(sed -n 's/^.*Test *#[0-9]*: \([^ ]*\) \.*\**Skipped.*$/\1/p' "$log" | sort -u)
+}
+
+# Functions inside `if` run without -e; each suite must stop the script by itself.
+run_tests ci "optimised"
+run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE slow
+skipped+=("tests on a GPU: this version has no CUDA engine")
+
+say "Skipped"
+printf '%s\n' "${skipped[@]}"
+say "All tests that this machine can run have passed"

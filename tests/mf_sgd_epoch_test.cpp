@@ -1,0 +1,249 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+#include "tests/reference/mf_sgd_epoch.h"
+#include "tests/reference/permute.h"
+#include "tests/support/compare.h"
+#include "tests/support/devices.h"
+#include "tests/support/random_inputs.h"
+
+namespace curate::test {
+namespace {
+
+using MfSgdEpochTest = DeviceTest;
+CURATE_TEST_ON_EVERY_DEVICE(MfSgdEpochTest);
+
+TEST(MfSgdEpochReference, hand_computed) {
+  reference::Mf mf = reference::to_reference({1, 1, 1, {1.0F}, {2.0F}, {0.5F}, {-0.5F}, 3.0F});
+  ErrorSums sums;
+  const MfSgdParams params{0.5F, false};
+  // Prediction 3 + 0.5 - 0.5 + 1 * 2 = 5, e = -1.
+  EXPECT_EQ(reference::mf_sgd_epoch(mf, sums, {0}, {0}, {4.0F}, params, 0.1), (std::vector<double>{5.0}));
+  EXPECT_DOUBLE_EQ(mf.user_bias(0, 0), 0.5 + 0.1 * (-1.0 - 0.25));
+  EXPECT_DOUBLE_EQ(mf.item_bias(0, 0), -0.5 + 0.1 * (-1.0 + 0.25));
+  EXPECT_DOUBLE_EQ(mf.user(0, 0), 1.0 + 0.1 * (-2.0 - 0.5));
+  EXPECT_DOUBLE_EQ(mf.item(0, 0), 2.0 + 0.1 * (-1.0 - 1.0));
+  EXPECT_DOUBLE_EQ(sums.squared, 1.0);
+  EXPECT_DOUBLE_EQ(sums.absolute, 1.0);
+  EXPECT_DOUBLE_EQ(sums.absolute_whole_stars, 1.0);
+  EXPECT_EQ(sums.count, 1);
+}
+
+TEST(MfSgdEpochReference, hand_computed_second_rating_sees_the_first) {
+  reference::Mf mf = reference::to_reference({1, 2, 1, {1.0F}, {2.0F, 1.0F}, {}, {}, 0.0F});
+  ErrorSums sums;
+  const MfSgdParams params{0.0F, true};
+  // First: prediction 2, e = -2: user 1 - 0.5 * 4 -> 0, item 2 - 0.5 * 2 = 1. Second: prediction 0, e = 3.
+  EXPECT_EQ(reference::mf_sgd_epoch(mf, sums, {0, 0}, {0, 1}, {0.0F, 3.0F}, params, 0.5),
+            (std::vector<double>{2.0, 0.0}));
+  EXPECT_EQ(mf.user.values, (std::vector<double>{1.5}));
+  EXPECT_EQ(mf.item.values, (std::vector<double>{1.0, 1.0}));
+}
+
+struct Epoch {
+  std::int64_t users = 40;
+  std::int64_t items = 30;
+  std::int64_t dim = 16;
+  std::int64_t ratings = 600;
+  std::int64_t padding = 0;
+  Biases biases;
+  MfSgdParams params;
+  float learning_rate = 0.05F;
+  std::uint64_t seed = 81;
+
+  std::string label() const {
+    return "dim " + std::to_string(dim) + ", " + std::to_string(ratings) + " ratings" + biases.label() + ", reg " +
+           std::to_string(params.reg) + (params.non_negative ? ", non-negative" : "") + ", padding " +
+           std::to_string(padding) + ", seed " + std::to_string(seed);
+  }
+};
+
+/// Ratings that repeat users and items all the time, in the shuffled order of an epoch.
+HostRatings shuffled_ratings(RandomInputs& inputs, const Epoch& epoch) {
+  const HostRatings sorted{inputs.skewed_indices(epoch.ratings, epoch.users),
+                           inputs.skewed_indices(epoch.ratings, epoch.items), inputs.ratings(epoch.ratings)};
+  HostRatings shuffled;
+  for (const std::int32_t e : reference::epoch_order(epoch.seed, 0, epoch.ratings)) {
+    shuffled.users.push_back(sorted.users[static_cast<std::size_t>(e)]);
+    shuffled.items.push_back(sorted.items[static_cast<std::size_t>(e)]);
+    shuffled.ratings.push_back(sorted.ratings[static_cast<std::size_t>(e)]);
+  }
+  return shuffled;
+}
+
+void expect_epoch(Device& device, const Epoch& epoch) {
+  RandomInputs inputs(epoch.seed);
+  HostMf host = random_mf(inputs, epoch.users, epoch.items, epoch.dim, epoch.biases);
+  if (epoch.params.non_negative) {
+    for (std::vector<float>* factors : {&host.user, &host.item}) {
+      for (float& value : *factors) {
+        value = std::abs(value);
+      }
+    }
+  }
+  const HostRatings ratings = shuffled_ratings(inputs, epoch);
+  const DeviceMf tables(device, host, epoch.padding);
+  const DeviceRatings device_ratings(device, ratings);
+  // Sums go on from the epoch before.
+  ErrorSums expected_sums{1.0, 2.0, 3.0, 4};
+  const DeviceMatrix<ErrorSums> sums = on_device(device, expected_sums);
+  const DeviceMatrix<StepState> state =
+      on_device(device, batch_state(epoch.ratings, epoch.ratings, 0, epoch.learning_rate));
+  device.mf_sgd_epoch(tables.tables(), sums.view(), device_ratings.view(), epoch.params, state.view());
+
+  reference::Mf expected = reference::to_reference(host);
+  const std::vector<double> predictions =
+      reference::mf_sgd_epoch(expected, expected_sums, ratings.users, ratings.items, ratings.ratings, epoch.params,
+                              static_cast<double>(epoch.learning_rate));
+  const std::string label = epoch.label();
+  ASSERT_TRUE(gradient_close(tables.user.values(), expected.user.values, 1e-4, label + ", user"));
+  ASSERT_TRUE(gradient_close(tables.item.values(), expected.item.values, 1e-4, label + ", item"));
+  if (epoch.biases.user) {
+    ASSERT_TRUE(gradient_close(tables.user_bias.values(), expected.user_bias.values, 1e-4, label + ", user bias"));
+  }
+  if (epoch.biases.item) {
+    ASSERT_TRUE(gradient_close(tables.item_bias.values(), expected.item_bias.values, 1e-4, label + ", item bias"));
+  }
+  ASSERT_TRUE(tables.padding_intact()) << label;
+  EXPECT_EQ(device.read<float>(tables.mean.view()), host.mean) << label;
+
+  const auto got = device.read<ErrorSums>(sums.view());
+  ASSERT_EQ(got.count, expected_sums.count) << label;
+  ASSERT_TRUE(all_close(std::vector<double>{got.squared, got.absolute},
+                        std::vector<double>{expected_sums.squared, expected_sums.absolute}, {0.0, 1e-4},
+                        label + ", sums [squared, absolute]"));
+  // A prediction on the verge between two stars may fall to either side.
+  const auto near_half = [](double p) { return std::abs(std::abs(p - std::floor(p)) - 0.5) < 1e-4; };
+  const auto verges = static_cast<double>(std::count_if(predictions.begin(), predictions.end(), near_half));
+  ASSERT_TRUE(all_close(std::vector<double>{got.absolute_whole_stars},
+                        std::vector<double>{expected_sums.absolute_whole_stars}, {1e-9 + verges, 0.0},
+                        label + ", whole stars"));
+}
+
+// Catches: q updated with the new p, a stale row where a user or item repeats (also right after itself), an order other
+// than that of the ratings, the regularizer missed on factors or biases or scaled, e of the wrong sign, errors summed
+// after the update, sums overwritten, a projection of the biases, tails and ld.
+TEST_P(MfSgdEpochTest, matches_the_sequential_reference) {
+  for (const std::int64_t dim : {1, 2, 3, 7, 16, 17, 64, 100, 128, 300}) {
+    for (const Biases& biases : all_biases()) {
+      Epoch epoch;
+      epoch.dim = dim;
+      epoch.biases = biases;
+      epoch.padding = biases.user ? 3 : 0;
+      epoch.ratings = dim > 64 ? 200 : 600;
+      // Long rows are long vectors: larger steps would diverge and blow up every rounding error.
+      epoch.learning_rate = dim > 64 ? 0.02F : 0.05F;
+      epoch.params = {0.1F, false};
+      epoch.seed += static_cast<std::uint64_t>(dim);
+      expect_epoch(device(), epoch);
+      epoch.params = {0.0F, true};
+      expect_epoch(device(), epoch);
+    }
+  }
+}
+
+TEST_P(MfSgdEpochTest, matches_for_few_ratings) {
+  for (const std::int64_t ratings : {1, 2, 3, 5, 33}) {
+    Epoch epoch;
+    epoch.ratings = ratings;
+    epoch.params = {0.1F, false};
+    expect_epoch(device(), epoch);
+  }
+}
+
+// Catches: a table of one user or one item, whose every update depends on the one before.
+TEST_P(MfSgdEpochTest, matches_when_all_ratings_are_of_one_user_or_item) {
+  Epoch epoch;
+  epoch.params = {0.1F, false};
+  epoch.learning_rate = 0.02F;
+  epoch.users = 1;
+  expect_epoch(device(), epoch);
+  epoch.items = 1;
+  expect_epoch(device(), epoch);
+  epoch.users = 50;
+  expect_epoch(device(), epoch);
+}
+
+TEST_P(MfSgdEpochTest, no_ratings_change_nothing) {
+  RandomInputs inputs(84);
+  const HostMf host = random_mf(inputs, 3, 4, 5, {});
+  const DeviceMf tables(device(), host);
+  const DeviceRatings ratings(device(), {});
+  const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{1.0, 2.0, 3.0, 4});
+  const DeviceMatrix<StepState> state = on_device(device(), batch_state(0, 1, 0, 0.1F));
+  device().mf_sgd_epoch(tables.tables(), sums.view(), ratings.view(), {0.1F, true}, state.view());
+  EXPECT_TRUE(bits_equal(tables.user.values(), host.user, "user"));
+  EXPECT_TRUE(bits_equal(tables.item.values(), host.item, "item"));
+  EXPECT_EQ(device().read<ErrorSums>(sums.view()).squared, 1.0);
+  EXPECT_EQ(device().read<ErrorSums>(sums.view()).count, 4);
+}
+
+// The epoch is all of the ratings, however far the state's batch reaches.
+TEST_P(MfSgdEpochTest, takes_all_ratings_whatever_the_batch) {
+  RandomInputs inputs(82);
+  const HostMf host = random_mf(inputs, 10, 10, 8, {});
+  const DeviceMf tables(device(), host);
+  const DeviceRatings ratings(device(), {inputs.indices(100, 10), inputs.indices(100, 10), inputs.ratings(100)});
+  const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
+  const DeviceMatrix<StepState> state = on_device(device(), batch_state(100, 32, 3, 0.01F));
+  device().mf_sgd_epoch(tables.tables(), sums.view(), ratings.view(), {}, state.view());
+  EXPECT_EQ(device().read<ErrorSums>(sums.view()).count, 100);
+}
+
+// The order is the ratings': threads must not change it.
+TEST_P(MfSgdEpochTest, matches_for_any_number_of_threads) {
+  for (const auto& other : devices_by_threads()) {
+    SCOPED_TRACE(testing::Message() << other->info().threads << " threads");
+    Epoch epoch;
+    epoch.ratings = 3000;
+    epoch.users = 200;
+    epoch.items = 100;
+    epoch.params = {0.02F, false};
+    epoch.learning_rate = 0.01F;
+    expect_epoch(*other, epoch);
+  }
+}
+
+// Needs no reference: epochs on ratings that a factorization made must find it again.
+TEST_P(MfSgdEpochTest, epochs_fit_ratings_that_factors_explain) {
+  constexpr std::int64_t kUsers = 30;
+  constexpr std::int64_t kItems = 20;
+  RandomInputs inputs(83);
+  const HostMf truth = random_mf(inputs, kUsers, kItems, 2, {});
+  HostRatings ratings;
+  const reference::Mf exact = reference::to_reference(truth);
+  for (std::int32_t u = 0; u < kUsers; ++u) {
+    for (std::int32_t i = 0; i < kItems; ++i) {
+      ratings.users.push_back(u);
+      ratings.items.push_back(i);
+      ratings.ratings.push_back(static_cast<float>(reference::predict(exact, u, i)));
+    }
+  }
+  HostMf start = random_mf(inputs, kUsers, kItems, 4, {});
+  for (std::vector<float>* factors : {&start.user, &start.item}) {
+    for (float& value : *factors) {
+      value *= 0.3F;
+    }
+  }
+  const DeviceMf tables(device(), start);
+  const DeviceRatings device_ratings(device(), ratings);
+  const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
+  const DeviceMatrix<StepState> state = on_device(device(), batch_state(ratings.size(), ratings.size(), 0, 0.05F));
+  for (int epoch = 0; epoch < 100; ++epoch) {
+    device().zero(sums.view());
+    device().mf_sgd_epoch(tables.tables(), sums.view(), device_ratings.view(), {}, state.view());
+  }
+  const auto got = device().read<ErrorSums>(sums.view());
+  EXPECT_EQ(got.count, ratings.size());
+  EXPECT_LT(std::sqrt(got.squared / static_cast<double>(got.count)), 0.01);
+}
+
+}  // namespace
+}  // namespace curate::test

@@ -1,0 +1,227 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "device/device.h"
+#include "tests/reference/build_segments.h"
+#include "tests/support/random_inputs.h"
+
+namespace curate::test {
+
+/// Every device that this build can test, as make_device takes them.
+inline std::vector<std::string> test_devices() {
+  return {"cpu", "cpu-deferred"};
+}
+
+/// What outputs hold before an operation: finite, so that the comparator takes it, and far from any result.
+constexpr float kUntouched = -98765.5F;
+constexpr std::int32_t kUntouchedIndex = -98765;
+
+/// What lies between the rows of padded matrices: reading it poisons a float result and leaves every table.
+template <typename T>
+T padding_of() {
+  if constexpr (std::is_same_v<T, float>) {
+    return std::bit_cast<float>(0x7fc0beefU);  // a NaN that no arithmetic produces
+  } else if constexpr (std::is_same_v<T, std::int32_t>) {
+    return std::numeric_limits<std::int32_t>::min();
+  } else {
+    return T{};
+  }
+}
+
+/// A host matrix put on a device, with any distance between its rows. Without rows it stands for "absent".
+template <typename T>
+class DeviceMatrix {
+ public:
+  DeviceMatrix() = default;
+
+  /// `values` is [rows, cols] contiguous. ld 0 means cols.
+  DeviceMatrix(Device& device, const std::vector<T>& values, std::int64_t rows, std::int64_t cols = 1,
+               std::int64_t ld = 0) {
+    if (rows == 0) {
+      return;
+    }
+    ld = ld == 0 ? cols : ld;
+    const std::vector<T> padded = pad_rows(values, rows, cols, ld, padding_of<T>());
+    buffer_ = device.allocate_array<T>(rows * ld);
+    whole_ = buffer_.view(dtype_of<T>(), rows, ld);
+    device.upload(whole_, std::span<const T>(padded));
+    view_ = whole_.columns(0, cols);
+  }
+
+  const MatrixView& view() const { return view_; }
+
+  /// [rows, cols] contiguous. Blocks.
+  std::vector<T> values() const {
+    const std::vector<T> padded = download();
+    std::vector<T> values;
+    values.reserve(static_cast<std::size_t>(view_.rows * view_.cols));
+    for (std::int64_t row = 0; row < view_.rows; ++row) {
+      const auto first = padded.begin() + row * whole_.ld;
+      values.insert(values.end(), first, first + view_.cols);
+    }
+    return values;
+  }
+
+  /// Whether nobody wrote between the rows. Blocks.
+  testing::AssertionResult padding_intact() const {
+    const std::vector<T> padded = download();
+    for (std::int64_t row = 0; row < whole_.rows; ++row) {
+      for (std::int64_t col = view_.cols; col < whole_.cols; ++col) {
+        const T value = padded[static_cast<std::size_t>(row * whole_.ld + col)];
+        if (std::bit_cast<std::uint32_t>(value) != std::bit_cast<std::uint32_t>(padding_of<T>())) {
+          return testing::AssertionFailure() << "padding of row " << row << " overwritten at column " << col;
+        }
+      }
+    }
+    return testing::AssertionSuccess();
+  }
+
+ private:
+  std::vector<T> download() const {
+    std::vector<T> padded(static_cast<std::size_t>(whole_.rows * whole_.cols));
+    if (!padded.empty()) {
+      whole_.device->download(std::span<T>(padded), whole_);
+    }
+    return padded;
+  }
+
+  Buffer buffer_;
+  MatrixView whole_;
+  MatrixView view_;
+};
+
+/// The state at a batch of an epoch, written out here so that tests do not depend on the engine's arithmetic.
+inline StepState batch_state(std::int64_t num_ratings, std::int64_t batch_size, std::int64_t batch = 0,
+                             float learning_rate = 0.0F) {
+  StepState state;
+  state.num_ratings = num_ratings;
+  state.batch_size = batch_size;
+  state.batch = batch;
+  state.batch_begin = batch * batch_size;
+  state.batch_count = std::clamp<std::int64_t>(num_ratings - batch * batch_size, 0, batch_size);
+  state.step = batch;
+  state.learning_rate = learning_rate;
+  return state;
+}
+
+inline DeviceMatrix<StepState> on_device(Device& device, const StepState& state) {
+  return DeviceMatrix<StepState>(device, {state}, 1);
+}
+
+inline DeviceMatrix<ErrorSums> on_device(Device& device, const ErrorSums& sums) {
+  return DeviceMatrix<ErrorSums>(device, {sums}, 1);
+}
+
+/// A HostMf on a device, as tables or as the rows of a batch. Padding goes between all rows, those of the biases too:
+/// then they are columns of a wider matrix.
+struct DeviceMf {
+  DeviceMf(Device& device, const HostMf& mf, std::int64_t padding = 0)
+      : user(device, mf.user, mf.users, mf.dim, mf.dim + padding),
+        item(device, mf.item, mf.items, mf.dim, mf.dim + padding),
+        user_bias(device, mf.user_bias, mf.user_bias.empty() ? 0 : mf.users, 1, 1 + padding),
+        item_bias(device, mf.item_bias, mf.item_bias.empty() ? 0 : mf.items, 1, 1 + padding),
+        mean(device, {mf.mean}, 1) {}
+
+  MfTables tables() const { return {user.view(), item.view(), user_bias.view(), item_bias.view(), mean.view()}; }
+  MfRows rows() const { return {user.view(), item.view(), user_bias.view(), item_bias.view(), mean.view()}; }
+
+  testing::AssertionResult padding_intact() const {
+    for (const DeviceMatrix<float>* matrix : {&user, &item, &user_bias, &item_bias}) {
+      if (const testing::AssertionResult result = matrix->padding_intact(); !result) {
+        return result;
+      }
+    }
+    return testing::AssertionSuccess();
+  }
+
+  DeviceMatrix<float> user;
+  DeviceMatrix<float> item;
+  DeviceMatrix<float> user_bias;
+  DeviceMatrix<float> item_bias;
+  DeviceMatrix<float> mean;
+};
+
+/// Ratings on the host and on a device.
+struct HostRatings {
+  std::vector<std::int32_t> users;
+  std::vector<std::int32_t> items;
+  std::vector<float> ratings;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(ratings.size()); }
+};
+
+struct DeviceRatings {
+  DeviceRatings(Device& device, const HostRatings& host)
+      : users(device, host.users, host.size()),
+        items(device, host.items, host.size()),
+        ratings(device, host.ratings, host.size()) {}
+
+  RatingsView view() const { return {users.view(), items.view(), ratings.view()}; }
+
+  DeviceMatrix<std::int32_t> users;
+  DeviceMatrix<std::int32_t> items;
+  DeviceMatrix<float> ratings;
+};
+
+/// Segments made by the reference on a device, so that no operation under test makes the input of another.
+struct DeviceSegments {
+  DeviceSegments(Device& device, const reference::Segments& host)
+      : rows(device, host.rows, static_cast<std::int64_t>(host.rows.size())),
+        starts(device, host.starts, static_cast<std::int64_t>(host.starts.size())),
+        positions(device, host.positions, static_cast<std::int64_t>(host.positions.size())),
+        counts(device, host.counts, static_cast<std::int64_t>(host.counts.size())) {}
+
+  SegmentsView view() const { return {rows.view(), starts.view(), positions.view(), counts.view()}; }
+
+  DeviceMatrix<std::int32_t> rows;
+  DeviceMatrix<std::int32_t> starts;
+  DeviceMatrix<std::int32_t> positions;
+  DeviceMatrix<std::int32_t> counts;
+};
+
+/// The fixture of all tests that run on every device.
+class DeviceTest : public testing::TestWithParam<std::string> {
+ protected:
+  // Three threads, whatever the machine: few sizes divide by three, so uneven shares are always tested.
+  DeviceTest() : device_(make_device(GetParam(), 3)) {}
+
+  Device& device() { return *device_; }
+
+  /// The same kind of device with other numbers of threads, for results that must not depend on them.
+  static std::vector<std::unique_ptr<Device>> devices_by_threads() {
+    std::vector<std::unique_ptr<Device>> devices;
+    for (const int threads : {1, 2, 5}) {
+      devices.push_back(make_device(GetParam(), threads));
+    }
+    return devices;
+  }
+
+ private:
+  std::unique_ptr<Device> device_;
+};
+
+inline std::string device_test_name(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+}  // namespace curate::test
+
+/// Runs the TEST_Ps of `suite`, a class derived from DeviceTest, on every device.
+#define CURATE_TEST_ON_EVERY_DEVICE(suite)                                                  \
+  INSTANTIATE_TEST_SUITE_P(devices, suite, testing::ValuesIn(curate::test::test_devices()), \
+                           curate::test::device_test_name)
