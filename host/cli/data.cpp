@@ -91,7 +91,9 @@ void print_statistics(const Dataset& dataset, const DatasetStatistics& statistic
     const auto cells = static_cast<std::size_t>(kWidth * static_cast<double>(count) / static_cast<double>(most));
     fmt::print("{:>6.3g} {:>11}  {}\n", value, grouped(count), std::string(cells, '#'));
   }
-  fmt::print("\nratings per          min      25 %   median      75 %      90 %      99 %      max      mean  top 10 % have\n");
+  fmt::print(
+      "\nratings per          min      25 %   median      75 %      90 %      99 %      max      mean  top 10 % "
+      "have\n");
   print_tail("user", statistics.per_user);
   print_tail("item", statistics.per_item);
 }

@@ -10,9 +10,9 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
   std::string text = fmt::format("{:<10}  {:>8}  {:>8}  {:>8}  {:>15}  {:>11}  {:>7}\n", "", "RMSE", "MSE", "MAE",
                                  "MAE whole stars", "ratings", "cold");
   for (const auto& [name, metrics] : parts) {
-    text += fmt::format("{:<10}  {:>8.5f}  {:>8.5f}  {:>8.5f}  {:>15.5f}  {:>11}  {:>7}\n", name, metrics.rmse,
-                        metrics.mse, metrics.mae, metrics.mae_whole_stars, grouped(metrics.ratings),
-                        grouped(metrics.cold_ratings));
+    text +=
+        fmt::format("{:<10}  {:>8.5f}  {:>8.5f}  {:>8.5f}  {:>15.5f}  {:>11}  {:>7}\n", name, metrics.rmse, metrics.mse,
+                    metrics.mae, metrics.mae_whole_stars, grouped(metrics.ratings), grouped(metrics.cold_ratings));
   }
   for (const auto& [name, metrics] : parts) {
     if (metrics.cold_ratings > 0) {
@@ -29,8 +29,8 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
 ReadProgress reading_progress(LiveLine& line) {
   return [&line](std::int64_t done, std::int64_t total) {
     const double fraction = static_cast<double>(done) / static_cast<double>(std::max<std::int64_t>(1, total));
-    line.show(fmt::format("reading {} {:3.0f} % of {} MB", progress_bar(fraction, 30), 100.0 * fraction,
-                          total / 1000000));
+    line.show(
+        fmt::format("reading {} {:3.0f} % of {} MB", progress_bar(fraction, 30), 100.0 * fraction, total / 1000000));
   };
 }
 

@@ -117,17 +117,16 @@ void describe(const RunConfig& config, const RunData& data) {
                grouped(dataset.duplicates));
   }
   const std::string test_source = !config.test.empty() ? config.test
-                                  : config.fold > 0 ? fmt::format("fold {} of {}", config.fold, config.folds)
-                                                    : config.split;
+                                  : config.fold > 0    ? fmt::format("fold {} of {}", config.fold, config.folds)
+                                                       : config.split;
   fmt::print(stderr, "parts     {} to train on", grouped(data.train.size()));
   if (data.test) {
     fmt::print(stderr, ", {} to test on ({})", grouped(data.test->size()), test_source);
   }
   fmt::print(stderr, "; {:.3g} % of the training part held out to choose the epoch\n", 100.0 * options.validation);
   fmt::print(stderr, "model     {}, {} factors{}{}; {}, batch {}, learning rate {:.3g} {}, L2 {:.3g}; seed {}\n",
-             options.model, options.dim, options.biases ? ", biases" : "",
-             options.non_negative ? ", non-negative" : "", options.optimizer, options.batch, options.learning_rate,
-             options.schedule, options.reg, options.seed);
+             options.model, options.dim, options.biases ? ", biases" : "", options.non_negative ? ", non-negative" : "",
+             options.optimizer, options.batch, options.learning_rate, options.schedule, options.reg, options.seed);
   fmt::print(stderr, "device    {}\n", make_device(options.device, options.threads)->info().description);
 }
 
@@ -279,9 +278,9 @@ Command add_train(CLI::App& root) {
   RunConfig& config = arguments->config;
   app->add_option("data", config.data, "MovieLens folder, or a file of user, item, rating[, timestamp]");
   app->add_option("--test", config.test, "file of ratings to test on");
-  app->add_option("--split", config.split,
-                  fmt::format("test part: random:FRACTION, time:FRACTION (the latest) or none (default: {})",
-                              kDefaultSplit));
+  app->add_option(
+      "--split", config.split,
+      fmt::format("test part: random:FRACTION, time:FRACTION (the latest) or none (default: {})", kDefaultSplit));
   app->add_option("--folds", config.folds, "cross-validation: train once per fold, test on it");
   app->add_option("--fold", config.fold)->group("");
   app->add_option("--rating-range", config.rating_range, "MIN:MAX; ratings outside are an error");

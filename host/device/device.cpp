@@ -77,7 +77,8 @@ MatrixView Buffer::view(DType dtype, std::int64_t rows, std::int64_t cols, std::
     throw std::out_of_range(fmt::format("a [{}, {}] {} view with ld {} at offset {} does not fit a buffer of {} bytes",
                                         rows, cols, name_of(dtype), stride, offset, bytes_));
   }
-  return {device_, static_cast<std::byte*>(data_) + static_cast<std::size_t>(offset) * size_of(dtype), rows, cols,
+  return {device_, static_cast<std::byte*>(data_) + static_cast<std::size_t>(offset) * size_of(dtype),
+          rows,    cols,
           stride,  dtype};
 }
 
@@ -189,9 +190,13 @@ void Device::zero(const MatrixView& destination) {
   do_zero(destination);
 }
 
-std::unique_ptr<Graph> Device::capture(const std::function<void()>& enqueue) { return do_capture(enqueue); }
+std::unique_ptr<Graph> Device::capture(const std::function<void()>& enqueue) {
+  return do_capture(enqueue);
+}
 
-void Device::replay(const Graph& graph, std::int64_t times) { do_replay(graph, times); }
+void Device::replay(const Graph& graph, std::int64_t times) {
+  do_replay(graph, times);
+}
 
 void Device::begin_epoch(const MatrixView& state, const EpochStart& start) {
   const Checker check(this, "begin_epoch");

@@ -24,8 +24,12 @@ std::unique_ptr<Device> make_device(const std::string& name, int threads) {
   throw InputError(fmt::format("--device {}: no such device; use auto, cpu or cuda", name));
 }
 
-AutoDevice choose_device() { return {"cpu", why_no_cuda()}; }
+AutoDevice choose_device() {
+  return {"cpu", why_no_cuda()};
+}
 
-std::string why_no_cuda() { return "this version of cuRate has no CUDA engine"; }
+std::string why_no_cuda() {
+  return "this version of cuRate has no CUDA engine";
+}
 
 }  // namespace curate

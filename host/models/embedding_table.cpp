@@ -4,7 +4,9 @@ namespace curate {
 namespace {
 
 /// Elements of a row padded to 16 bytes, the widest vector access of the engines' kernels.
-std::int64_t padded_columns(std::int64_t columns) { return (columns + 3) / 4 * 4; }
+std::int64_t padded_columns(std::int64_t columns) {
+  return (columns + 3) / 4 * 4;
+}
 
 }  // namespace
 
@@ -52,9 +54,8 @@ void EmbeddingTable::gather(const MatrixView& rows, const MatrixView& bias_rows,
   }
 }
 
-void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows,
-                                 const MatrixView& index, const SegmentsView& segments, ScatterKind kind,
-                                 const MatrixView& state) {
+void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
+                                 const SegmentsView& segments, ScatterKind kind, const MatrixView& state) {
   device_->scatter_add_rows(gradient_.embedding(), grad_rows, index, segments, kind, state);
   if (weights_.with_bias) {
     device_->scatter_add_rows(gradient_.bias(), grad_bias_rows, index, segments, kind, state);

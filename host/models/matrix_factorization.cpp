@@ -88,9 +88,9 @@ class MatrixFactorization : public RatingModel {
       users_.gather(view.user, view.user_bias, users, state);
       items_.gather(view.item, view.item_bias, items, state);
       device_->dot_rows(prediction.view(DType::f32, batch), view, state);
-      device_->download(std::span<float>(predictions).subspan(static_cast<std::size_t>(begin),
-                                                              static_cast<std::size_t>(here)),
-                        prediction.view(DType::f32, here));
+      device_->download(
+          std::span<float>(predictions).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(here)),
+          prediction.view(DType::f32, here));
       device_->advance_step(state);
     }
     return predictions;

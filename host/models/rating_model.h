@@ -21,8 +21,8 @@ struct EpochView {
 };
 
 struct NamedParameter {
-  std::string name;    ///< as in model.safetensors
-  MatrixView view;     ///< [rows, cols] f32, any ld
+  std::string name;     ///< as in model.safetensors
+  MatrixView view;      ///< [rows, cols] f32, any ld
   bool vector = false;  ///< stored with shape [rows] rather than [rows, cols]
 };
 

@@ -42,11 +42,10 @@ struct PhiloxWords {
 
 CURATE_HOST_DEVICE inline PhiloxWords philox(std::uint64_t seed, std::uint64_t element, std::uint32_t step,
                                              RandomPurpose purpose) {
-  const r123::Philox4x32::ctr_type counter = {
-      {static_cast<std::uint32_t>(element), static_cast<std::uint32_t>(element >> 32U), step,
-       static_cast<std::uint32_t>(purpose)}};
-  const r123::Philox4x32::key_type key = {
-      {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32U)}};
+  const r123::Philox4x32::ctr_type counter = {{static_cast<std::uint32_t>(element),
+                                               static_cast<std::uint32_t>(element >> 32U), step,
+                                               static_cast<std::uint32_t>(purpose)}};
+  const r123::Philox4x32::key_type key = {{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32U)}};
   r123::Philox4x32 generator;
   const r123::Philox4x32::ctr_type words = generator(counter, key);
   return {{words.v[0], words.v[1], words.v[2], words.v[3]}};

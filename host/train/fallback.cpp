@@ -43,8 +43,7 @@ Fallback::Fallback(const RatingTable& train, std::int32_t users, std::int32_t it
         static_cast<double>(train.ratings[n]) - mean - item_offset[static_cast<std::size_t>(train.items[n])];
   }
   for (std::size_t user = 0; user < user_sum.size(); ++user) {
-    user_offset_[user] =
-        static_cast<float>(user_sum[user] / (static_cast<double>(user_counts_[user]) + kUserDamping));
+    user_offset_[user] = static_cast<float>(user_sum[user] / (static_cast<double>(user_counts_[user]) + kUserDamping));
   }
 }
 

@@ -21,9 +21,15 @@ namespace {
 
 constexpr const char* kFormat = "curate-1";
 
-std::string model_path(const std::string& directory) { return directory + "/model.safetensors"; }
-std::string users_path(const std::string& directory) { return directory + "/users.tsv"; }
-std::string items_path(const std::string& directory) { return directory + "/items.tsv"; }
+std::string model_path(const std::string& directory) {
+  return directory + "/model.safetensors";
+}
+std::string users_path(const std::string& directory) {
+  return directory + "/users.tsv";
+}
+std::string items_path(const std::string& directory) {
+  return directory + "/items.tsv";
+}
 
 const Tensor& need(const TensorMap& tensors, const char* name, std::int64_t elements) {
   const auto found = tensors.find(name);
@@ -85,7 +91,8 @@ IdTable read_ids(const std::string& path, bool items) {
     }
     const std::int64_t raw = parse_integer(path, line_number, fields[0]);
     if (parse_integer(path, line_number, fields[1]) != table.ids.find_or_add(raw)) {
-      throw InputError(fmt::format("{}:{}: dense ids do not count up from 0; train the model again", path, line_number));
+      throw InputError(
+          fmt::format("{}:{}: dense ids do not count up from 0; train the model again", path, line_number));
     }
     table.counts.push_back(parse_integer(path, line_number, fields.back()));
     if (items) {
@@ -171,7 +178,8 @@ Model Model::load(const std::string& run_directory) {
 void Model::save(const std::string& run_directory) const {
   std::string users = "raw_id\tdense_id\tratings\n";
   for (std::int32_t user = 0; user < parts_.users.size(); ++user) {
-    users += fmt::format("{}\t{}\t{}\n", parts_.users.raw(user), user, parts_.user_counts[static_cast<std::size_t>(user)]);
+    users +=
+        fmt::format("{}\t{}\t{}\n", parts_.users.raw(user), user, parts_.user_counts[static_cast<std::size_t>(user)]);
   }
   std::string items = "raw_id\tdense_id\ttitle\tgenres\tratings\n";
   for (std::int32_t item = 0; item < parts_.items.size(); ++item) {

@@ -26,7 +26,8 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("beta1", options.beta1, "Adam: decay of the first moment");
   visit("beta2", options.beta2, "Adam: decay of the second moment");
   visit("epsilon", options.epsilon, "Adam, Adagrad: added to the denominator");
-  visit("validation", options.validation, "fraction of the training ratings held out to choose the best epoch; 0: none");
+  visit("validation", options.validation,
+        "fraction of the training ratings held out to choose the best epoch; 0: none");
   visit("patience", options.patience, "stop after so many epochs without improvement; 0: run all epochs");
   visit("clip", options.clip, "clamp predictions to the rating scale");
   visit("seed", options.seed, "seed of every random number");

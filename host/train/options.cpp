@@ -41,7 +41,9 @@ void require_in(const char* option, double value, double low, double high, const
 
 }  // namespace
 
-std::vector<std::string> preset_names() { return {"notebook-mf"}; }
+std::vector<std::string> preset_names() {
+  return {"notebook-mf"};
+}
 
 TrainOptions preset_options(const std::string& name) {
   TrainOptions options;

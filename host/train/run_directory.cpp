@@ -2,17 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
-#include <toml++/toml.h>
 #include <type_traits>
 
 #include "curate/error.h"
-#include "train/metrics_json.h"
 #include "support/atomic_file.h"
+#include "train/metrics_json.h"
 #include "train/option_table.h"
 
 namespace curate {
@@ -108,7 +108,9 @@ Split split_as_asked(const RatingTable& ratings, const std::string& text, std::u
       fmt::format("--split {}: write random:FRACTION or time:FRACTION with a fraction between 0 and 1, or none", text));
 }
 
-std::string csv_number(const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; }
+std::string csv_number(const std::optional<double>& value) {
+  return value ? fmt::format("{}", *value) : "";
+}
 
 std::string history_csv(const std::vector<EpochRecord>& history) {
   std::string text = "epoch,seconds,train_rmse,validation_rmse,learning_rate,ratings_per_second\n";
@@ -194,9 +196,7 @@ RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
 }
 
 RunDirectory::RunDirectory(std::string path, bool overwrite) : path_(std::move(path)) {
-  const auto fail = [&](const std::string& problem) {
-    throw InputError(fmt::format("--out {}: {}", path_, problem));
-  };
+  const auto fail = [&](const std::string& problem) { throw InputError(fmt::format("--out {}: {}", path_, problem)); };
   if (!overwrite && fs::exists(fs::path(path_) / "config.toml")) {
     fail("holds a run already; give another directory, or --overwrite");
   }

@@ -46,8 +46,8 @@ struct Prediction {
 class Model {
  public:
   /// `kind` is "mf". `tensors`: user.embedding [users, dim], item.embedding [items, dim], user.bias [users] and
-  /// item.bias [items] (both or none), global_mean [1], fallback.user [users], fallback.item [items], fallback.mean [1].
-  /// The counts are training ratings by dense id. Throws InputError where they do not fit together.
+  /// item.bias [items] (both or none), global_mean [1], fallback.user [users], fallback.item [items], fallback.mean
+  /// [1]. The counts are training ratings by dense id. Throws InputError where they do not fit together.
   struct Parts {
     std::string kind = "mf";
     TensorMap tensors;

@@ -14,8 +14,8 @@
 namespace curate {
 
 struct EpochRecord {
-  std::int32_t epoch = 0;  ///< from 1
-  double seconds = 0.0;    ///< of training, without validation
+  std::int32_t epoch = 0;   ///< from 1
+  double seconds = 0.0;     ///< of training, without validation
   double train_rmse = 0.0;  ///< of the predictions made while training, before each update
   std::optional<double> validation_rmse;
   double learning_rate = 0.0;  ///< at the start of the epoch

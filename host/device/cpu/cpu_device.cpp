@@ -27,10 +27,18 @@ struct CpuGraph : Graph {
   std::vector<Operation> operations;
 };
 
-StepState& step_state(const MatrixView& view) { return *static_cast<StepState*>(view.data); }
-ErrorSums& error_sums(const MatrixView& view) { return *static_cast<ErrorSums*>(view.data); }
-float* floats(const MatrixView& view) { return static_cast<float*>(view.data); }
-std::int32_t* ints(const MatrixView& view) { return static_cast<std::int32_t*>(view.data); }
+StepState& step_state(const MatrixView& view) {
+  return *static_cast<StepState*>(view.data);
+}
+ErrorSums& error_sums(const MatrixView& view) {
+  return *static_cast<ErrorSums*>(view.data);
+}
+float* floats(const MatrixView& view) {
+  return static_cast<float*>(view.data);
+}
+std::int32_t* ints(const MatrixView& view) {
+  return static_cast<std::int32_t*>(view.data);
+}
 
 class CpuDevice : public Device {
  public:
@@ -178,9 +186,8 @@ class CpuDevice : public Device {
 
   void do_dot_rows_backward(const MfRows& grad, const MatrixView& grad_prediction, const MfRows& rows, float l2,
                             const MatrixView& state) override {
-    enqueue("dot_rows_backward", [=, this] {
-      cpu::dot_rows_backward(pool_, grad, floats(grad_prediction), rows, l2, step_state(state));
-    });
+    enqueue("dot_rows_backward",
+            [=, this] { cpu::dot_rows_backward(pool_, grad, floats(grad_prediction), rows, l2, step_state(state)); });
   }
 
   void do_rating_loss(const MatrixView& grad, const MatrixView& sums, const MatrixView& prediction,
@@ -216,8 +223,7 @@ class CpuDevice : public Device {
 
   void do_sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
                             ClipRange clip) override {
-    enqueue("sum_squared_error",
-            [=, this] { cpu::sum_squared_error(pool_, error_sums(sums), tables, ratings, clip); });
+    enqueue("sum_squared_error", [=, this] { cpu::sum_squared_error(pool_, error_sums(sums), tables, ratings, clip); });
   }
 
  private:

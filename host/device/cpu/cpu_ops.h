@@ -27,7 +27,9 @@ Matrix<T> resolve(const MatrixView& view) {
 }
 
 /// Rows to a piece of work of some 16,000 elements: below that a second thread does not pay.
-inline std::int64_t row_grain(std::int64_t cols) { return cols >= 16384 ? 1 : 16384 / (cols < 1 ? 1 : cols); }
+inline std::int64_t row_grain(std::int64_t cols) {
+  return cols >= 16384 ? 1 : 16384 / (cols < 1 ? 1 : cols);
+}
 
 /// Adds up sums made piece by piece, in the order of the pieces, so that no thread count changes a digit.
 inline void add_pieces(ErrorSums& sums, const std::vector<ErrorSums>& pieces) {

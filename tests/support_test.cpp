@@ -1,0 +1,117 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <numeric>
+#include <stdexcept>
+
+#include "curate/error.h"
+#include "support/atomic_file.h"
+#include "support/csv_field.h"
+#include "support/philox.h"
+#include "support/thread_pool.h"
+
+namespace curate {
+namespace {
+
+TEST(ThreadPool, EveryTaskOnceOnAnyNumberOfThreads) {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    for (const std::int64_t count : {0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> done(static_cast<std::size_t>(count));
+      pool.run(count, [&](std::int64_t i) { ++done[static_cast<std::size_t>(i)]; });
+      for (const auto& times : done) {
+        EXPECT_EQ(times.load(), 1);
+      }
+    }
+  }
+}
+
+TEST(ThreadPool, PiecesDependOnTheGrainAlone) {
+  for (const int threads : {1, 4}) {
+    ThreadPool pool(threads);
+    std::vector<std::int64_t> length(4);
+    pool.parallel_for(10, 3, [&](std::int64_t begin, std::int64_t end) {
+      length[static_cast<std::size_t>(begin / 3)] = end - begin;
+    });
+    EXPECT_EQ(length, (std::vector<std::int64_t>{3, 3, 3, 1}));
+  }
+}
+
+TEST(ThreadPool, ManyShortRoundsAfterOneAnother) {
+  ThreadPool pool(4);
+  std::atomic<std::int64_t> sum{0};
+  for (int round = 0; round < 5000; ++round) {
+    pool.run(4, [&](std::int64_t i) { sum += i; });
+  }
+  EXPECT_EQ(sum.load(), 5000 * 6);
+}
+
+TEST(ThreadPool, AnExceptionComesOutAndThePoolGoesOn) {
+  ThreadPool pool(3);
+  EXPECT_THROW(pool.run(100,
+                        [](std::int64_t i) {
+                          if (i == 37) {
+                            throw std::runtime_error("37");
+                          }
+                        }),
+               std::runtime_error);
+  std::atomic<int> count{0};
+  pool.run(10, [&](std::int64_t) { ++count; });
+  EXPECT_EQ(count.load(), 10);
+}
+
+TEST(AtomicFile, ReplacesWholeFilesAndLeavesNothingBehind) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "curate_atomic_file";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  const std::string path = (folder / "file").string();
+  write_file_atomically(path, "first, and longer");
+  write_file_atomically(path, "second");
+  EXPECT_EQ(read_file(path), "second");
+  EXPECT_THROW(write_file_atomically((folder / "none/file").string(), "x"), Error);
+  EXPECT_THROW(write_file_atomically(folder.string(), "x"), Error);  // a directory cannot be replaced by a file
+  EXPECT_THROW(read_file(folder.string()), InputError);
+  EXPECT_THROW(read_file(path + "2"), InputError);
+  const auto entries = std::distance(std::filesystem::directory_iterator(folder), {});
+  EXPECT_EQ(entries, 1);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(CsvField, QuotesWhatNeedsIt) {
+  EXPECT_EQ(csv_field("plain"), "plain");
+  EXPECT_EQ(csv_field("Thin Man, The"), "\"Thin Man, The\"");
+  EXPECT_EQ(csv_field("a \"b\""), "\"a \"\"b\"\"\"");
+  EXPECT_EQ(csv_field(" blank"), "\" blank\"");
+}
+
+// Known answers of Philox4x32-10 from Random123's kat_vectors (counter, key, result).
+TEST(Philox, CounterLayoutAndKnownAnswer) {
+  const PhiloxWords zero = philox(0, 0, 0, static_cast<RandomPurpose>(0));
+  EXPECT_EQ(zero.word[0], 0x6627e8d5U);
+  EXPECT_EQ(zero.word[1], 0xe169c58dU);
+  EXPECT_EQ(zero.word[2], 0xbc57ac4cU);
+  EXPECT_EQ(zero.word[3], 0x9b00dbd8U);
+  const PhiloxWords ones = philox(~0ULL, ~0ULL, ~0U, static_cast<RandomPurpose>(~0U));
+  EXPECT_EQ(ones.word[0], 0x408f276dU);
+}
+
+TEST(Philox, MomentsOfTheDistributions) {
+  double uniform = 0.0;
+  double normal = 0.0;
+  double normal_squared = 0.0;
+  constexpr int kDraws = 200000;
+  for (int n = 0; n < kDraws; ++n) {
+    const PhiloxWords words = philox(1, static_cast<std::uint64_t>(n), 0, RandomPurpose::split);
+    uniform += static_cast<double>(uniform_float(words.word[0]));
+    const double value = normal_double(words);
+    normal += value;
+    normal_squared += value * value;
+  }
+  EXPECT_NEAR(uniform / kDraws, 0.5, 0.003);
+  EXPECT_NEAR(normal / kDraws, 0.0, 0.01);
+  EXPECT_NEAR(normal_squared / kDraws, 1.0, 0.02);
+}
+
+}  // namespace
+}  // namespace curate

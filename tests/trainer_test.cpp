@@ -1,0 +1,245 @@
+#include "curate/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "curate/error.h"
+#include "device/device.h"
+#include "models/rating_model.h"
+
+namespace curate {
+namespace {
+
+Dataset small_dataset(std::int64_t ratings = 4000) {
+  SyntheticOptions options;
+  options.users = 120;
+  options.items = 90;
+  options.ratings = ratings;
+  options.rank = 3;
+  options.noise = 0.4;
+  return generate_dataset(options).dataset;
+}
+
+TrainOptions small_options() {
+  TrainOptions options;
+  options.dim = 8;
+  options.epochs = 8;
+  options.device = "cpu";
+  options.threads = 2;
+  return options;
+}
+
+struct Way {
+  const char* name;
+  const char* optimizer;
+  std::int64_t batch;
+  double learning_rate;
+  bool dense;
+};
+
+class EveryWay : public testing::TestWithParam<Way> {
+ protected:
+  static TrainOptions options() {
+    TrainOptions options = small_options();
+    options.optimizer = GetParam().optimizer;
+    options.batch = GetParam().batch;
+    options.learning_rate = GetParam().learning_rate;
+    options.dense_updates = GetParam().dense;
+    return options;
+  }
+};
+
+TEST_P(EveryWay, OverfitsFiftyRatings) {
+  const Dataset dataset = small_dataset(4000);
+  Split split = split_random(dataset.ratings, 50.0 / 4000.0, 3);
+  ASSERT_EQ(split.test.size(), 50);
+  TrainOptions overfit = options();
+  overfit.epochs = 600;
+  overfit.dim = 16;
+  overfit.reg = 0.0;
+  overfit.validation = 0.0;
+  overfit.init_scale = 0.1;
+  overfit.clip = false;
+  const TrainResult result = Trainer(overfit).train(dataset, split.test);
+  EXPECT_LT(result.train.rmse, 0.02);
+  EXPECT_EQ(result.best_epoch, 600);
+}
+
+TEST_P(EveryWay, SameSeedSameBitsOnAnyThreadCountAndStream) {
+  const Dataset dataset = small_dataset();
+  TrainOptions one = options();
+  one.epochs = 3;
+  one.threads = 1;
+  TrainOptions three = one;
+  three.threads = 3;
+  TrainOptions other_seed = one;
+  other_seed.seed = 2;
+  const TrainResult a = Trainer(one).train(dataset, dataset.ratings);
+  const TrainResult b = Trainer(three).train(dataset, dataset.ratings);
+  const TrainResult c = Trainer(other_seed).train(dataset, dataset.ratings);
+  for (const auto& [name, tensor] : a.model.parts().tensors) {
+    EXPECT_EQ(tensor.values, b.model.parts().tensors.at(name).values) << name;
+  }
+  EXPECT_NE(a.model.parts().tensors.at("user.embedding").values, c.model.parts().tensors.at("user.embedding").values);
+}
+
+TEST_P(EveryWay, LearnsBetterThanTheMean) {
+  const Dataset dataset = small_dataset();
+  const Split split = split_random(dataset.ratings, 0.2, 1);
+  TrainOptions longer = options();
+  longer.epochs = 30;
+  const TrainResult result = Trainer(longer).train(dataset, split.train);
+  double squared = 0.0;
+  for (const float rating : split.test.ratings) {
+    const double deviation = static_cast<double>(rating - result.model.parts().tensors.at("fallback.mean").values[0]);
+    squared += deviation * deviation;
+  }
+  const double mean_rmse = std::sqrt(squared / static_cast<double>(split.test.size()));
+  EXPECT_LT(result.model.evaluate(split.test, {"cpu", 1}).rmse, 0.85 * mean_rmse);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, EveryWay,
+                         testing::Values(Way{"per_rating", "sgd", 1, 0.05, false}, Way{"sgd", "sgd", 16, 0.3, false},
+                                         Way{"sgd_dense", "sgd", 16, 0.3, true},
+                                         Way{"adagrad", "adagrad", 16, 0.1, false},
+                                         Way{"adam", "adam", 16, 0.01, false},
+                                         Way{"adam_dense", "adam", 16, 0.01, true}),
+                         [](const auto& way) { return std::string(way.param.name); });
+
+TEST(Trainer, MaeLossLowersTheAbsoluteError) {
+  const Dataset dataset = small_dataset();
+  TrainOptions options = small_options();
+  options.optimizer = "adam";
+  options.loss = "mae";
+  options.batch = 32;
+  options.learning_rate = 0.01;
+  options.epochs = 1;
+  const double first = Trainer(options).train(dataset, dataset.ratings).train.mae;
+  options.epochs = 20;
+  EXPECT_LT(Trainer(options).train(dataset, dataset.ratings).train.mae, 0.9 * first);
+}
+
+TEST(Trainer, KeepsTheEpochWithTheLowestValidationError) {
+  const Dataset dataset = small_dataset();
+  TrainOptions options = small_options();
+  options.reg = 0.0;  // overfits: the best epoch is not the last
+  options.dim = 32;
+  options.init_scale = 0.3;
+  options.schedule = "constant";
+  options.epochs = 40;
+  options.validation = 0.2;
+  options.learning_rate = 0.1;
+  const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
+  const auto best = std::min_element(result.history.begin(), result.history.end(), [](const auto& a, const auto& b) {
+    return *a.validation_rmse < *b.validation_rmse;
+  });
+  ASSERT_LT(best->epoch, 40);
+  EXPECT_EQ(result.best_epoch, best->epoch);
+  EXPECT_EQ(result.validation->rmse, *best->validation_rmse);
+
+  // The same run stopped right there ends with the same parameters.
+  TrainOptions stopped = options;
+  stopped.epochs = best->epoch;
+  const TrainResult again = Trainer(stopped).train(dataset, dataset.ratings);
+  EXPECT_EQ(result.model.parts().tensors.at("item.embedding").values,
+            again.model.parts().tensors.at("item.embedding").values);
+
+  TrainOptions patient = options;
+  patient.patience = 3;
+  const TrainResult early = Trainer(patient).train(dataset, dataset.ratings);
+  EXPECT_EQ(static_cast<std::int32_t>(early.history.size()), early.best_epoch + 3);
+}
+
+TEST(Trainer, NonNegativeFactorsAreNeverBelowZero) {
+  const Dataset dataset = small_dataset();
+  for (const char* optimizer : {"sgd", "adam"}) {
+    TrainOptions options = small_options();
+    options.optimizer = optimizer;
+    options.non_negative = true;
+    const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
+    for (const char* name : {"user.embedding", "item.embedding"}) {
+      const auto& values = result.model.parts().tensors.at(name).values;
+      EXPECT_GE(*std::min_element(values.begin(), values.end()), 0.0F);
+      EXPECT_GT(*std::max_element(values.begin(), values.end()), 0.0F);
+    }
+    // Biases are free of the constraint.
+    const auto& bias = result.model.parts().tensors.at("item.bias").values;
+    EXPECT_LT(*std::min_element(bias.begin(), bias.end()), 0.0F);
+  }
+}
+
+TEST(Trainer, DivergenceStopsWithAnExplanation) {
+  const Dataset dataset = small_dataset();
+  TrainOptions options = small_options();
+  options.learning_rate = 1000.0;
+  try {
+    Trainer(options).train(dataset, dataset.ratings);
+    FAIL() << "no error";
+  } catch (const InputError&) {
+    FAIL() << "divergence is not bad input";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("epoch 1"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("--lr"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Trainer, ColdRatingsArePredictedByFallbackAndCounted) {
+  Dataset dataset;
+  const auto add = [&](RatingTable& table, std::int64_t user, std::int64_t item, float rating) {
+    table.users.push_back(dataset.users.find_or_add(user));
+    table.items.push_back(dataset.items.find_or_add(item));
+    table.ratings.push_back(rating);
+  };
+  for (std::int64_t user = 0; user < 10; ++user) {
+    for (std::int64_t item = 0; item < 10; ++item) {
+      add(dataset.ratings, user, item, item < 5 ? 5.0F : 3.0F);
+    }
+  }
+  dataset.scale = {1.0F, 5.0F, 1.0F};
+  RatingTable test;
+  add(test, 99, 0, 4.0F);  // unknown user, item with mean offset: 4 + 10 * 1 / (10 + 25)
+  add(test, 0, 99, 4.0F);  // unknown item, user without offset: 4
+  add(test, 99, 99, 4.0F);
+  add(test, 0, 0, 5.0F);
+  TrainOptions options = small_options();
+  options.validation = 0.0;
+  const Model model = Trainer(options).train(dataset, dataset.ratings).model;
+  const Metrics metrics = model.evaluate(test, {"cpu", 1});
+  EXPECT_EQ(metrics.ratings, 4);
+  EXPECT_EQ(metrics.cold_ratings, 3);
+  const double offset = 10.0 / 35.0;
+  EXPECT_NEAR(metrics.cold_rmse, std::sqrt(offset * offset / 3.0), 1e-6);
+  EXPECT_NEAR(metrics.mse, (offset * offset + metrics.warm_rmse * metrics.warm_rmse) / 4.0, 1e-9);
+
+  const std::vector<RawPair> pairs = {{99, 0}, {0, 99}, {99, 99}, {0, 0}, {12345, 67890}};
+  const std::vector<Prediction> predictions = model.predict(pairs, {"cpu", 1});
+  EXPECT_EQ(predictions[0].basis, PredictionBasis::item_mean);
+  EXPECT_NEAR(static_cast<double>(predictions[0].rating), 4.0 + offset, 1e-6);
+  EXPECT_EQ(predictions[1].basis, PredictionBasis::user_mean);
+  EXPECT_EQ(predictions[2].basis, PredictionBasis::global_mean);
+  EXPECT_FLOAT_EQ(predictions[2].rating, 4.0F);
+  EXPECT_EQ(predictions[3].basis, PredictionBasis::model);
+  EXPECT_EQ(predictions[4].basis, PredictionBasis::global_mean);
+}
+
+TEST(Trainer, RefusesNoRatings) {
+  const Dataset dataset = small_dataset();
+  EXPECT_THROW(Trainer(small_options()).train(dataset, {}), InputError);
+}
+
+TEST(Trainer, OneRatingTrains) {
+  Dataset dataset;
+  dataset.ratings.users = {dataset.users.find_or_add(7)};
+  dataset.ratings.items = {dataset.items.find_or_add(8)};
+  dataset.ratings.ratings = {3.5F};
+  dataset.scale = {3.5F, 3.5F, 0.5F};
+  const TrainResult result = Trainer(small_options()).train(dataset, dataset.ratings);
+  EXPECT_EQ(result.train.ratings, 1);
+  EXPECT_FALSE(result.validation.has_value());
+}
+
+}  // namespace
+}  // namespace curate
