@@ -212,7 +212,7 @@ TEST(Trainer, ColdRatingsArePredictedByFallbackAndCounted) {
   EXPECT_EQ(metrics.cold_ratings, 3);
   const double offset = 10.0 / 35.0;
   EXPECT_NEAR(metrics.cold_rmse, std::sqrt(offset * offset / 3.0), 1e-6);
-  EXPECT_NEAR(metrics.mse, (offset * offset + metrics.warm_rmse * metrics.warm_rmse) / 4.0, 1e-9);
+  EXPECT_NEAR(metrics.mse, (offset * offset + metrics.warm_rmse * metrics.warm_rmse) / 4.0, 1e-6);
 
   const std::vector<RawPair> pairs = {{99, 0}, {0, 99}, {99, 99}, {0, 0}, {12345, 67890}};
   const std::vector<Prediction> predictions = model.predict(pairs, {"cpu", 1});

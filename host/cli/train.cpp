@@ -74,13 +74,18 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
     base.options = preset_options(preset);
     arguments.config = config_file.empty() ? base : read_config(config_file, base);
     const RunConfig before = arguments.config;
-    // A test file on the command line replaces the file's split, and the other way round.
+    // A test part asked for on the command line replaces the file's, of whichever kind the two are.
     arguments.config.test.clear();
     arguments.config.split.clear();
+    arguments.config.folds = 0;
+    arguments.config.fold = 0;
     reparse();
-    if (arguments.config.test.empty() && arguments.config.split.empty()) {
+    const RunConfig& now = arguments.config;
+    if (now.test.empty() && now.split.empty() && now.folds == 0) {
       arguments.config.test = before.test;
       arguments.config.split = before.split;
+      arguments.config.folds = before.folds;
+      arguments.config.fold = before.fold;
     }
   }
   RunConfig& config = arguments.config;
@@ -105,6 +110,8 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   if (config.options.device == "auto") {
     config.options.device = choose_device().name;
   }
+  // A device that is not there is better known before the data are read.
+  make_device(config.options.device, 1);
 }
 
 void describe(const RunConfig& config, const RunData& data) {

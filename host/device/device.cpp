@@ -90,14 +90,18 @@ class Checker {
   Checker(const Device* device, const char* operation) : device_(device), operation_(operation) {}
 
   void is(const char* name, const MatrixView& view, DType dtype) const {
+    // A view without rows is "absent" and carries nothing else.
+    if (view.empty()) {
+      return;
+    }
     require(view.dtype == dtype, name, fmt::format("holds {}, not {}", name_of(view.dtype), name_of(dtype)));
     require(view.rows >= 0 && view.cols >= 0 && view.ld >= view.cols, name, "has impossible extents");
-    require(view.rows == 0 || (view.data != nullptr && view.device == device_), name, "is not on this device");
+    require(view.data != nullptr && view.device == device_, name, "is not on this device");
   }
 
   void matrix(const char* name, const MatrixView& view, DType dtype, std::int64_t rows, std::int64_t cols) const {
     is(name, view, dtype);
-    require(view.rows == rows && view.cols == cols, name,
+    require(view.rows == rows && (view.cols == cols || rows == 0), name,
             fmt::format("is [{}, {}], not [{}, {}]", view.rows, view.cols, rows, cols));
   }
 

@@ -108,7 +108,7 @@ TrainOptions resolve(const TrainOptions& given) {
       options.learning_rate = 0.05;
     } else if (options.optimizer == "sgd") {
       // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch.
-      options.learning_rate = 0.01 * static_cast<double>(options.batch);
+      options.learning_rate = 0.02 * static_cast<double>(options.batch);
     } else {
       options.learning_rate = options.optimizer == "adam" ? 0.005 : 0.05;
     }

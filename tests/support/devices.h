@@ -50,14 +50,13 @@ class DeviceMatrix {
   /// `values` is [rows, cols] contiguous. ld 0 means cols.
   DeviceMatrix(Device& device, const std::vector<T>& values, std::int64_t rows, std::int64_t cols = 1,
                std::int64_t ld = 0) {
-    if (rows == 0) {
-      return;
-    }
     ld = ld == 0 ? cols : ld;
     const std::vector<T> padded = pad_rows(values, rows, cols, ld, padding_of<T>());
     buffer_ = device.allocate_array<T>(rows * ld);
     whole_ = buffer_.view(dtype_of<T>(), rows, ld);
-    device.upload(whole_, std::span<const T>(padded));
+    if (rows > 0) {
+      device.upload(whole_, std::span<const T>(padded));
+    }
     view_ = whole_.columns(0, cols);
   }
 

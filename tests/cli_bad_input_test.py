@@ -1,0 +1,228 @@
+"""Bad input gives exit code 2, one line that names file, line and remedy, and leaves nothing behind."""
+
+import json
+import os
+import pathlib
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CURATE = os.path.abspath(os.environ.get("CURATE_BINARY", "curate"))
+
+GOOD = "".join(f"{u},{i},{(u * 7 + i * 3) % 5 + 1}\n" for u in range(1, 21) for i in range(1, 11))
+
+
+class BadInput(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = pathlib.Path(temporary.name)
+
+    def write(self, content, name="ratings.csv"):
+        path = self.folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def files(self):
+        """Every file with its bytes, and every folder."""
+        return {p: p.read_bytes() if p.is_file() else None for p in self.folder.rglob("*")}
+
+    def curate(self, *arguments):
+        return subprocess.run([CURATE, *map(str, arguments)], capture_output=True, text=True, cwd=self.folder,
+                              timeout=120, errors="replace")
+
+    def refused(self, *arguments, naming=(), code=2, lines=1):
+        before = self.files()
+        result = self.curate(*arguments)
+        self.assertEqual(result.returncode, code, result.stderr)
+        self.assertEqual(result.stdout, "")
+        errors = result.stderr.splitlines()
+        self.assertGreaterEqual(len(errors), 1)
+        self.assertLessEqual(len(errors), lines, result.stderr)
+        if lines == 1:
+            self.assertTrue(errors[0].startswith("curate: "), errors[0])
+        for name in naming:
+            self.assertIn(str(name), result.stderr)
+        self.assertEqual(self.files(), before, "something was left behind or changed")
+        return result.stderr
+
+    def train_refused(self, content, *naming):
+        path = self.write(content)
+        return self.refused("train", path, "--quiet", "--out", "new/run", naming=[f"{path}", *naming])
+
+    def good_run(self, *options):
+        data = self.write(GOOD, "good.csv")
+        run = self.folder / "run"
+        result = self.curate("train", data, "--dim", 2, "--epochs", 2, "--quiet", "--out", run, *options)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return run
+
+
+class Ratings(BadInput):
+    def test_missing_file(self):
+        self.refused("train", "nowhere.csv", "--out", "run", naming=["nowhere.csv"])
+
+    def test_empty_file(self):
+        self.train_refused("")
+
+    def test_header_only(self):
+        self.train_refused("userId,movieId,rating,timestamp\n")
+
+    def test_letter_in_a_rating(self):
+        self.train_refused("1,1,4\n1,2,x\n", ":2:")
+
+    def test_not_finite(self):
+        for text in ("nan", "NaN", "inf", "-inf", "1e999"):
+            with self.subTest(text):
+                self.train_refused(f"1,1,4\n1,2,3\n1,3,{text}\n", ":3:")
+
+    def test_rating_outside_the_stated_range(self):
+        path = self.write("1,1,4\n1,2,6\n")
+        self.refused("train", path, "--rating-range", "1:5", "--out", "run", naming=[f"{path}:2:", "6"])
+
+    def test_id_over_64_bits(self):
+        self.train_refused("1,1,4\n99999999999999999999,2,3\n", ":2:")
+
+    def test_truncated_last_line(self):
+        self.train_refused("1,1,4\n1,2,3\n1,3", ":3:")
+
+    def test_mixed_separators(self):
+        self.train_refused("1,1,4\n1\t2\t3\n", ":2:")
+
+    def test_random_bytes(self):
+        for seed in range(20):
+            with self.subTest(seed):
+                self.train_refused(random.Random(seed).randbytes(300))
+
+    def test_folder_without_ratings(self):
+        (self.folder / "empty").mkdir()
+        self.refused("train", "empty", "--out", "run", naming=["empty"])
+
+    def test_missing_test_file(self):
+        path = self.write(GOOD)
+        self.refused("train", path, "--test", "none.csv", "--out", "run", naming=["none.csv"])
+
+    def test_unseen_users_are_predicted_and_reported_apart(self):
+        path = self.write(GOOD)
+        test = self.write("1,1,4\n777,1,3\n1,888,2\n777,888,5\n", "test.csv")
+        result = self.curate("train", path, "--test", test, "--quiet", "--json", "--out", "run")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        metrics = json.loads(result.stdout)["test"]
+        self.assertEqual((metrics["ratings"], metrics["cold_ratings"]), (4, 3))
+        self.assertTrue(0.0 < metrics["cold_rmse"] < 4.0)
+
+
+class Options(BadInput):
+    def test_values(self):
+        cases = [("--split", v) for v in ("half", "random", "random:0", "random:1", "random:x", "time:2", "user:0.1")]
+        cases += [("--folds", 1), ("--folds", -2), ("--dim", 0), ("--dim", -3), ("--dim", 5000)]
+        cases += [("--lr", 0), ("--lr", "nan"), ("--lr", -5), ("--reg", -2), ("--epochs", 0), ("--validation", 1.5)]
+        cases += [("--optimizer", "als"), ("--device", "foo"), ("--precision", "f16"), ("--loss", "mae")]
+        cases += [("--rating-range", v) for v in ("5", "5:1", "a:b", "1:nan")]
+        cases += [("--preset", "foo"), ("--device", "cuda")]
+        path = self.write(GOOD)
+        for option, value in cases:
+            with self.subTest(option=option, value=value):
+                self.refused("train", path, option, value, "--out", "new/run", naming=[option])
+
+    def test_usage(self):
+        path = self.write(GOOD)
+        for arguments in ([], ["train", path, "--dim", "abc"], ["train", path, "--no-such-flag"], ["data"], ["nonsense"]):
+            with self.subTest(arguments):
+                self.refused(*arguments, lines=2)
+
+    def test_exclusive_options(self):
+        path = self.write(GOOD)
+        self.refused("train", path, "--test", path, "--split", "random:0.1", naming=["--test", "--split"])
+        self.refused("train", path, "--test", path, "--folds", 3, naming=["--folds"])
+        self.refused("train", naming=["DATA"])
+
+    def test_config_file(self):
+        path = self.write(GOOD)
+        for text, line in (("dim = 8\nfactors = 2\n", 2), ("dim = = 3\n", 1), ('\ndim = "8"\n', 2), ("biases = 3\n", 1)):
+            with self.subTest(text):
+                config = self.write(text, "config.toml")
+                self.refused("train", path, "--config", config, "--out", "run", naming=[f"{config}:{line}:"])
+        self.refused("train", path, "--config", "none.toml", naming=["none.toml"])
+
+    def test_divergence_is_a_failure_that_explains_itself(self):
+        path = self.write(GOOD)
+        message = self.refused("train", path, "--lr", 1000, "--quiet", "--out", "new/run", code=1)
+        self.assertIn("--lr", message)
+
+
+class Output(BadInput):
+    def test_unwritable_out(self):
+        path = self.write(GOOD)
+        self.write("x", "file")
+        for out in ("file", "file/run", "/proc/curate-run"):
+            with self.subTest(out):
+                self.refused("train", path, "--quiet", "--out", out, naming=["--out", out])
+
+    def test_an_old_run_is_kept(self):
+        run = self.good_run()
+        self.refused("train", self.folder / "good.csv", "--quiet", "--out", run, naming=["--overwrite"])
+
+    def test_generate(self):
+        for options in (["--users", 0], ["--items", -1], ["--ratings", 0], ["--rank", 0], ["--noise", -1],
+                        ["--users", 3, "--items", 3, "--ratings", 10]):
+            with self.subTest(options):
+                self.refused("data", "generate", "--out", "made", *options)
+        self.curate("data", "generate", "--out", "made", "--users", 20, "--items", 20, "--ratings", 100)
+        self.refused("data", "generate", "--out", "made", naming=["made"])
+
+
+class Runs(BadInput):
+    def test_no_run(self):
+        (self.folder / "empty").mkdir()
+        self.refused("evaluate", "empty", naming=["empty"])
+        self.refused("predict", "empty", "--user", 1, "--item", 1, naming=["empty"])
+
+    def test_predict_usage(self):
+        run = self.good_run()
+        self.refused("predict", run, naming=["--user", "--pairs"])
+        self.refused("predict", run, "--user", 1, naming=["--item"])
+        pairs = self.write("1,1\n1,x\n", "pairs.csv")
+        self.refused("predict", run, "--pairs", pairs, naming=[f"{pairs}:2:"])
+
+    def test_no_test_part(self):
+        run = self.good_run("--split", "none")
+        self.refused("evaluate", run, naming=["--data"])
+
+    def test_damaged_model(self):
+        run = self.good_run()
+        model = run / "model.safetensors"
+        whole = model.read_bytes()
+        length = struct.unpack("<Q", whole[:8])[0]
+        header = json.loads(whole[8:8 + length])
+
+        def with_header(changed):
+            text = json.dumps(changed).encode()
+            return struct.pack("<Q", len(text)) + text + whole[8 + length:]
+
+        wrong_shape = {**header, "user.bias": {**header["user.bias"], "shape": [2**60, 2**60]}}
+        no_metadata = {k: v for k, v in header.items() if k != "__metadata__"}
+        no_tensor = {k: v for k, v in header.items() if k != "item.bias"}
+        for damaged in (b"", whole[:5], whole[:-4], struct.pack("<Q", 2**63) + whole[8:],
+                        whole[:8] + random.Random(1).randbytes(length) + whole[8 + length:], with_header(wrong_shape),
+                        with_header(no_metadata), with_header(no_tensor)):
+            model.write_bytes(damaged)
+            with self.subTest(damaged[:80]):
+                self.refused("predict", run, "--user", 1, "--item", 1)
+
+    def test_damaged_items(self):
+        run = self.good_run()
+        items = run / "items.tsv"
+        lines = items.read_text().splitlines()
+        lines[3] = lines[3].replace("\t", " ")
+        items.write_text("\n".join(lines) + "\n")
+        self.refused("evaluate", run, naming=[f"{items}:4:"])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        CURATE = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
