@@ -44,7 +44,7 @@ say "Five predictions for user 1 (curate predict $run --pairs FILE)"
 pairs=$(mktemp)
 trap 'rm -f "$pairs"' EXIT
 # The most rated films: the last column of items.tsv counts training ratings.
-tail -n +2 "$run/items.tsv" | sort -t "$(printf '\t')" -k5,5nr | head -n 5 | awk -F '\t' '{print "1," $1}' >"$pairs"
+tail -n +2 "$run/items.tsv" | sort -t "$(printf '\t')" -k5,5nr | awk -F '\t' 'NR <= 5 {print "1," $1}' >"$pairs"
 "$curate" predict "$run" --pairs "$pairs" | python3 -c '
 import csv, sys
 for row in csv.DictReader(sys.stdin):

@@ -20,10 +20,15 @@
 #include "tests/support/devices.h"
 #include "tests/support/random_inputs.h"
 
-// AddressSanitizer ends the process at an allocation that it finds absurd, unless it is told to fail like malloc does.
+// Sanitizers end the process at an allocation that they find absurd, unless they are told to fail like malloc does.
 // Weak, so that another file of the same executable may say more.
-extern "C" __attribute__((weak)) const char* __asan_default_options() {
+extern "C" {
+__attribute__((weak)) const char* __asan_default_options() {
   return "allocator_may_return_null=1";
+}
+__attribute__((weak)) const char* __tsan_default_options() {
+  return "allocator_may_return_null=1";
+}
 }
 
 namespace curate::test {

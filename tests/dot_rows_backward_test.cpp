@@ -175,7 +175,7 @@ TEST_P(DotRowsBackwardTest, writes_nothing_past_the_end_of_the_epoch) {
 }
 
 TEST_P(DotRowsBackwardTest, bits_do_not_depend_on_threads) {
-  constexpr std::int64_t kBatch = 333;
+  constexpr std::int64_t kBatch = 1500;
   RandomInputs inputs(43);
   const HostMf rows = random_mf(inputs, kBatch, kBatch, 33, {});
   const std::vector<float> grad_prediction = inputs.matrix(kBatch, 1);

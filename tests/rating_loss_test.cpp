@@ -86,7 +86,7 @@ testing::AssertionResult sums_match(const ErrorSums& got, const ErrorSums& expec
 // Catches: a mean over the capacity instead of the count, ratings read from the start of the epoch, e of the wrong
 // sign, sums over rows past the count (they hold NaN), mae and mse exchanged.
 TEST_P(RatingLossTest, matches_reference) {
-  for (const std::int64_t batch_size : {1, 2, 3, 5, 7, 16, 17, 32, 64, 100, 128, 1000}) {
+  for (const std::int64_t batch_size : {1, 2, 3, 5, 7, 16, 17, 32, 64, 100, 128, 1000, 20000}) {
     for (const std::int64_t batch : {0, 1, 2}) {
       for (const LossKind kind : {LossKind::mse, LossKind::mae}) {
         const BatchCase test = batch_case(500 + static_cast<std::uint64_t>(batch_size), 1, batch_size, batch, 0);
@@ -182,7 +182,7 @@ TEST_P(RatingLossTest, sums_of_cpu_engines_do_not_depend_on_threads) {
   if (!GetParam().starts_with("cpu")) {
     GTEST_SKIP() << "sums of " << GetParam() << " may depend on the schedule";
   }
-  constexpr std::int64_t kBatch = 5000;
+  constexpr std::int64_t kBatch = 50000;
   RandomInputs inputs(53);
   const std::vector<float> host_prediction = inputs.matrix(kBatch, 1, 0.0F, 6.0F);
   const std::vector<float> host_ratings = inputs.ratings(kBatch);

@@ -98,6 +98,14 @@ TEST_P(SumSquaredErrorTest, matches_reference) {
   }
 }
 
+// Large enough that an engine shares the work among threads. Catches: ratings that fall between two shares.
+TEST_P(SumSquaredErrorTest, matches_reference_where_threads_share_the_work) {
+  Evaluation test;
+  test.dim = 3;
+  test.ratings = 20011;
+  expect_sums(device(), test);
+}
+
 // Catches: a clamp after the error or the rounding, one that is missing on one side, and infinities that turn into NaN
 // or into a clamp at some largest rating. The limits 2.5 and 4.5 round to even.
 TEST_P(SumSquaredErrorTest, clamps_predictions) {
@@ -139,7 +147,7 @@ TEST_P(SumSquaredErrorTest, sums_of_cpu_engines_do_not_depend_on_threads) {
   }
   RandomInputs inputs(92);
   const HostMf host = random_mf(inputs, 50, 40, 9, {});
-  const HostRatings host_ratings{inputs.indices(10007, 50), inputs.indices(10007, 40), inputs.ratings(10007)};
+  const HostRatings host_ratings{inputs.indices(40007, 50), inputs.indices(40007, 40), inputs.ratings(40007)};
   std::vector<double> first;
   for (const auto& other : devices_by_threads()) {
     const DeviceMf tables(*other, host);

@@ -150,13 +150,13 @@ testing::AssertionResult rows_match(const DeviceMatrix<float>& got, const std::v
 }
 
 /// One step from random slots at `step` of the run, as the engine must do it at any point of a run.
-void expect_one_step(Device& device, const BatchCase& test, const OptimizerParams& params, std::int64_t step) {
-  constexpr std::int64_t kRows = 41;
+void expect_one_step(Device& device, const BatchCase& test, const OptimizerParams& params, std::int64_t step,
+                     std::int64_t num_rows = 41) {
   constexpr float kLearningRate = 0.05F;
   const std::string label = label_of(params) + ", step " + std::to_string(step) + ", " + test.label();
   RandomInputs inputs(test.seed);
-  const HostTable host = random_table(inputs, kRows, test.dim, params.kind);
-  const std::vector<std::int32_t> index = inputs.skewed_indices(test.num_ratings, kRows - 4);
+  const HostTable host = random_table(inputs, num_rows, test.dim, params.kind);
+  const std::vector<std::int32_t> index = inputs.skewed_indices(test.num_ratings, num_rows - 4);
 
   const DeviceTable table(device, host, test.padding);
   const DeviceSegments segments(device, reference::build_segments(index, test.batch_size, kUntouchedIndex));
@@ -165,18 +165,18 @@ void expect_one_step(Device& device, const BatchCase& test, const OptimizerParam
   const DeviceMatrix<StepState> state = on_device(device, at);
   device.update_rows(table.view(), segments.view(), params, state.view());
 
-  reference::Table expected{reference::Matrix(kRows, test.dim, host.weights),
-                            reference::Matrix(kRows, test.dim, host.gradient),
-                            reference::Matrix(host.first_moment.empty() ? 0 : kRows, test.dim, host.first_moment),
-                            reference::Matrix(host.second_moment.empty() ? 0 : kRows, test.dim, host.second_moment)};
-  std::vector<std::int32_t> rows(kRows);
+  reference::Table expected{reference::Matrix(num_rows, test.dim, host.weights),
+                            reference::Matrix(num_rows, test.dim, host.gradient),
+                            reference::Matrix(host.first_moment.empty() ? 0 : num_rows, test.dim, host.first_moment),
+                            reference::Matrix(host.second_moment.empty() ? 0 : num_rows, test.dim, host.second_moment)};
+  std::vector<std::int32_t> rows(static_cast<std::size_t>(num_rows));
   std::iota(rows.begin(), rows.end(), 0);
   if (!params.dense) {
     rows = distinct_rows(index, test.begin(), test.count());
   }
   reference::update_rows(expected, rows, params, static_cast<double>(kLearningRate), step + 1);
 
-  std::vector<bool> updated(kRows, false);
+  std::vector<bool> updated(static_cast<std::size_t>(num_rows), false);
   for (const std::int32_t row : rows) {
     updated[static_cast<std::size_t>(row)] = true;
   }
@@ -231,6 +231,19 @@ TEST_P(UpdateRowsTest, every_combination_of_options_matches_reference) {
           }
         }
       }
+    }
+  }
+}
+
+// Large enough that an engine shares the work among threads. Catches: rows that fall between two shares.
+TEST_P(UpdateRowsTest, matches_reference_where_threads_share_the_work) {
+  for (const OptimizerKind kind : kOptimizers) {
+    for (const bool dense : {false, true}) {
+      OptimizerParams params;
+      params.kind = kind;
+      params.dense = dense;
+      params.epsilon = 0.25F;
+      expect_one_step(device(), batch_case(75, 17, 4000, 1, 0), params, 2, 2003);
     }
   }
 }
@@ -356,7 +369,7 @@ TEST_P(UpdateRowsTest, a_batch_without_ratings_changes_nothing) {
 }
 
 TEST_P(UpdateRowsTest, bits_do_not_depend_on_threads) {
-  constexpr std::int64_t kRows = 500;
+  constexpr std::int64_t kRows = 2000;
   constexpr std::int64_t kDim = 17;
   for (const OptimizerKind kind : kOptimizers) {
     for (const bool dense : {false, true}) {
@@ -365,12 +378,12 @@ TEST_P(UpdateRowsTest, bits_do_not_depend_on_threads) {
       params.dense = dense;
       RandomInputs inputs(74);
       const HostTable host = random_table(inputs, kRows, kDim, kind);
-      const std::vector<std::int32_t> index = inputs.skewed_indices(1000, kRows);
+      const std::vector<std::int32_t> index = inputs.skewed_indices(6000, kRows);
       std::vector<float> first;
       for (const auto& other : devices_by_threads()) {
         const DeviceTable table(*other, host, 0);
-        const DeviceSegments segments(*other, reference::build_segments(index, 1000, kUntouchedIndex));
-        const DeviceMatrix<StepState> state = on_device(*other, batch_state(1000, 1000, 0, 0.1F));
+        const DeviceSegments segments(*other, reference::build_segments(index, 6000, kUntouchedIndex));
+        const DeviceMatrix<StepState> state = on_device(*other, batch_state(6000, 6000, 0, 0.1F));
         other->update_rows(table.view(), segments.view(), params, state.view());
         const std::vector<float> got = table.weights.values();
         if (first.empty()) {
