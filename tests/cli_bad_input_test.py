@@ -1,9 +1,14 @@
-"""Bad input gives exit code 2, one line that names file, line and remedy, and leaves nothing behind."""
+#!/usr/bin/env python3
+"""Bad input gives exit code 2, one line that names file, line and remedy, and leaves nothing behind.
+
+usage: cli_bad_input_test.py [CURATE] [unittest arguments]     CURATE: the binary (default: $CURATE_BINARY)
+"""
 
 import json
 import os
 import pathlib
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -13,6 +18,10 @@ import unittest
 CURATE = os.path.abspath(os.environ.get("CURATE_BINARY", "curate"))
 
 GOOD = "".join(f"{u},{i},{(u * 7 + i * 3) % 5 + 1}\n" for u in range(1, 21) for i in range(1, 11))
+
+# What a message tells the reader to do, or what would be right.
+REMEDY = re.compile(r"\b(give|write|use|name|check|correct|remove|complete|close|add|unpack|train|lower|must be"
+                    r"|not one of|there is|lists them|takes|goes without|exclude)\b")
 
 
 class BadInput(unittest.TestCase):
@@ -34,7 +43,7 @@ class BadInput(unittest.TestCase):
         return subprocess.run([CURATE, *map(str, arguments)], capture_output=True, text=True, cwd=self.folder,
                               timeout=120, errors="replace")
 
-    def refused(self, *arguments, naming=(), code=2, lines=1):
+    def refused(self, *arguments, naming=(), code=2, lines=1, remedy=REMEDY):
         before = self.files()
         result = self.curate(*arguments)
         self.assertEqual(result.returncode, code, result.stderr)
@@ -44,6 +53,8 @@ class BadInput(unittest.TestCase):
         self.assertLessEqual(len(errors), lines, result.stderr)
         if lines == 1:
             self.assertTrue(errors[0].startswith("curate: "), errors[0])
+            if remedy:
+                self.assertRegex(errors[0], remedy)
         for name in naming:
             self.assertIn(str(name), result.stderr)
         self.assertEqual(self.files(), before, "something was left behind or changed")
@@ -97,6 +108,45 @@ class Ratings(BadInput):
             with self.subTest(seed):
                 self.train_refused(random.Random(seed).randbytes(300))
 
+    def test_fields_that_are_missing(self):
+        self.train_refused("1,1,4\n1,2,\n", ":2:")
+        self.train_refused("1,1,4\n,2,3\n", ":2:")
+        self.train_refused("1,1,4\n1,2\n1,3,3\n", ":2:")
+        self.train_refused("1,1\n1,2\n", ":1:")
+
+    def test_header_without_a_rating_column(self):
+        self.train_refused("userId,movieId,opinion\n1,2,3\n", ":1:", "rating")
+
+    def test_archives(self):
+        self.train_refused(b"PK\x03\x04" + bytes(100), "zip")
+        self.train_refused(b"\x1f\x8b\x08" + bytes(100), "gzip")
+
+    def test_line_number_far_down(self):
+        before = "userId,movieId,rating\n" + 300 * GOOD + "\n"
+        line = before.count("\n") + 1
+        self.train_refused(before + "1,11,oops\n" + GOOD, f":{line}:")
+
+    def test_rating_outside_the_scale_of_movielens(self):
+        (self.folder / "ml").mkdir()
+        ratings = self.write("userId,movieId,rating,timestamp\n1,1,4,1\n1,2,5.5,2\n", "ml/ratings.csv")
+        self.refused("train", "ml", "--out", "run", naming=[f"{ratings}:3:", "5.5"])
+
+    def test_damaged_movies_file(self):
+        (self.folder / "ml").mkdir()
+        self.write("userId,movieId,rating,timestamp\n" + GOOD.replace("\n", ",7\n"), "ml/ratings.csv")
+        movies = self.write("movieId,title,genres\n1,Good,Drama\nx,Bad,Drama\n", "ml/movies.csv")
+        self.refused("train", "ml", "--out", "run", naming=[f"{movies}:3:"])
+
+    def test_bad_line_in_a_test_file(self):
+        path, test = self.write(GOOD), self.write("1,1,4\n1,2,x\n", "test.csv")
+        self.refused("train", path, "--test", test, "--out", "new/run", naming=[f"{test}:2:"])
+
+    def test_inspect(self):
+        path = self.write("1,1,4\n1,2,x\n")
+        self.refused("data", "inspect", path, naming=[f"{path}:2:"])
+        self.refused("data", "inspect", path, "--json", naming=[f"{path}:2:"])
+        self.refused("data", "inspect", "nowhere", naming=["nowhere"])
+
     def test_folder_without_ratings(self):
         (self.folder / "empty").mkdir()
         self.refused("train", "empty", "--out", "run", naming=["empty"])
@@ -114,6 +164,15 @@ class Ratings(BadInput):
         self.assertEqual((metrics["ratings"], metrics["cold_ratings"]), (4, 3))
         self.assertTrue(0.0 < metrics["cold_rmse"] < 4.0)
 
+    def test_time_split_without_times(self):
+        self.refused("train", self.write(GOOD), "--split", "time:0.1", "--out", "new/run", naming=["timestamps"])
+        same = self.write(GOOD.replace("\n", ",5\n"), "same.csv")
+        self.refused("train", same, "--split", "time:0.1", "--out", "new/run", naming=["timestamp"])
+
+    def test_too_few_ratings(self):
+        self.refused("train", self.write("1,1,4\n"), "--out", "new/run", naming=["two ratings"])
+        self.refused("train", self.write("1,1,4\n1,2,3\n"), "--folds", 3, "--out", "new/run", naming=["folds"])
+
 
 class Options(BadInput):
     def test_values(self):
@@ -122,7 +181,9 @@ class Options(BadInput):
         cases += [("--lr", 0), ("--lr", "nan"), ("--lr", -5), ("--reg", -2), ("--epochs", 0), ("--validation", 1.5)]
         cases += [("--optimizer", "als"), ("--device", "foo"), ("--precision", "f16"), ("--loss", "mae")]
         cases += [("--rating-range", v) for v in ("5", "5:1", "a:b", "1:nan")]
-        cases += [("--preset", "foo"), ("--device", "cuda")]
+        cases += [("--preset", "foo"), ("--device", "cuda"), ("--model", "mlp"), ("--init", "zeros")]
+        cases += [("--schedule", "cosine"), ("--patience", -1), ("--threads", -1), ("--batch", -1), ("--reg", "inf")]
+        cases += [("--lr", "inf"), ("--validation", -0.1), ("--validation", "nan"), ("--beta1", 1), ("--epsilon", 0)]
         path = self.write(GOOD)
         for option, value in cases:
             with self.subTest(option=option, value=value):
@@ -130,9 +191,12 @@ class Options(BadInput):
 
     def test_usage(self):
         path = self.write(GOOD)
-        for arguments in ([], ["train", path, "--dim", "abc"], ["train", path, "--no-such-flag"], ["data"], ["nonsense"]):
+        for arguments in ([], ["train", path, "--dim", "abc"], ["train", path, "--no-such-flag"], ["data"],
+                          ["nonsense"], ["train", path, "--dim", 99999999999], ["train", path, "more"],
+                          ["train", path, "--dim"], ["evaluate"], ["predict"], ["data", "generate"],
+                          ["data", "inspect"], ["data", "nonsense"], ["doctor", "more"]):
             with self.subTest(arguments):
-                self.refused(*arguments, lines=2)
+                self.assertIn("--help", self.refused(*arguments, lines=2))
 
     def test_exclusive_options(self):
         path = self.write(GOOD)
@@ -142,16 +206,49 @@ class Options(BadInput):
 
     def test_config_file(self):
         path = self.write(GOOD)
-        for text, line in (("dim = 8\nfactors = 2\n", 2), ("dim = = 3\n", 1), ('\ndim = "8"\n', 2), ("biases = 3\n", 1)):
+        for text, line in (("dim = 8\nfactors = 2\n", 2), ("dim = = 3\n", 1), ('\ndim = "8"\n', 2),
+                           ("biases = 3\n", 1)):
             with self.subTest(text):
                 config = self.write(text, "config.toml")
                 self.refused("train", path, "--config", config, "--out", "run", naming=[f"{config}:{line}:"])
-        self.refused("train", path, "--config", "none.toml", naming=["none.toml"])
+        self.refused("train", path, "--config", "none.toml", naming=["none.toml"], remedy=None)
+
+    def test_config_file_that_is_not_toml(self):
+        path = self.write(GOOD)
+        cases = {"dim = 3\ndim = 4\n": 2, "dim = 3.5\n": 1, "seed = -1\n": 1, "dim = 99999999999\n": 1,
+                 "lr = true\n": 1, "\n\n[train]\ndim = 3\n": 3, "optimizer = sgd\n": 1, 'data = "half\n': 1}
+        for text, line in cases.items():
+            with self.subTest(text):
+                config = self.write(text, "config.toml")
+                self.refused("train", path, "--config", config, "--out", "run", naming=[f"{config}:{line}:"])
+        for seed in range(5):
+            config = self.write(random.Random(seed).randbytes(200), "config.toml")
+            with self.subTest(seed):
+                self.refused("train", path, "--config", config, "--out", "run", naming=[f"{config}:"])
+
+    def test_a_device_that_is_not_there_says_why(self):
+        message = self.refused("train", self.write(GOOD), "--device", "cuda", "--out", "new/run")
+        reason = json.loads(self.curate("doctor", "--json").stdout)["why_no_cuda"]
+        if not reason:
+            self.skipTest("this machine has CUDA")
+        self.assertIn(reason, message)
 
     def test_divergence_is_a_failure_that_explains_itself(self):
         path = self.write(GOOD)
         message = self.refused("train", path, "--lr", 1000, "--quiet", "--out", "new/run", code=1)
         self.assertIn("--lr", message)
+
+    def test_divergence_in_folds(self):
+        path = self.write(GOOD)
+        self.refused("train", path, "--lr", 1000, "--folds", 2, "--quiet", "--out", "new/run", code=1)
+
+    def test_divergence_spares_folders_that_were_there(self):
+        (self.folder / "old").mkdir()
+        self.refused("train", self.write(GOOD), "--lr", 1000, "--quiet", "--out", "old/new/run", code=1)
+
+    def test_divergence_spares_the_run_that_was_to_be_overwritten(self):
+        run = self.good_run()
+        self.refused("train", self.folder / "good.csv", "--lr", 1000, "--quiet", "--overwrite", "--out", run, code=1)
 
 
 class Output(BadInput):
@@ -178,15 +275,32 @@ class Output(BadInput):
 class Runs(BadInput):
     def test_no_run(self):
         (self.folder / "empty").mkdir()
-        self.refused("evaluate", "empty", naming=["empty"])
-        self.refused("predict", "empty", "--user", 1, "--item", 1, naming=["empty"])
+        self.refused("evaluate", "empty", naming=["empty"], remedy=None)
+        self.refused("predict", "empty", "--user", 1, "--item", 1, naming=["empty"], remedy=None)
 
     def test_predict_usage(self):
         run = self.good_run()
         self.refused("predict", run, naming=["--user", "--pairs"])
         self.refused("predict", run, "--user", 1, naming=["--item"])
+        self.refused("predict", run, "--user", "x", "--item", 1, lines=2)
+        self.refused("predict", run, "--user", 1, "--item", 1, "--device", "foo", naming=["--device"])
         pairs = self.write("1,1\n1,x\n", "pairs.csv")
         self.refused("predict", run, "--pairs", pairs, naming=[f"{pairs}:2:"])
+        self.refused("predict", run, "--pairs", pairs, "--user", 1, "--item", 1, naming=["--pairs"])
+        self.refused("predict", run, "--pairs", "none.csv", naming=["none.csv"])
+        self.refused("predict", run, "--pairs", self.write("", "empty.csv"), naming=["empty.csv"])
+
+    def test_evaluate_usage(self):
+        run = self.good_run()
+        self.refused("evaluate", run, "--data", "none.csv", naming=["none.csv"])
+        self.refused("evaluate", run, "--device", "cuda", naming=["--device"])
+        data = self.write("1,1,4\n1,2,9\n", "more.csv")
+        self.refused("evaluate", run, "--data", data, "--rating-range", "1:5", naming=[f"{data}:2:"])
+
+    def test_training_data_that_went_away(self):
+        run = self.good_run()
+        (self.folder / "good.csv").unlink()
+        self.refused("evaluate", run, naming=["good.csv"])
 
     def test_no_test_part(self):
         run = self.good_run("--split", "none")
