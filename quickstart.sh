@@ -48,7 +48,7 @@ tail -n +2 "$run/items.tsv" | sort -t "$(printf '\t')" -k5,5nr | awk -F '\t' 'NR
 "$curate" predict "$run" --pairs "$pairs" | python3 -c '
 import csv, sys
 for row in csv.DictReader(sys.stdin):
-    print(f"  {float(row["prediction"]):.2f}  {row["title"] or "item " + row["movieId"]}")'
+    print("  %.2f  %s" % (float(row["prediction"]), row["title"] or "item " + row["movieId"]))'
 
 say "Done"
 cat <<END

@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import re
+import resource
 import struct
 import subprocess
 import sys
@@ -43,7 +44,7 @@ class BadInput(unittest.TestCase):
         return subprocess.run([CURATE, *map(str, arguments)], capture_output=True, text=True, cwd=self.folder,
                               timeout=120, errors="replace")
 
-    def refused(self, *arguments, naming=(), code=2, lines=1, remedy=REMEDY):
+    def refused(self, *arguments, naming=(), code=2, lines=1):
         before = self.files()
         result = self.curate(*arguments)
         self.assertEqual(result.returncode, code, result.stderr)
@@ -53,8 +54,7 @@ class BadInput(unittest.TestCase):
         self.assertLessEqual(len(errors), lines, result.stderr)
         if lines == 1:
             self.assertTrue(errors[0].startswith("curate: "), errors[0])
-            if remedy:
-                self.assertRegex(errors[0], remedy)
+            self.assertRegex(errors[0], REMEDY)
         for name in naming:
             self.assertIn(str(name), result.stderr)
         self.assertEqual(self.files(), before, "something was left behind or changed")
@@ -198,6 +198,37 @@ class Options(BadInput):
             with self.subTest(arguments):
                 self.assertIn("--help", self.refused(*arguments, lines=2))
 
+    def test_numbers_mean_what_they_say(self):
+        path = self.write(GOOD)
+        self.refused("train", path, "--seed", -1, "--out", "run", lines=2)
+        for option in ("--lr", "--reg"):
+            with self.subTest(option):
+                # -1 is the engine's own mark for "choose a value".
+                self.refused("train", path, option, -1, "--out", "run", naming=[option])
+        run = self.good_run()
+        for user in (2**63, 2**64, -2**63 - 1):
+            with self.subTest(user):
+                self.refused("predict", run, "--user", user, "--item", 1, lines=2)
+        predicted = self.curate("predict", run, "--user", "010", "--item", 1).stdout
+        self.assertIn("\n10,1,", predicted, "not the user of that number")
+        for command in (["predict", run, "--user", 1, "--item", 1], ["evaluate", run]):
+            with self.subTest(command):
+                self.refused(*command, "--threads", -1, naming=["--threads"])
+
+    def test_a_fold_that_is_not_there(self):
+        path = self.write(GOOD)
+        for fold in (7, -1):
+            with self.subTest(fold):
+                config = self.write(f"folds = 3\nfold = {fold}\n", "config.toml")
+                self.refused("train", path, "--config", config, "--quiet", "--out", "run", naming=["fold"])
+
+    def test_wrong_values_in_a_config_file_name_it(self):
+        path = self.write(GOOD)
+        for text in ("preset = 3\n", 'preset = "foo"\n', "dim = 0\n", 'split = "half"\n', 'device = "foo"\n'):
+            with self.subTest(text):
+                config = self.write(text, "config.toml")
+                self.refused("train", path, "--config", config, "--out", "run", naming=[str(config)])
+
     def test_exclusive_options(self):
         path = self.write(GOOD)
         self.refused("train", path, "--test", path, "--split", "random:0.1", naming=["--test", "--split"])
@@ -211,7 +242,7 @@ class Options(BadInput):
             with self.subTest(text):
                 config = self.write(text, "config.toml")
                 self.refused("train", path, "--config", config, "--out", "run", naming=[f"{config}:{line}:"])
-        self.refused("train", path, "--config", "none.toml", naming=["none.toml"], remedy=None)
+        self.refused("train", path, "--config", "none.toml", naming=["none.toml"])
 
     def test_config_file_that_is_not_toml(self):
         path = self.write(GOOD)
@@ -271,12 +302,86 @@ class Output(BadInput):
         self.curate("data", "generate", "--out", "made", "--users", 20, "--items", 20, "--ratings", 100)
         self.refused("data", "generate", "--out", "made", naming=["made"])
 
+    def test_generate_into_what_is_no_folder(self):
+        self.write("x", "file")
+        for out in ("file", "file/made", "/proc/curate-data"):
+            with self.subTest(out):
+                self.refused("data", "generate", "--out", out, naming=[out])
+
+    def test_folds_keep_an_old_run(self):
+        run = self.good_run()
+        self.refused("train", self.folder / "good.csv", "--folds", 2, "--quiet", "--out", run, naming=["--overwrite"])
+
+    def test_folds_keep_an_old_fold(self):
+        (self.folder / "cross").mkdir()
+        self.good_run().rename(self.folder / "cross" / "fold-2")
+        self.refused("train", self.folder / "good.csv", "--folds", 2, "--quiet", "--out", "cross",
+                     naming=["--overwrite"])
+
+    def with_full_disk(self, *arguments):
+        """No file may grow past 16 KiB; Python ignores the signal that would end the child."""
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16384, 16384))
+        return subprocess.run([CURATE, *map(str, arguments)], capture_output=True, text=True, cwd=self.folder,
+                              timeout=120, preexec_fn=limit, restore_signals=False)
+
+    def test_full_disk_leaves_nothing_half_written(self):
+        path = self.write(GOOD)
+        for command in (["train", path, "--dim", 512, "--quiet"], ["data", "generate", "--ratings", 5000]):
+            with self.subTest(command):
+                before = self.files()
+                result = self.with_full_disk(*command, "--out", "new/made")
+                self.assertEqual(result.returncode, 1, result.stderr)
+                self.assertRegex(result.stderr, r"^curate: \S+: cannot write: [^\n]*\n$")
+                self.assertEqual(self.files(), before)
+
+    def test_full_disk_never_mixes_two_runs(self):
+        run = self.good_run()
+        before = self.files()
+        result = self.with_full_disk("train", self.folder / "good.csv", "--dim", 512, "--seed", 5, "--overwrite",
+                                     "--quiet", "--out", run)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        if (run / "config.toml").exists():
+            self.assertEqual(self.files(), before)
+
+    def test_results_that_cannot_be_printed(self):
+        run = self.good_run()
+        for command in (["predict", run, "--user", 1, "--item", 1], ["evaluate", run, "--json"],
+                        ["data", "inspect", self.folder / "good.csv"], ["doctor"]):
+            with self.subTest(command), open("/dev/full", "w") as full:
+                result = subprocess.run([CURATE, *map(str, command)], stdout=full, stderr=subprocess.PIPE, text=True,
+                                        cwd=self.folder, timeout=120)
+                self.assertEqual(result.returncode, 1)
+                self.assertRegex(result.stderr, r"^curate: [^\n]+\n$")
+
+    def test_names_that_are_no_text(self):
+        """What the file system allows: bytes that are not UTF-8, and control characters."""
+        for name in (b"b\xff", b"a\x7fb"):
+            with self.subTest(name):
+                data = os.path.join(os.fsencode(self.folder), name + b".csv")
+                with open(data, "w") as file:
+                    file.write(GOOD)
+                inspect = ["data", "inspect", data, "--json"]
+                train = ["train", data, "--quiet", "--json", "--out", name]
+                commands = [inspect, train, ["evaluate", name, "--json"]]
+                if name == b"b\xff":
+                    # config.toml is UTF-8 and could not name the data.
+                    refused = subprocess.run([CURATE, *train], capture_output=True, cwd=self.folder, timeout=120)
+                    self.assertEqual(refused.returncode, 2, refused.stderr)
+                    self.assertIn(b"rename", refused.stderr)
+                    self.assertFalse(os.path.exists(os.path.join(os.fsencode(self.folder), name)))
+                    commands = [inspect]
+                for command in commands:
+                    result = subprocess.run([CURATE, *command], capture_output=True, cwd=self.folder, timeout=120)
+                    self.assertEqual(result.returncode, 0, result.stderr)
+                    json.loads(result.stdout)
+
 
 class Runs(BadInput):
     def test_no_run(self):
         (self.folder / "empty").mkdir()
-        self.refused("evaluate", "empty", naming=["empty"], remedy=None)
-        self.refused("predict", "empty", "--user", 1, "--item", 1, naming=["empty"], remedy=None)
+        self.refused("evaluate", "empty", naming=["empty"])
+        self.refused("predict", "empty", "--user", 1, "--item", 1, naming=["empty"])
 
     def test_predict_usage(self):
         run = self.good_run()
@@ -326,6 +431,86 @@ class Runs(BadInput):
             model.write_bytes(damaged)
             with self.subTest(damaged[:80]):
                 self.refused("predict", run, "--user", 1, "--item", 1)
+
+    def damage(self, run, change):
+        """Applies `change` to the header of the model file, a dictionary, and to its values, bytes."""
+        model = run / "model.safetensors"
+        whole = model.read_bytes()
+        (length,) = struct.unpack("<Q", whole[:8])
+        header = json.loads(whole[8:8 + length])
+        values = change(header) or whole[8 + length:]
+        text = json.dumps(header).encode()
+        model.write_bytes(struct.pack("<Q", len(text)) + text + values)
+
+    def test_models_that_do_not_add_up(self):
+        def without(name):
+            return lambda header: header.pop(name) and None
+
+        def metadata(key, value):
+            return lambda header: header["__metadata__"].update({key: value})
+
+        def shape(name, value):
+            return lambda header: header[name].update(shape=value)
+
+        def no_factors(header):
+            for name, rows in (("user.embedding", 20), ("item.embedding", 10)):
+                header[name].update(shape=[rows, 0], data_offsets=[0, 0])
+
+        changes = {f"without {name}": without(name)
+                   for name in ("user.bias", "item.bias", "global_mean", "user.embedding", "fallback.mean",
+                                "fallback.item")}
+        changes |= {f"{key} is {value!r}": metadata(key, value)
+                    for key, value in (("clip", ""), ("model", ""), ("model", "a\nb"), ("format", "a\nb"),
+                                       ("rating_min", "9"), ("rating_min", "1x"))}
+        changes |= {"three dimensions": shape("user.embedding", [20, 2, 1]),
+                    "other rows": shape("user.embedding", [10, 4]), "fractional": shape("user.bias", [20.5]),
+                    "no factors": no_factors,
+                    "not finite": lambda header: struct.pack("<f", float("nan")) * (20 * 2 + 10 * 2 + 200)}
+        run = self.good_run()
+        sound = (run / "model.safetensors").read_bytes()
+        for name, change in changes.items():
+            with self.subTest(name):
+                (run / "model.safetensors").write_bytes(sound)
+                self.damage(run, change)
+                self.refused("predict", run, "--user", 1, "--item", 1, naming=["model.safetensors"])
+                self.refused("evaluate", run, naming=["model.safetensors"])
+
+    def test_damaged_tables(self):
+        run = self.good_run()
+        for name in ("users.tsv", "items.tsv"):
+            sound = (run / name).read_text()
+            lines = sound.splitlines(keepends=True)
+            count = lines[1].rstrip("\n").rpartition("\t")
+            negative = [lines[0], f"{count[0]}\t-3\n", *lines[2:]]
+            cases = {"empty": "", "header only": lines[0], "cut": "".join(lines[:-2]),
+                     "cut within a number": sound[:-2], "no header": "".join(lines[1:]),
+                     "negative": "".join(negative)}
+            for case, text in cases.items():
+                with self.subTest(f"{name} {case}"):
+                    (run / name).write_text(text)
+                    self.refused("evaluate", run, naming=[name])
+            with self.subTest(f"{name} gone"):
+                (run / name).unlink()
+                self.refused("evaluate", run, naming=[name])
+            (run / name).write_text(sound)
+
+    def test_damaged_config(self):
+        run = self.good_run()
+        config = run / "config.toml"
+        sound = config.read_text()
+        cases = ("", sound.replace("random:0.1", "half"), sound.replace("fold = 0", "fold = 7"),
+                 sound.replace("folds = 0", "folds = 3").replace("\nfold = 0", "\nfold = 7"))
+        for text in cases:
+            self.assertNotEqual(text, sound)
+            with self.subTest(text[-80:]):
+                config.write_text(text)
+                self.refused("evaluate", run, naming=[str(config)])
+        config.unlink()
+        self.refused("evaluate", run, naming=["config.toml"])
+
+    def test_seeds_past_63_bits_are_readable_again(self):
+        run = self.good_run("--seed", 2**64 - 1)
+        self.assertEqual(self.curate("evaluate", run).returncode, 0)
 
     def test_damaged_items(self):
         run = self.good_run()

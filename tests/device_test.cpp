@@ -171,6 +171,28 @@ TEST_P(ContractTest, buffers_move) {
   EXPECT_EQ(got, (Floats{1, 2}));
 }
 
+TEST_P(ContractTest, columns_whose_sum_overflows_throw) {
+  const Buffer buffer = device().allocate_array<float>(4);
+  const MatrixView view = buffer.view(DType::f32, 2, 2);
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  EXPECT_THROW(view.columns(1, kMost), std::out_of_range);
+  EXPECT_THROW(view.columns(kMost, 1), std::out_of_range);
+}
+
+TEST_P(ContractTest, a_move_empties_its_source_and_releases_what_the_target_held) {
+  Buffer target = device().allocate_array<float>(4);
+  Buffer source = device().allocate_array<float>(8);
+  target = std::move(source);
+  EXPECT_EQ(target.bytes(), 32U);
+  EXPECT_EQ(source.bytes(), 0U);  // NOLINT: a moved-from buffer is empty by contract
+  EXPECT_EQ(source.device(), nullptr);
+}
+
+TEST_P(ContractTest, allocating_nothing_inside_a_capture_throws_too) {
+  EXPECT_THROW(device().capture([&] { device().allocate(0); }), std::logic_error);
+  EXPECT_EQ(device().allocate(0).bytes(), 0U);
+}
+
 TEST_P(ContractTest, too_large_an_allocation_throws_and_names_its_size) {
   constexpr std::size_t kTooMuch = std::size_t{1} << 60U;
   try {

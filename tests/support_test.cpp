@@ -85,13 +85,8 @@ TEST(CsvField, QuotesWhatNeedsIt) {
   EXPECT_EQ(csv_field(" blank"), "\" blank\"");
 }
 
-// Known answers of Philox4x32-10 from Random123's kat_vectors (counter, key, result).
+// A known answer of Philox4x32-10 from Random123's kat_vectors; permute_test has the others.
 TEST(Philox, CounterLayoutAndKnownAnswer) {
-  const PhiloxWords zero = philox(0, 0, 0, static_cast<RandomPurpose>(0));
-  EXPECT_EQ(zero.word[0], 0x6627e8d5U);
-  EXPECT_EQ(zero.word[1], 0xe169c58dU);
-  EXPECT_EQ(zero.word[2], 0xbc57ac4cU);
-  EXPECT_EQ(zero.word[3], 0x9b00dbd8U);
   const PhiloxWords ones = philox(~0ULL, ~0ULL, ~0U, static_cast<RandomPurpose>(~0U));
   EXPECT_EQ(ones.word[0], 0x408f276dU);
 }

@@ -11,6 +11,7 @@
 #include "data/statistics.h"
 #include "data/write_dataset.h"
 #include "report/progress.h"
+#include "support/json_text.h"
 
 namespace curate::cli {
 namespace {
@@ -124,7 +125,7 @@ Command add_data_inspect(CLI::App& data) {
             line.clear();
             const DatasetStatistics statistics = compute_statistics(dataset);
             if (arguments->json) {
-              fmt::print("{}\n", to_json(dataset, statistics).dump(2));
+              fmt::print("{}", json_text(to_json(dataset, statistics)));
             } else {
               print_statistics(dataset, statistics);
             }
@@ -136,12 +137,16 @@ Command add_data_generate(CLI::App& data) {
   const auto arguments = std::make_shared<GenerateArguments>();
   SyntheticOptions& options = arguments->options;
   app->add_option("--out", arguments->out, "folder to write ratings.csv and movies.csv into")->required();
-  app->add_option("--users", options.users, "users")->capture_default_str();
-  app->add_option("--items", options.items, "items")->capture_default_str();
-  app->add_option("--ratings", options.ratings, "ratings, each of another pair")->capture_default_str();
-  app->add_option("--rank", options.rank, "factors of the planted model")->capture_default_str();
+  app->add_option("--users", options.users, "users")->transform(whole_number<std::int32_t>)->capture_default_str();
+  app->add_option("--items", options.items, "items")->transform(whole_number<std::int32_t>)->capture_default_str();
+  app->add_option("--ratings", options.ratings, "ratings, each of another pair")
+      ->transform(whole_number<std::int64_t>)
+      ->capture_default_str();
+  app->add_option("--rank", options.rank, "factors of the planted model")
+      ->transform(whole_number<std::int32_t>)
+      ->capture_default_str();
   app->add_option("--noise", options.noise, "standard deviation of the noise, in stars")->capture_default_str();
-  app->add_option("--seed", options.seed, "seed")->capture_default_str();
+  app->add_option("--seed", options.seed, "seed")->transform(whole_number<std::uint64_t>)->capture_default_str();
   return {app, [arguments](const Reparse& /*reparse*/) {
             const SyntheticDataset synthetic = generate_dataset(arguments->options);
             write_movielens(synthetic.dataset, arguments->out);

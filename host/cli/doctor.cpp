@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "device/device.h"
+#include "support/json_text.h"
 #include "support/thread_pool.h"
 
 namespace curate::cli {
@@ -68,7 +69,7 @@ Command add_doctor(CLI::App& root) {
               json["cuda"] = cuda.empty();
               json["why_no_cuda"] = cuda;
               json["auto_device"] = chosen.name;
-              fmt::print("{}\n", json.dump(2));
+              fmt::print("{}", json_text(json));
               return;
             }
             fmt::print("curate          {}\n", CURATE_VERSION);

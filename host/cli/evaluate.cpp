@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "curate/error.h"
 #include "curate/model.h"
+#include "support/json_text.h"
 #include "train/metrics_json.h"
 #include "train/run_directory.h"
 
@@ -28,13 +29,18 @@ void run_evaluate(const EvaluateArguments& arguments) {
   std::string source;
   if (arguments.data.empty()) {
     // The same reading and splitting as in training, so the same test ratings.
-    const RunConfig config = read_config(arguments.run + "/config.toml");
-    const RunData data = load_run_data(config, reading_progress(line));
-    if (!data.test) {
-      throw InputError(fmt::format("{}: trained without a test part; give --data FILE", arguments.run));
-    }
-    ratings = model.translate(data.dataset, *data.test);
+    const std::string config_path = arguments.run + "/config.toml";
+    const RunConfig config = read_config(config_path);
     source = config.test.empty() ? config.data : config.test;
+    try {
+      const RunData data = load_run_data(config, reading_progress(line));
+      if (!data.test) {
+        throw InputError("trained without a test part; give --data FILE");
+      }
+      ratings = model.translate(data.dataset, *data.test);
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("{}: {}", config_path, error.what()));
+    }
   } else {
     RunConfig config;
     config.data = arguments.data;
@@ -51,7 +57,7 @@ void run_evaluate(const EvaluateArguments& arguments) {
     json["run"] = arguments.run;
     json["data"] = source;
     json["test"] = to_json(metrics);
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}", json_text(json));
   } else {
     fmt::print("{}", metrics_table({{"test", metrics}}));
   }
@@ -66,7 +72,9 @@ Command add_evaluate(CLI::App& root) {
   app->add_option("--data", arguments->data, "ratings to evaluate on (default: the run's test part)");
   app->add_option("--rating-range", arguments->rating_range, "MIN:MAX; ratings in --data outside are an error");
   app->add_option("--device", arguments->compute.device, "auto, cpu or cuda")->capture_default_str();
-  app->add_option("--threads", arguments->compute.threads, "CPU threads; 0: all cores")->capture_default_str();
+  app->add_option("--threads", arguments->compute.threads, "CPU threads; 0: all cores")
+      ->transform(whole_number<std::int32_t>)
+      ->capture_default_str();
   app->add_flag("--json", arguments->json, "metrics as JSON");
   return {app, [arguments](const Reparse& /*reparse*/) { run_evaluate(*arguments); }};
 }

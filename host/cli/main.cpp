@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <exception>
 #include <new>
+#include <string>
 #include <vector>
 
 #include "cli/commands.h"
@@ -12,6 +14,16 @@ namespace {
 
 constexpr int kFailed = 1;
 constexpr int kBadInput = 2;
+
+/// The message as one line: names of files may hold line ends and other control characters.
+void print_error(const std::string& message) {
+  std::string line;
+  for (const char c : message) {
+    const auto byte = static_cast<unsigned char>(c);
+    line += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  fmt::print(stderr, "curate: {}\n", line);
+}
 
 int run(int argc, char** argv) {
   CLI::App app("cuRate: trains rating-prediction recommenders and predicts with them");
@@ -40,6 +52,9 @@ int run(int argc, char** argv) {
       command.run(parse);
     }
   }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    throw curate::Error("standard output: cannot write the results; give a place with room for them");
+  }
   return 0;
 }
 
@@ -49,13 +64,13 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const curate::InputError& error) {
-    fmt::print(stderr, "curate: {}\n", error.what());
+    print_error(error.what());
     return kBadInput;
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "curate: out of memory; use a smaller --dim or --batch, or a machine with more memory\n");
+    print_error("out of memory; ask for less (factors, batch, users, items, ratings), or use a larger machine");
     return kFailed;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "curate: {}\n", error.what());
+    print_error(error.what());
     return kFailed;
   }
 }

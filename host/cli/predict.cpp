@@ -8,6 +8,7 @@
 #include "curate/error.h"
 #include "curate/model.h"
 #include "support/csv_field.h"
+#include "support/json_text.h"
 
 namespace curate::cli {
 namespace {
@@ -50,7 +51,7 @@ void run_predict(const PredictArguments& arguments) {
                       {"basis", name_of(predictions[n].basis)},
                       {"title", title_of(model, pairs[n].item)}});
     }
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}", json_text(json));
     return;
   }
   std::string text = "userId,movieId,prediction,basis,title\n";
@@ -67,11 +68,13 @@ Command add_predict(CLI::App& root) {
   CLI::App* app = root.add_subcommand("predict", "predict ratings with a trained model, as csv on standard output");
   const auto arguments = std::make_shared<PredictArguments>();
   app->add_option("run", arguments->run, "run directory of curate train")->required();
-  app->add_option("--user", arguments->user, "user id, as in the data");
-  app->add_option("--item", arguments->item, "item id, as in the data");
+  app->add_option("--user", arguments->user, "user id, as in the data")->transform(whole_number<std::int64_t>);
+  app->add_option("--item", arguments->item, "item id, as in the data")->transform(whole_number<std::int64_t>);
   app->add_option("--pairs", arguments->pairs, "file of user, item (further columns are ignored)");
   app->add_option("--device", arguments->compute.device, "auto, cpu or cuda")->capture_default_str();
-  app->add_option("--threads", arguments->compute.threads, "CPU threads; 0: all cores")->capture_default_str();
+  app->add_option("--threads", arguments->compute.threads, "CPU threads; 0: all cores")
+      ->transform(whole_number<std::int32_t>)
+      ->capture_default_str();
   app->add_flag("--json", arguments->json, "predictions as JSON");
   return {app, [arguments](const Reparse& /*reparse*/) { run_predict(*arguments); }};
 }

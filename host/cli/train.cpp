@@ -13,6 +13,7 @@
 #include "device/device.h"
 #include "report/progress.h"
 #include "support/atomic_file.h"
+#include "support/json_text.h"
 #include "train/metrics_json.h"
 #include "train/option_table.h"
 #include "train/run_directory.h"
@@ -46,7 +47,19 @@ void add_training_options(CLI::App& app, TrainOptions& options) {
       app.add_flag(fmt::format("{},!--no-{}", flag, flag.substr(2)), member,
                    fmt::format("{} (default: {})", help, member ? "on" : "off"));
     } else {
+      using T = std::decay_t<decltype(member)>;
       CLI::Option* option = app.add_option(flag, member, help);
+      if constexpr (std::is_integral_v<T>) {
+        option->transform(whole_number<T>);
+      } else if constexpr (std::is_same_v<T, double>) {
+        // Also keeps -1, "auto" within the program, off the command line.
+        option->check([flag](const std::string& text) {
+          if (!text.empty() && text.front() == '-') {
+            throw InputError(fmt::format("{} {}: must be 0 or more", flag, text));
+          }
+          return std::string();
+        });
+      }
       const auto is_auto = [&] {
         if constexpr (std::is_same_v<std::decay_t<decltype(member)>, std::string>) {
           return member.empty();
@@ -112,6 +125,8 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   }
   // A device that is not there is better known before the data are read.
   make_device(config.options.device, 1);
+  // So is a path that config.toml cannot hold.
+  to_toml(config);
 }
 
 void describe(const RunConfig& config, const RunData& data) {
@@ -225,6 +240,7 @@ std::pair<double, double> spread(const std::vector<double>& values) {
 }
 
 void train_folds(const TrainArguments& arguments, const std::string& out) {
+  check_folds_fit(out, arguments.config.folds, arguments.overwrite);
   std::vector<double> rmse;
   std::vector<double> mae;
   nlohmann::ordered_json folds = nlohmann::ordered_json::array();
@@ -248,16 +264,16 @@ void train_folds(const TrainArguments& arguments, const std::string& out) {
                   {"mae", mae_mean},
                   {"mae_standard_deviation", mae_deviation}};
   json["folds"] = std::move(folds);
-  write_file_atomically(out + "/metrics.json", json.dump(2) + "\n");
+  write_file_atomically(out + "/metrics.json", json_text(json));
   if (arguments.json) {
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}", json_text(json));
   } else {
     fmt::print("{} folds: test RMSE {:.5f} +- {:.5f}, MAE {:.5f} +- {:.5f}\n", arguments.config.folds, rmse_mean,
                rmse_deviation, mae_mean, mae_deviation);
   }
 }
 
-void run_train(TrainArguments& arguments, const Reparse& reparse) {
+void train_as_asked(TrainArguments& arguments, const Reparse& reparse) {
   resolve_arguments(arguments, reparse);
   const std::string out =
       arguments.out.empty() ? free_run_name(arguments.config.data, arguments.config.options.model) : arguments.out;
@@ -273,7 +289,20 @@ void run_train(TrainArguments& arguments, const Reparse& reparse) {
     nlohmann::ordered_json json;
     json["run"] = out;
     json.update(nlohmann::ordered_json::parse(outcome.json));
-    fmt::print("{}\n", json.dump(2));
+    fmt::print("{}", json_text(json));
+  }
+}
+
+void run_train(TrainArguments& arguments, const Reparse& reparse) {
+  const std::string config_file = arguments.config_file;
+  try {
+    train_as_asked(arguments, reparse);
+  } catch (const InputError& error) {
+    const std::string message = error.what();
+    if (config_file.empty() || message.find(config_file) != std::string::npos) {
+      throw;
+    }
+    throw InputError(fmt::format("{} (options of {} included)", message, config_file));
   }
 }
 
@@ -288,8 +317,9 @@ Command add_train(CLI::App& root) {
   app->add_option(
       "--split", config.split,
       fmt::format("test part: random:FRACTION, time:FRACTION (the latest) or none (default: {})", kDefaultSplit));
-  app->add_option("--folds", config.folds, "cross-validation: train once per fold, test on it");
-  app->add_option("--fold", config.fold)->group("");
+  app->add_option("--folds", config.folds, "cross-validation: train once per fold, test on it")
+      ->transform(whole_number<std::int32_t>);
+  app->add_option("--fold", config.fold)->transform(whole_number<std::int32_t>)->group("");
   app->add_option("--rating-range", config.rating_range, "MIN:MAX; ratings outside are an error");
   app->add_option("--preset", config.options.preset,
                   "options as a whole: notebook-mf (3 non-negative factors, Adam, batch 32)");

@@ -8,30 +8,14 @@
 #include <system_error>
 
 #include "curate/error.h"
-#include "data/delimited_reader.h"
 #include "support/atomic_file.h"
+#include "support/created_directory.h"
+#include "support/csv_field.h"
 
 namespace curate {
 namespace {
 
 namespace fs = std::filesystem;
-
-void append_csv(std::string& out, const std::string& field) {
-  // Readers trim blanks that are not quoted.
-  const bool keeps_blanks = trimmed(field).size() != field.size();
-  if (field.find_first_of(",\"\n") == std::string::npos && !keeps_blanks) {
-    out += field;
-    return;
-  }
-  out += '"';
-  for (const char c : field) {
-    out += c;
-    if (c == '"') {
-      out += '"';
-    }
-  }
-  out += '"';
-}
 
 std::string ratings_csv(const Dataset& dataset) {
   const RatingTable& table = dataset.ratings;
@@ -61,9 +45,9 @@ std::string movies_csv(const Dataset& dataset) {
     const auto index = static_cast<std::size_t>(item);
     const ItemInfo& info = index < dataset.item_info.size() ? dataset.item_info[index] : kUnknown;
     fmt::format_to(std::back_inserter(out), "{},", dataset.items.raw(item));
-    append_csv(out, info.title);
+    out += csv_field(info.title);
     out += ',';
-    append_csv(out, info.genres.empty() ? "(no genres listed)" : info.genres);
+    out += csv_field(info.genres.empty() ? "(no genres listed)" : info.genres);
     out += '\n';
   }
   return out;
@@ -86,13 +70,16 @@ void write_movielens(const Dataset& dataset, const std::string& folder) {
       throw InputError(fmt::format("{}: this file exists already; remove it or name another folder", path.string()));
     }
   }
-  fs::create_directories(folder, error);
-  if (error) {
-    throw Error(fmt::format("{}: cannot create this folder: {}", folder, error.message()));
-  }
+  CreatedDirectory directory(folder, folder);
   // The ratings last: they are what makes the folder a data set.
   write_file_atomically(movies.string(), movies_csv(dataset));
-  write_file_atomically(ratings.string(), ratings_csv(dataset));
+  try {
+    write_file_atomically(ratings.string(), ratings_csv(dataset));
+  } catch (...) {
+    fs::remove(movies, error);
+    throw;
+  }
+  directory.keep();
 }
 
 }  // namespace curate

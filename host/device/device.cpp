@@ -40,7 +40,7 @@ const char* name_of(DType dtype) {
 }
 
 MatrixView MatrixView::columns(std::int64_t first, std::int64_t count) const {
-  if (first < 0 || count < 0 || first + count > cols) {
+  if (first < 0 || count < 0 || count > cols || first > cols - count) {
     throw std::out_of_range(fmt::format("columns {}..{} of a view with {}", first, first + count, cols));
   }
   MatrixView part = *this;
@@ -55,9 +55,11 @@ Buffer::Buffer(Buffer&& other) noexcept
       bytes_(std::exchange(other.bytes_, 0)) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
-  std::swap(device_, other.device_);
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
+  // What this buffer held goes now, not whenever the other object does: its device may be gone by then.
+  Buffer taken(std::move(other));
+  std::swap(device_, taken.device_);
+  std::swap(data_, taken.data_);
+  std::swap(bytes_, taken.bytes_);
   return *this;
 }
 
@@ -166,10 +168,8 @@ class Checker {
 }  // namespace
 
 Buffer Device::allocate(std::size_t bytes) {
-  if (bytes == 0) {
-    return {this, nullptr, 0};
-  }
-  return {this, do_allocate(bytes), bytes};
+  void* data = do_allocate(bytes);
+  return {this, data, data == nullptr ? 0 : bytes};
 }
 
 void Device::check_transfer(const char* operation, const MatrixView& view, DType dtype, std::size_t count) const {

@@ -291,6 +291,7 @@ class Device {
   void sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings, ClipRange clip);
 
  protected:
+  /// nullptr for 0 bytes.
   virtual void* do_allocate(std::size_t bytes) = 0;
   virtual void do_free(void* data) noexcept = 0;
   virtual void do_synchronize() = 0;

@@ -9,6 +9,9 @@
 namespace curate {
 
 std::unique_ptr<Device> make_device(const std::string& name, int threads) {
+  if (threads < 0) {
+    throw InputError(fmt::format("--threads {}: must be 0 or more", threads));
+  }
   if (name == "cpu") {
     return make_cpu_device(threads, CpuStream::eager);
   }

@@ -65,7 +65,7 @@ void write_file_atomically(const std::string& path, std::string_view content) {
 
 std::string read_file(const std::string& path) {
   const auto fail = [&](int error) {
-    throw InputError(fmt::format("{}: cannot read: {}", path, std::strerror(error)));
+    throw InputError(fmt::format("{}: cannot read: {}; check the path", path, std::strerror(error)));
   };
   const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status {};

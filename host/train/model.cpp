@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <string_view>
+#include <tuple>
 
 #include "curate/error.h"
 #include "device/device.h"
@@ -20,6 +21,8 @@ namespace curate {
 namespace {
 
 constexpr const char* kFormat = "curate-1";
+constexpr const char* kUsersHeader = "raw_id\tdense_id\tratings\n";
+constexpr const char* kItemsHeader = "raw_id\tdense_id\ttitle\tgenres\tratings\n";
 
 std::string model_path(const std::string& directory) {
   return directory + "/model.safetensors";
@@ -70,6 +73,12 @@ IdTable read_ids(const std::string& path, bool items) {
   const std::string content = read_file(path);
   const std::size_t fields_wanted = items ? 5 : 3;
   IdTable table;
+  if (content.rfind(items ? kItemsHeader : kUsersHeader, 0) != 0) {
+    throw InputError(fmt::format("{}:1: not the header of this table; train the model again", path));
+  }
+  if (content.back() != '\n') {
+    throw InputError(fmt::format("{}: its last line is cut off; train the model again", path));
+  }
   std::int64_t line_number = 0;
   for (std::size_t begin = 0; begin < content.size();) {
     const std::size_t end = std::min(content.find('\n', begin), content.size());
@@ -95,6 +104,9 @@ IdTable read_ids(const std::string& path, bool items) {
           fmt::format("{}:{}: dense ids do not count up from 0; train the model again", path, line_number));
     }
     table.counts.push_back(parse_integer(path, line_number, fields.back()));
+    if (table.counts.back() < 0) {
+      throw InputError(fmt::format("{}:{}: a negative number of ratings; train the model again", path, line_number));
+    }
     if (items) {
       table.info.push_back({std::string(fields[2]), std::string(fields[3])});
     }
@@ -113,7 +125,7 @@ float metadata_float(const SafetensorsFile& file, const std::string& path, const
   const auto found = file.metadata.find(key);
   char* end = nullptr;
   const float value = found == file.metadata.end() ? 0.0F : std::strtof(found->second.c_str(), &end);
-  if (end == nullptr || end == found->second.c_str() || !std::isfinite(value)) {
+  if (end == nullptr || end == found->second.c_str() || *end != '\0' || !std::isfinite(value)) {
     throw InputError(fmt::format("{}: the metadata has no sound {}; train the model again", path, key));
   }
   return value;
@@ -136,19 +148,46 @@ const char* name_of(PredictionBasis basis) {
 }
 
 Model::Model(Parts parts) : parts_(std::move(parts)) {
-  need(parts_.tensors, "fallback.user", parts_.users.size());
-  need(parts_.tensors, "fallback.item", parts_.items.size());
-  need(parts_.tensors, "fallback.mean", 1);
-  if (static_cast<std::int64_t>(parts_.user_counts.size()) != parts_.users.size() ||
-      static_cast<std::int64_t>(parts_.item_counts.size()) != parts_.items.size()) {
-    throw InputError("the model's ids and training counts differ in number; train it again");
+  const auto fail = [](const std::string& problem) { throw InputError(problem + "; train the model again"); };
+  const TensorMap& tensors = parts_.tensors;
+  const std::int64_t users = parts_.users.size();
+  const std::int64_t items = parts_.items.size();
+  if (parts_.kind != "mf") {
+    fail(fmt::format("a model of kind '{}' is not known to this version", parts_.kind));
   }
-  for (const auto& [name, rows] : {std::pair<const char*, std::int32_t>{"user.embedding", parts_.users.size()},
-                                   {"item.embedding", parts_.items.size()}}) {
-    const auto found = parts_.tensors.find(name);
-    if (found == parts_.tensors.end() || found->second.shape.empty() || found->second.shape[0] != rows) {
-      throw InputError(fmt::format("the model's tensor {} does not have {} rows; train it again", name, rows));
+  if (static_cast<std::int64_t>(parts_.user_counts.size()) != users ||
+      static_cast<std::int64_t>(parts_.item_counts.size()) != items) {
+    fail("the model's ids and training counts differ in number");
+  }
+  need(tensors, "fallback.user", users);
+  need(tensors, "fallback.item", items);
+  need(tensors, "fallback.mean", 1);
+  need(tensors, "global_mean", 1);
+  if (tensors.count("user.bias") != tensors.count("item.bias")) {
+    fail("the model has user.bias or item.bias without the other");
+  }
+  if (tensors.count("user.bias") > 0) {
+    need(tensors, "user.bias", users);
+    need(tensors, "item.bias", items);
+  }
+  std::int64_t dim = 0;
+  for (const auto& [name, rows] :
+       {std::pair<const char*, std::int64_t>{"user.embedding", users}, {"item.embedding", items}}) {
+    const auto found = tensors.find(name);
+    const bool fits = found != tensors.end() && found->second.shape.size() == 2 && found->second.shape[0] == rows &&
+                      found->second.shape[1] >= 1 && (dim == 0 || found->second.shape[1] == dim);
+    if (!fits) {
+      fail(fmt::format("tensor {} is missing or not [{}, factors]", name, rows));
     }
+    dim = found->second.shape[1];
+  }
+  for (const auto& [name, tensor] : tensors) {
+    if (!std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) { return std::isfinite(value); })) {
+      fail(fmt::format("tensor {} holds values that are not finite", name));
+    }
+  }
+  if (!(parts_.scale.min <= parts_.scale.max)) {
+    fail("the lowest rating of the model's scale is above the highest");
   }
 }
 
@@ -165,23 +204,43 @@ Model Model::load(const std::string& run_directory) {
   parts.kind = file.metadata["model"];
   parts.scale = {metadata_float(file, path, "rating_min"), metadata_float(file, path, "rating_max"),
                  metadata_float(file, path, "rating_step")};
-  parts.clip = file.metadata["clip"] == "true";
+  const std::string clip = file.metadata["clip"];
+  if (clip != "true" && clip != "false") {
+    throw InputError(fmt::format("{}: the metadata has no sound clip; train the model again", path));
+  }
+  parts.clip = clip == "true";
+  const auto rows_of = [&](const char* name) {
+    const auto found = file.tensors.find(name);
+    return found == file.tensors.end() ? std::int64_t{-1} : static_cast<std::int64_t>(found->second.values.size());
+  };
+  for (const auto& [table, rows, table_path] :
+       {std::tuple{&users, rows_of("fallback.user"), users_path(run_directory)},
+        std::tuple{&items, rows_of("fallback.item"), items_path(run_directory)}}) {
+    if (rows >= 0 && table->ids.size() != rows) {
+      throw InputError(fmt::format("{}: {} ids, but {} has rows for {}; train the model again", table_path,
+                                   table->ids.size(), path, rows));
+    }
+  }
   parts.tensors = std::move(file.tensors);
   parts.users = std::move(users.ids);
   parts.items = std::move(items.ids);
   parts.user_counts = std::move(users.counts);
   parts.item_counts = std::move(items.counts);
   parts.item_info = std::move(items.info);
-  return Model(std::move(parts));
+  try {
+    return Model(std::move(parts));
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}: {}", path, error.what()));
+  }
 }
 
 void Model::save(const std::string& run_directory) const {
-  std::string users = "raw_id\tdense_id\tratings\n";
+  std::string users = kUsersHeader;
   for (std::int32_t user = 0; user < parts_.users.size(); ++user) {
     users +=
         fmt::format("{}\t{}\t{}\n", parts_.users.raw(user), user, parts_.user_counts[static_cast<std::size_t>(user)]);
   }
-  std::string items = "raw_id\tdense_id\ttitle\tgenres\tratings\n";
+  std::string items = kItemsHeader;
   for (std::int32_t item = 0; item < parts_.items.size(); ++item) {
     const auto index = static_cast<std::size_t>(item);
     const ItemInfo info = index < parts_.item_info.size() ? parts_.item_info[index] : ItemInfo{};

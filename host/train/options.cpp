@@ -7,6 +7,7 @@
 #include <cmath>
 #include <initializer_list>
 #include <type_traits>
+#include <utility>
 
 #include "curate/error.h"
 #include "train/option_table.h"
@@ -137,6 +138,10 @@ std::string to_toml(const TrainOptions& options) {
         digits += ".0";
       }
       text += fmt::format("{} = {}\n", key, digits);
+    } else if constexpr (std::is_same_v<T, std::uint64_t>) {
+      // TOML's integers end at 2^63 - 1; larger ones are digits in quotes.
+      text += std::in_range<std::int64_t>(value) ? fmt::format("{} = {}\n", key, value)
+                                                 : fmt::format("{} = \"{}\"\n", key, value);
     } else {
       text += fmt::format("{} = {}\n", key, value);
     }

@@ -12,6 +12,7 @@
 
 #include "curate/error.h"
 #include "support/atomic_file.h"
+#include "support/json_text.h"
 #include "train/metrics_json.h"
 #include "train/option_table.h"
 
@@ -32,8 +33,18 @@ void visit_data_options(Config& config, Visitor&& visit) {
 }
 
 std::string toml_string(const std::string& text) {
-  // JSON's escapes are a subset of those of a basic TOML string.
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  // JSON's escapes are a subset of those of a basic TOML string, which also wants DEL escaped.
+  std::string json;
+  try {
+    json = nlohmann::json(text).dump();
+  } catch (const nlohmann::json::type_error&) {
+    throw InputError(fmt::format("{}: not UTF-8, which config.toml has to be; rename it", text));
+  }
+  std::string quoted;
+  for (const char c : json) {
+    quoted += c == '\x7F' ? std::string("\\u007F") : std::string(1, c);
+  }
+  return quoted;
 }
 
 /// Copies node into member if the key matches; sets `known`.
@@ -66,6 +77,14 @@ void take(const std::string& path, const toml::key& key, const toml::node& node,
     }
     member = static_cast<T>(*value);
   } else {
+    if constexpr (std::is_same_v<T, std::uint64_t>) {
+      const auto digits = node.value_exact<std::string>().value_or("");
+      const char* end = digits.data() + digits.size();
+      const auto [stop, error] = std::from_chars(digits.data(), end, member);
+      if (error == std::errc() && stop == end) {
+        return;
+      }
+    }
     const auto value = node.value_exact<std::int64_t>();
     if (!value || !std::in_range<T>(*value)) {
       fail("a whole number in range");
@@ -146,7 +165,11 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
   }
   RunConfig config = base;
   if (const toml::node* preset = table.get("preset")) {
-    config.options = preset_options(preset->value_or(std::string("?")));
+    try {
+      config.options = preset_options(preset->value<std::string>().value_or("?"));
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("{}:{}: {}", path, preset->source().begin.line, error.what()));
+    }
   }
   for (const auto& [key, node] : table) {
     bool known = key.str() == "preset";
@@ -172,6 +195,13 @@ RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
   if (!config.rating_range.empty()) {
     read.rating_range = parse_rating_range(config.rating_range);
   }
+  if (config.data.empty()) {
+    throw InputError("no data is named; train again, or give data");
+  }
+  if (config.fold != 0 && (config.fold < 1 || config.fold > config.folds)) {
+    throw InputError(
+        fmt::format("fold {} of {}: no such fold; give 1 to the number of folds", config.fold, config.folds));
+  }
   RunData data;
   data.dataset = read_dataset(config.data, read);
   if (!config.test.empty()) {
@@ -195,54 +225,63 @@ RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
   return data;
 }
 
-RunDirectory::RunDirectory(std::string path, bool overwrite) : path_(std::move(path)) {
-  const auto fail = [&](const std::string& problem) { throw InputError(fmt::format("--out {}: {}", path_, problem)); };
-  if (!overwrite && fs::exists(fs::path(path_) / "config.toml")) {
-    fail("holds a run already; give another directory, or --overwrite");
-  }
-  fs::path missing = fs::absolute(path_).lexically_normal();
-  if (missing.filename().empty()) {
-    missing = missing.parent_path();
-  }
-  while (!missing.empty() && !fs::exists(missing)) {
-    created_ = missing.string();
-    missing = missing.parent_path();
-  }
+namespace {
+
+bool holds_run(const fs::path& path) {
   std::error_code error;
-  fs::create_directories(path_, error);
-  if (error || !fs::is_directory(path_)) {
-    const std::string reason = error ? error.message() : "not a directory";
-    fail(fmt::format("cannot create it: {}; give a directory that you may write to", reason));
-  }
-  // A root user passes access() on read-only media: only writing tells.
-  const std::string probe = path_ + "/.curate-probe";
-  try {
-    write_file_atomically(probe, "");
-  } catch (const Error&) {
-    fail("cannot write there; give a directory that you may write to");
-  }
-  fs::remove(probe, error);
+  return fs::exists(path / "config.toml", error) || fs::exists(path / "metrics.json", error);
 }
 
-RunDirectory::~RunDirectory() {
-  if (!committed_ && !created_.empty()) {
-    std::error_code ignored;
-    // Only directories that are empty all the way down go away.
-    fs::path directory = fs::absolute(path_).lexically_normal();
-    const fs::path top = fs::path(created_);
-    while (fs::remove(directory, ignored) && directory != top) {
-      directory = directory.parent_path();
-    }
+/// The label of --out errors; refuses a run that would be overwritten.
+std::string checked_label(const std::string& path, bool overwrite) {
+  std::string label = fmt::format("--out {}", path);
+  if (!overwrite && holds_run(path)) {
+    throw InputError(label + ": holds a run already; give another directory, or --overwrite");
   }
+  return label;
 }
+
+}  // namespace
+
+RunDirectory::RunDirectory(const std::string& path, bool overwrite)
+    : directory_(path, checked_label(path, overwrite)) {}
 
 void RunDirectory::write(const RunConfig& config, const TrainResult& result, const std::optional<Metrics>& test) {
-  committed_ = true;
-  result.model.save(path_);
-  write_file_atomically(path_ + "/history.csv", history_csv(result.history));
-  write_file_atomically(path_ + "/metrics.json", metrics_json(result, test));
-  // Last: a directory with a config.toml is a whole run.
-  write_file_atomically(path_ + "/config.toml", to_toml(config));
+  // All files are written elsewhere first: a full disk must not leave a mix of two runs.
+  const fs::path target = path();
+  const fs::path staging = target / ".partial";
+  fs::remove_all(staging);
+  fs::create_directory(staging);
+  const std::string folder = staging.string();
+  try {
+    result.model.save(folder);
+    write_file_atomically(folder + "/history.csv", history_csv(result.history));
+    write_file_atomically(folder + "/metrics.json", metrics_json(result, test));
+    write_file_atomically(folder + "/config.toml", to_toml(config));
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(staging, ignored);
+    throw;
+  }
+  directory_.keep();
+  // config.toml goes first and comes last: a directory that has one is a whole run.
+  fs::remove(target / "config.toml");
+  for (const char* name :
+       {"users.tsv", "items.tsv", "model.safetensors", "history.csv", "metrics.json", "config.toml"}) {
+    fs::rename(staging / name, target / name);
+  }
+  fs::remove(staging);
+}
+
+void check_folds_fit(const std::string& out, std::int32_t folds, bool overwrite) {
+  const fs::path path = out;
+  if (fs::exists(path / "config.toml")) {
+    throw InputError(fmt::format("--out {}: holds a single run, which --overwrite keeps; give another directory", out));
+  }
+  const std::string label = checked_label(out, overwrite);
+  for (std::int32_t fold = 1; fold <= folds; ++fold) {
+    checked_label((path / fmt::format("fold-{}", fold)).string(), overwrite);
+  }
 }
 
 std::string metrics_json(const TrainResult& result, const std::optional<Metrics>& test) {
@@ -254,7 +293,7 @@ std::string metrics_json(const TrainResult& result, const std::optional<Metrics>
   json["epochs"] = result.history.size();
   json["seconds"] = result.seconds;
   json["device"] = result.device;
-  return json.dump(2) + "\n";
+  return json_text(json);
 }
 
 std::string free_run_name(const std::string& data, const std::string& model) {

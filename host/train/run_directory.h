@@ -7,6 +7,7 @@
 #include "curate/metrics.h"
 #include "curate/options.h"
 #include "curate/trainer.h"
+#include "support/created_directory.h"
 
 namespace curate {
 
@@ -36,25 +37,24 @@ struct RunData {
 
 RunData load_run_data(const RunConfig& config, const ReadProgress& progress = {});
 
-/// Creates the directory of a run and claims it. Throws InputError where it cannot be written to or holds a run already
-/// (unless `overwrite`). What was created goes away again with an object that was never committed and is empty.
+/// Creates the directory of a run. Throws InputError where it cannot be written to or holds a run already (unless
+/// `overwrite`). Until write() has succeeded, a run that was there stays whole and nothing new is left behind.
 class RunDirectory {
  public:
-  RunDirectory(std::string path, bool overwrite);
-  RunDirectory(const RunDirectory&) = delete;
-  RunDirectory& operator=(const RunDirectory&) = delete;
-  ~RunDirectory();
+  RunDirectory(const std::string& path, bool overwrite);
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return directory_.path(); }
 
   /// Writes config.toml, history.csv, metrics.json, the model and its id tables.
   void write(const RunConfig& config, const TrainResult& result, const std::optional<Metrics>& test);
 
  private:
-  std::string path_;
-  std::string created_;  ///< topmost directory that did not exist before
-  bool committed_ = false;
+  CreatedDirectory directory_;
 };
+
+/// Throws InputError where cross-validation in `out` would touch a run that is there already: a single run always, runs
+/// of folds unless `overwrite`.
+void check_folds_fit(const std::string& out, std::int32_t folds, bool overwrite);
 
 /// metrics.json.
 std::string metrics_json(const TrainResult& result, const std::optional<Metrics>& test);

@@ -27,6 +27,11 @@ Tensor read_tensor(const std::string& path, const std::string& name, const nlohm
     fail(path, fmt::format("tensor {} is {}, not F32", name, entry.at("dtype").get<std::string>()));
   }
   Tensor tensor;
+  for (const nlohmann::json& extent : entry.at("shape")) {
+    if (!extent.is_number_integer()) {
+      fail(path, fmt::format("tensor {} has an impossible shape", name));
+    }
+  }
   tensor.shape = entry.at("shape").get<std::vector<std::int64_t>>();
   const auto [begin, end] = entry.at("data_offsets").get<std::pair<std::size_t, std::size_t>>();
   std::size_t elements = 1;

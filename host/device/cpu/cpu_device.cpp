@@ -64,6 +64,9 @@ class CpuDevice : public Device {
  protected:
   void* do_allocate(std::size_t bytes) override {
     check_not_capturing("allocate");
+    if (bytes == 0) {
+      return nullptr;
+    }
     const std::size_t rounded = bytes > std::numeric_limits<std::size_t>::max() - kAlignment
                                     ? bytes
                                     : (bytes + kAlignment - 1) / kAlignment * kAlignment;
