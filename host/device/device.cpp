@@ -41,7 +41,7 @@ const char* name_of(DType dtype) {
 
 MatrixView MatrixView::columns(std::int64_t first, std::int64_t count) const {
   if (first < 0 || count < 0 || count > cols || first > cols - count) {
-    throw std::out_of_range(fmt::format("columns {}..{} of a view with {}", first, first + count, cols));
+    throw std::out_of_range(fmt::format("{} columns from {} of a view with {}", count, first, cols));
   }
   MatrixView part = *this;
   part.data = static_cast<std::byte*>(data) + static_cast<std::size_t>(first) * size_of(dtype);
