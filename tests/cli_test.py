@@ -134,14 +134,30 @@ class Reference:
     """Predictions of a run's files, in double precision."""
 
     def __init__(self, run):
-        self.metadata, entries, self.values = read_safetensors(run)
-        self.dim = entries["user.embedding"]["shape"][1]
+        self.metadata, self.entries, self.values = read_safetensors(run)
         users, items = read_table(run / "users.tsv"), read_table(run / "items.tsv")
         self.users = {int(row["raw_id"]): int(row["dense_id"]) for row in users if int(row["ratings"]) > 0}
         self.items = {int(row["raw_id"]): int(row["dense_id"]) for row in items if int(row["ratings"]) > 0}
 
     def row(self, side, dense):
-        return self.values[f"{side}.embedding"][dense * self.dim:(dense + 1) * self.dim]
+        return self.matrix_row(f"{side}.embedding", dense)
+
+    def matrix_row(self, name, row):
+        columns = self.entries[name]["shape"][1]
+        return self.values[name][row * columns:(row + 1) * columns]
+
+    def network(self, values):
+        """The dense layers of an mlp."""
+        low, high = float(self.metadata["output_min"]), float(self.metadata["output_max"])
+        activations = self.metadata["activations"].split(",")
+        for layer, activation in enumerate(activations):
+            biases = self.values[f"dense.{layer}.bias"]
+            sums = [bias + sum(w * v for w, v in zip(self.matrix_row(f"dense.{layer}.weight", j), values, strict=True))
+                    for j, bias in enumerate(biases)]
+            first, last = (low, high) if layer + 1 == len(activations) else (0.0, 1.0)
+            values = [{"linear": lambda z: z, "relu": lambda z: max(z, 0.0), "tanh": math.tanh,
+                       "sigmoid": lambda z: first + (last - first) / (1.0 + math.exp(-z))}[activation](z) for z in sums]
+        return values[0]
 
     def raw(self, user, item):
         """Before clamping, and what it rests on."""
@@ -153,6 +169,8 @@ class Reference:
             return fallback_mean + self.values["fallback.user"][u], "user mean"
         if u is None:
             return fallback_mean + self.values["fallback.item"][i], "item mean"
+        if self.metadata["model"] == "mlp":
+            return self.network(self.row("user", u) + self.row("item", i)), "model"
         value = self.values["global_mean"][0]
         if "user.bias" in self.values:
             value += self.values["user.bias"][u] + self.values["item.bias"][i]
@@ -439,7 +457,8 @@ class ColdRatingsTest(CliCase):
 
 class ReproducibilityTest(CliCase):
     OPTIMIZERS = (["--optimizer", "sgd"], ["--optimizer", "sgd", "--batch", 256], ["--optimizer", "adagrad"],
-                  ["--optimizer", "adam", "--batch", 128])
+                  ["--optimizer", "adam", "--batch", 128],
+                  ["--model", "mlp", "--batch", 512, "--dropout", "0.2", "--dense-dropout", 0.1])
 
     def test_seed(self):
         data = self.generate()
@@ -468,7 +487,8 @@ class ReproducibilityTest(CliCase):
     def test_config_of_a_run(self):
         data = self.generate()
         variants = (["--split", "time:0.1", "--rating-range", "0.5:5"], ["--optimizer", "adam", "--loss", "mae"],
-                    ["--preset", "notebook-mf", "--lr", 1e-5], ["--no-biases", "--no-clip", "--reg", 0])
+                    ["--preset", "notebook-mf", "--lr", 1e-5], ["--no-biases", "--no-clip", "--reg", 0],
+                    ["--preset", "notebook-mlp", "--layers", "8", "--activations", "tanh"], ["--model", "mlp", "--optimizer", "sgd"])
         for number, options in enumerate(variants):
             with self.subTest(options):
                 first = self.train(data, "--epochs", 3, "--seed", 3, *options, out=f"first{number}")
@@ -602,6 +622,94 @@ class OptimizerTest(CliCase):
         self.assertGreaterEqual(min(values["user.embedding"] + values["item.embedding"]), 0.0)
         self.assertEqual(values["global_mean"][0], 0.0)
         self.assertNotIn("user.bias", values)
+
+
+class MlpTest(CliCase):
+    NETWORKS = (["--user-dim", 3, "--item-dim", 5, "--layers", "12,6", "--activations", "tanh,relu", "--output",
+                 "sigmoid"],
+                ["--layers", "none", "--output", "linear"],
+                ["--dim", 4, "--layers", "9", "--activations", "sigmoid", "--output", "relu", "--loss", "mae",
+                 "--dropout", "0.1,0.2", "--dense-dropout", 0.1, "--optimizer", "adagrad", "--lr", 0.05])
+
+    def test_predictions_are_the_formula_and_evaluate_repeats_the_digits(self):
+        data = self.generate()
+        for number, options in enumerate(self.NETWORKS):
+            with self.subTest(options):
+                run = self.train(data, "--model", "mlp", "--split", "random:0.2", "--epochs", 3, "--batch", 64, *options,
+                                 out=f"run{number}")
+                reference = Reference(run)
+                ratings = read_ratings(data)[:200]
+                pairs = self.write_ratings(f"pairs{number}.csv", ratings)
+                output = self.curate("predict", run, "--pairs", pairs).stdout
+                rows = list(csv.DictReader(io.StringIO(output)))
+                self.assertEqual(len(rows), 200)
+                for row, rating in zip(rows, ratings, strict=True):
+                    expected, basis = reference.predict(rating.user, rating.item)
+                    self.assertEqual(row["basis"], basis)
+                    self.assertAlmostEqual(float(row["prediction"]), expected, delta=2e-4)
+                evaluated = strict_json(self.curate("evaluate", run, "--json").stdout)
+                self.assertEqual(evaluated["test"], read_metrics(run)["test"])
+
+    def test_shapes_are_those_asked_for(self):
+        run = self.train(self.generate(users=30, items=20, ratings=400), "--model", "mlp", "--user-dim", 3,
+                         "--item-dim", 5, "--layers", "7,4", "--epochs", 1)
+        entries = read_safetensors(run)[1]
+        shapes = {name: entry["shape"] for name, entry in entries.items() if not name.startswith("fallback")}
+        self.assertEqual(shapes, {"user.embedding": [30, 3], "item.embedding": [20, 5], "dense.0.weight": [7, 8],
+                                  "dense.0.bias": [7], "dense.1.weight": [4, 7], "dense.1.bias": [4],
+                                  "dense.2.weight": [1, 4], "dense.2.bias": [1]})
+
+    def test_defaults_learn(self):
+        data = self.generate(users=300, items=150, ratings=20000, rank=2)
+        deviation = statistics.pstdev(r.rating for r in read_ratings(data))
+        run = self.train(data, "--model", "mlp")
+        self.assertLess(read_metrics(run)["test"]["rmse"], 0.92 * deviation)
+
+    def test_regularization_weight_decay_and_dropout_each_act(self):
+        data = self.generate()
+        none = {"--reg": 0, "--dense-reg": 0, "--weight-decay": 0, "--dropout": "0", "--dense-dropout": 0}
+
+        def train(**changed):
+            options = none | {"--" + key.replace("_", "-"): value for key, value in changed.items()}
+            flat = [part for option in options.items() for part in option]
+            return self.train(data, "--model", "mlp", "--epochs", 5, "--lr", 0.01, *flat, "--overwrite",
+                              out=f"run-{changed}")
+
+        def size(run, name):
+            return sum(v * v for v in read_safetensors(run)[2][name])
+
+        plain = train()
+        for name, changed in (("item.embedding", {"reg": 1}), ("dense.0.weight", {"dense_reg": 0.1}),
+                              ("dense.0.weight", {"weight_decay": 3}), ("item.embedding", {"weight_decay": 3})):
+            with self.subTest(changed):
+                self.assertLess(size(train(**changed), name), 0.8 * size(plain, name))
+        models = {model_bytes(run) for run in (plain, train(dropout="0.3"), train(dense_dropout=0.3),
+                                               train(dropout="0.3,0"))}
+        self.assertEqual(len(models), 4)
+
+    def test_notebook_preset(self):
+        data = self.generate(users=30, items=20, ratings=300)
+        options = read_config(self.train(data, "--preset", "notebook-mlp", "--epochs", 2))
+        documented = {"preset": "notebook-mlp", "model": "mlp", "optimizer": "adam", "loss": "mae", "lr": 0.005,
+                      "schedule": "constant", "dense_updates": True, "batch": 32, "user_dim": 5, "item_dim": 8,
+                      "layers": "100,50,20", "activations": "linear,linear,relu", "output": "relu", "dropout": "0.2",
+                      "reg": 0.0, "init": "uniform", "init_scale": 0.05}
+        self.assertEqual({key: options[key] for key in documented}, documented)
+
+    def test_model_files_that_do_not_fit_are_refused(self):
+        run = self.train(self.generate(), "--model", "mlp", "--layers", "4", "--epochs", 1)
+        path = run / "model.safetensors"
+        for spoil in ((b'"activations":"relu,linear"', b'"activations":"relu,swishy"'),
+                      (b'"activations":"relu,linear"', b'"activations":"relu       "'),
+                      (b'"model":"mlp"', b'"model":"mfx"')):
+            with self.subTest(spoil):
+                original = path.read_bytes()
+                self.assertEqual(original.count(spoil[0]), 1)
+                path.write_bytes(original.replace(*spoil))
+                result = self.run_curate("predict", run, "--user", 1, "--item", 1)
+                self.assertEqual(result.returncode, 2, result.stderr)
+                self.assertIn("model.safetensors", result.stderr)
+                path.write_bytes(original)
 
 
 class SplitTest(CliCase):

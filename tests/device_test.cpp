@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "curate/error.h"
+#include "support/philox.h"
 #include "tests/reference/build_segments.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
@@ -552,6 +553,45 @@ TEST_P(ContractTest, captured_parameters_are_frozen) {
   EXPECT_EQ(device().read<float>(weights.view()), 0.0F);
 }
 
+// The same for the operations of dense layers, whose views come in structs too.
+TEST_P(ContractTest, captured_parameters_of_dense_layers_are_frozen) {
+  const DeviceMatrix<float> in(device(), {3.0F}, 1);
+  const DeviceMatrix<float> out(device(), {0.0F}, 1);
+  const DeviceMatrix<float> grad_out(device(), {5.0F}, 1);
+  const DeviceMatrix<float> grad_in(device(), {0.0F}, 1);
+  const DeviceMatrix<float> weight(device(), {-2.0F}, 1);
+  const DeviceMatrix<float> bias(device(), {1.0F}, 1);
+  const DeviceMatrix<float> grad_weight(device(), {kUntouched}, 1);
+  const DeviceMatrix<float> grad_bias(device(), {kUntouched}, 1);
+  const DeviceMatrix<float> kept(device(), {7.0F}, 1);
+  const DeviceMatrix<StepState> at = on_device(device(), batch_state(1, 1, 0, 0.5F));
+  auto batch = std::make_unique<DenseBatch>(DenseBatch{out.view(), in.view()});
+  auto grad = std::make_unique<DenseBatch>(DenseBatch{grad_out.view(), grad_in.view()});
+  auto layer = std::make_unique<DenseParams>(DenseParams{weight.view(), bias.view()});
+  auto grad_layer = std::make_unique<DenseParams>(DenseParams{grad_weight.view(), grad_bias.view()});
+  auto activation = std::make_unique<Activation>();
+  auto dropout = std::make_unique<DropoutParams>(DropoutParams{0.0F, RandomPurpose::dropout_user});
+  auto optimizer = std::make_unique<OptimizerParams>();
+  const std::unique_ptr<Graph> graph = device().capture([&] {
+    device().dense_forward(*batch, *layer, *activation, at.view());
+    device().dense_backward(*grad, *grad_layer, *batch, *layer, *activation, at.view());
+    device().update_dense({weight.view(), grad_weight.view(), {}, {}}, *optimizer, at.view());
+    device().dropout(kept.view(), *dropout, at.view());
+  });
+  *batch = *grad = DenseBatch{};
+  *layer = *grad_layer = DenseParams{};
+  *activation = {ActivationKind::relu};
+  *dropout = {0x1.fffffep-1F, RandomPurpose::dropout_item};
+  *optimizer = {OptimizerKind::sgd, true};
+  device().replay(*graph, 1);
+  EXPECT_EQ(device().read<float>(out.view()), -5.0F);
+  EXPECT_EQ(device().read<float>(grad_in.view()), -10.0F);
+  EXPECT_EQ(device().read<float>(grad_bias.view()), 5.0F);
+  EXPECT_EQ(device().read<float>(weight.view()), -2.0F - 0.5F * 15.0F);
+  EXPECT_EQ(device().read<float>(grad_weight.view()), 0.0F);
+  EXPECT_EQ(device().read<float>(kept.view()), 7.0F);
+}
+
 TEST_P(ContractTest, blocking_calls_and_allocation_inside_a_capture_throw) {
   const DeviceMatrix<float> a(device(), {1.0F}, 1);
   Floats one(1);
@@ -602,10 +642,11 @@ TEST_P(ContractTest, an_exception_inside_a_capture_ends_it) {
 // ------------------------------------------------------------------------------------------------ checks of arguments
 
 /// Which extents of an argument follow from the others, so that changing them alone must be noticed.
-enum class Fixed : std::uint8_t { rows, cols, both };
+enum class Fixed : std::uint8_t { none, rows, cols, both };
 
-/// Vectors are contiguous; matrices, and columns of matrices, may have any distance between their rows.
-enum class Layout : std::uint8_t { vector, strided };
+/// Vectors are contiguous, and so are a dense layer's parameters; other matrices, and columns of matrices, may have any
+/// distance between their rows.
+enum class Layout : std::uint8_t { vector, contiguous, strided };
 
 struct Argument {
   std::string name;
@@ -667,6 +708,8 @@ void expect_checks(Device& device, const Call& call) {
     expect_throw(argument, "rows that overlap", [](MatrixView& view) { view.ld = view.cols - 1; });
     if (argument.layout == Layout::vector) {
       expect_throw(argument, "gaps between its elements", [](MatrixView& view) { view.ld = 2; });
+    } else if (argument.layout == Layout::contiguous) {
+      expect_throw(argument, "gaps between its rows", [](MatrixView& view) { view.ld += 1; });
     } else {
       argument.view->ld += 1;
       EXPECT_NO_THROW(call.invoke()) << call.name << ": " << argument.name << " may be strided";
@@ -889,6 +932,117 @@ TEST_P(ContractTest, update_rows_checks_its_arguments) {
   EXPECT_THROW(invoke(), std::invalid_argument) << "Adagrad without its second moment";
   params.kind = OptimizerKind::sgd;
   EXPECT_NO_THROW(invoke()) << "SGD has no slots";
+}
+
+TEST_P(ContractTest, update_dense_checks_its_arguments) {
+  Arguments make(device());
+  TrainedTable table{make.floats(6, 3), make.floats(6, 3), make.floats(6, 3), make.floats(6, 3)};
+  MatrixView state = make.state();
+  OptimizerParams params;
+  params.kind = OptimizerKind::adam;
+  const auto invoke = [&] { device().update_dense(table, params, state); };
+  expect_checks(device(), {"update_dense",
+                           {{"weights", &table.weights, Fixed::both},
+                            {"gradient", &table.gradient, Fixed::both},
+                            {"first_moment", &table.first_moment, Fixed::both},
+                            {"second_moment", &table.second_moment, Fixed::both},
+                            {"state", &state, Fixed::both}},
+                           invoke});
+  table.first_moment = MatrixView{};
+  EXPECT_THROW(invoke(), std::invalid_argument) << "Adam without its first moment";
+  params.kind = OptimizerKind::adagrad;
+  EXPECT_NO_THROW(invoke()) << "Adagrad has no first moment";
+  table.second_moment = MatrixView{};
+  EXPECT_THROW(invoke(), std::invalid_argument) << "Adagrad without its second moment";
+  params.kind = OptimizerKind::sgd;
+  EXPECT_NO_THROW(invoke()) << "SGD has no slots";
+}
+
+TEST_P(ContractTest, add_l2_rows_checks_its_arguments) {
+  Arguments make(device());
+  MatrixView grad_rows = make.floats(4, 3);
+  MatrixView table = make.floats(6, 3);
+  MatrixView index = make.ids(10);
+  MatrixView state = make.state();
+  expect_checks(device(), {"add_l2_rows",
+                           {{"grad_rows", &grad_rows, Fixed::cols},
+                            {"table", &table, Fixed::cols},
+                            {"index", &index, Fixed::cols, Layout::vector},
+                            {"state", &state, Fixed::both}},
+                           [&] { device().add_l2_rows(grad_rows, table, index, 0.1F, state); }});
+}
+
+TEST_P(ContractTest, dense_forward_checks_its_arguments) {
+  Arguments make(device());
+  DenseBatch batch{make.floats(4, 2), make.floats(4, 3)};
+  DenseParams params{make.floats(2, 3), make.floats(2)};
+  MatrixView state = make.state();
+  expect_checks(device(), {"dense_forward",
+                           {{"out", &batch.out, Fixed::both},
+                            {"in", &batch.in, Fixed::both},
+                            {"weight", &params.weight, Fixed::both, Layout::contiguous},
+                            {"bias", &params.bias, Fixed::both, Layout::vector},
+                            {"state", &state, Fixed::both}},
+                           [&] { device().dense_forward(batch, params, {ActivationKind::relu}, state); }});
+}
+
+TEST_P(ContractTest, dense_backward_checks_its_arguments) {
+  Arguments make(device());
+  DenseBatch grad{make.floats(4, 2), make.floats(4, 3)};
+  DenseParams grad_params{make.floats(2, 3), make.floats(2)};
+  DenseBatch batch{make.floats(4, 2), make.floats(4, 3)};
+  DenseParams params{make.floats(2, 3), make.floats(2)};
+  MatrixView state = make.state();
+  const auto invoke = [&] { device().dense_backward(grad, grad_params, batch, params, {ActivationKind::relu}, state); };
+  expect_checks(device(), {"dense_backward",
+                           {{"grad.out", &grad.out, Fixed::both},
+                            {"grad.in", &grad.in, Fixed::both},
+                            {"grad_params.weight", &grad_params.weight, Fixed::both, Layout::contiguous},
+                            {"grad_params.bias", &grad_params.bias, Fixed::both, Layout::vector},
+                            {"out", &batch.out, Fixed::both},
+                            {"in", &batch.in, Fixed::both},
+                            {"weight", &params.weight, Fixed::both, Layout::contiguous},
+                            {"bias", &params.bias, Fixed::both, Layout::vector},
+                            {"state", &state, Fixed::both}},
+                           invoke});
+  grad.in = MatrixView{};
+  EXPECT_NO_THROW(invoke()) << "a first layer has nobody to hand the gradient of its inputs to";
+  grad.out = MatrixView{};
+  EXPECT_THROW(invoke(), std::invalid_argument) << "no gradient of the outputs";
+}
+
+TEST_P(ContractTest, dropout_checks_its_arguments) {
+  Arguments make(device());
+  MatrixView rows = make.floats(4, 3);
+  MatrixView state = make.state();
+  DropoutParams params{0.25F, RandomPurpose::dropout_user};
+  const auto invoke = [&] { device().dropout(rows, params, state); };
+  expect_checks(device(), {"dropout", {{"rows", &rows, Fixed::none}, {"state", &state, Fixed::both}}, invoke});
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float rate : {-0.25F, -0x1p-149F, 1.0F, 2.0F, kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
+    params.rate = rate;
+    EXPECT_THROW(invoke(), std::invalid_argument) << "rate " << rate;
+  }
+  for (const float rate : {0.0F, 0x1p-149F, 0x1.fffffep-1F}) {
+    params.rate = rate;
+    EXPECT_NO_THROW(invoke()) << "rate " << rate;
+  }
+}
+
+TEST_P(ContractTest, rating_errors_checks_its_arguments) {
+  Arguments make(device());
+  MatrixView sums = make.sums();
+  MatrixView prediction = make.floats(4);
+  MatrixView ratings = make.floats(10);
+  MatrixView state = make.state();
+  expect_checks(device(), {"rating_errors",
+                           {{"sums", &sums, Fixed::both},
+                            {"prediction", &prediction, Fixed::cols, Layout::vector},
+                            {"ratings", &ratings, Fixed::cols, Layout::vector},
+                            {"state", &state, Fixed::both}},
+                           [&] {
+                             device().rating_errors(sums, prediction, ratings, {0.5F, 5.0F}, state);
+                           }});
 }
 
 /// Tables that mf_sgd_epoch and sum_squared_error share.

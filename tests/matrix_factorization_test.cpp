@@ -5,6 +5,7 @@
 
 #include "models/rating_model.h"
 #include "tests/support/devices.h"
+#include "tests/support/epoch.h"
 
 namespace curate {
 namespace {
@@ -16,7 +17,7 @@ TensorMap tiny_tensors(bool biases) {
   options.dim = 3;
   options.biases = biases;
   options.init_scale = 0.5;
-  TensorMap tensors = initial_parameters(options, 4, 5, 3.5);
+  TensorMap tensors = initial_parameters(options, ModelSpec{}, 4, 5, 3.5);
   if (biases) {
     tensors["user.bias"].values = {0.1F, -0.2F, 0.3F, 0.0F};
     tensors["item.bias"].values = {-0.5F, 0.25F, 0.0F, 0.75F, 1.0F};
@@ -63,7 +64,7 @@ TEST_P(MatrixFactorization, UploadedParametersComeBack) {
   const auto device = make_device(GetParam());
   for (const bool biases : {false, true}) {
     const TensorMap tensors = tiny_tensors(biases);
-    const TensorMap back = make_model(*device, "mf", tensors)->download();
+    const TensorMap back = make_model(*device, ModelSpec{}, tensors)->download();
     ASSERT_EQ(back.size(), tensors.size());
     for (const auto& [name, tensor] : tensors) {
       EXPECT_EQ(back.at(name).shape, tensor.shape) << name;
@@ -76,7 +77,7 @@ TEST_P(MatrixFactorization, PredictsTheFormula) {
   const auto device = make_device(GetParam());
   for (const bool biases : {false, true}) {
     const TensorMap tensors = tiny_tensors(biases);
-    const auto model = make_model(*device, "mf", tensors);
+    const auto model = make_model(*device, ModelSpec{}, tensors);
     const std::vector<std::int32_t> users = {0, 3, 2, 1, 1};
     const std::vector<std::int32_t> items = {4, 0, 2, 3, 3};
     const Buffer user_buffer = device->allocate_array<std::int32_t>(5);
@@ -102,40 +103,17 @@ TEST_P(MatrixFactorization, StepFollowsTheGradientOfTheObjective) {
   const auto device = make_device(GetParam());
   for (const bool biases : {false, true}) {
     const TensorMap before = tiny_tensors(biases);
-    const auto model = make_model(*device, "mf", before);
+    const auto model = make_model(*device, ModelSpec{}, before);
     TrainingPlan plan;
     plan.per_rating = false;
     plan.batch = count;
     plan.reg = kL2;
     model->prepare_training(plan);
 
-    std::vector<Buffer> buffers;
-    const auto ints = [&](std::int64_t n) {
-      buffers.push_back(device->allocate_array<std::int32_t>(n));
-      return buffers.back().view(DType::i32, n);
-    };
-    const auto segments = [&] { return SegmentsView{ints(count), ints(count), ints(count), ints(1)}; };
-    EpochView epoch;
-    epoch.ratings.users = ints(count);
-    epoch.ratings.items = ints(count);
-    buffers.push_back(device->allocate_array<float>(count));
-    epoch.ratings.ratings = buffers.back().view(DType::f32, count);
-    buffers.push_back(device->allocate_array<StepState>(1));
-    epoch.state = buffers.back().view(DType::step_state, 1);
-    buffers.push_back(device->allocate_array<ErrorSums>(1));
-    epoch.sums = buffers.back().view(DType::error_sums, 1);
-    epoch.user_segments = segments();
-    epoch.item_segments = segments();
-    device->upload(epoch.ratings.users, std::span<const std::int32_t>(users));
-    device->upload(epoch.ratings.items, std::span<const std::int32_t>(items));
-    device->upload(epoch.ratings.ratings, std::span<const float>(ratings));
-    const StepState zero;
-    device->upload(epoch.state, std::span<const StepState>(&zero, 1));
-    device->zero(epoch.sums);
-    device->begin_epoch(epoch.state, {1, 0, count, count, {ScheduleKind::constant, 1.0F, 1, 0}});
-    device->build_segments(epoch.user_segments, epoch.ratings.users, 4, epoch.state);
-    device->build_segments(epoch.item_segments, epoch.ratings.items, 5, epoch.state);
-    model->enqueue_step(epoch);
+    const test::TestEpoch epoch(*device, {users, items, ratings}, count, 1.0F);
+    model->enqueue_gradients(epoch.view());
+    const TensorMap gradients = download_parameters(model->gradients());
+    model->enqueue_update(epoch.view());
     const TensorMap after = model->download();
 
     for (const auto& [name, tensor] : before) {
@@ -156,10 +134,13 @@ TEST_P(MatrixFactorization, StepFollowsTheGradientOfTheObjective) {
                                 width;
         const double step = static_cast<double>(tensor.values[e]) - static_cast<double>(after.at(name).values[e]);
         EXPECT_NEAR(step, gradient, 1e-5) << name << " element " << e;
+        EXPECT_NEAR(static_cast<double>(gradients.at(name).values[e]), gradient, 1e-5) << name << " element " << e;
       }
     }
-    const auto sums = device->read<ErrorSums>(epoch.sums);
-    EXPECT_NEAR(sums.squared / 6.0, objective(before, users, items, ratings, 0.0), 1e-5);
+    for (const auto& [name, tensor] : download_parameters(model->gradients())) {
+      EXPECT_EQ(tensor.values, std::vector<float>(tensor.values.size(), 0.0F)) << name << " is zero after the update";
+    }
+    EXPECT_NEAR(epoch.sums().squared / 6.0, objective(before, users, items, ratings, 0.0), 1e-5);
   }
 }
 

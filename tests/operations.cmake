@@ -11,7 +11,13 @@ set(CURATE_OPERATION_TESTS
     dot_rows_test.cpp
     dot_rows_backward_test.cpp
     rating_loss_test.cpp
+    rating_errors_test.cpp
     scatter_add_rows_test.cpp
+    add_l2_rows_test.cpp
     update_rows_test.cpp
+    update_dense_test.cpp
+    dense_forward_test.cpp
+    dense_backward_test.cpp
+    dropout_test.cpp
     mf_sgd_epoch_test.cpp
     sum_squared_error_test.cpp)

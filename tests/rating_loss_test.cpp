@@ -73,16 +73,6 @@ TEST(RatingLossReference, matches_finite_differences) {
   }
 }
 
-testing::AssertionResult sums_match(const ErrorSums& got, const ErrorSums& expected, Tolerance tolerance,
-                                    const std::string& label) {
-  if (got.count != expected.count) {
-    return testing::AssertionFailure() << label << ": count " << got.count << " instead of " << expected.count;
-  }
-  return all_close(std::vector<double>{got.squared, got.absolute, got.absolute_whole_stars},
-                   std::vector<double>{expected.squared, expected.absolute, expected.absolute_whole_stars}, tolerance,
-                   label + ", sums [squared, absolute, whole stars]");
-}
-
 // Catches: a mean over the capacity instead of the count, ratings read from the start of the epoch, e of the wrong
 // sign, sums over rows past the count (they hold NaN), mae and mse exchanged.
 TEST_P(RatingLossTest, matches_reference) {

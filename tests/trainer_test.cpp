@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <set>
 
 #include "curate/error.h"
@@ -38,12 +39,14 @@ struct Way {
   std::int64_t batch;
   double learning_rate;
   bool dense;
+  const char* model = "mf";
 };
 
 class EveryWay : public testing::TestWithParam<Way> {
  protected:
   static TrainOptions options() {
     TrainOptions options = small_options();
+    options.model = GetParam().model;
     options.optimizer = GetParam().optimizer;
     options.batch = GetParam().batch;
     options.learning_rate = GetParam().learning_rate;
@@ -102,7 +105,11 @@ TEST_P(EveryWay, LearnsBetterThanTheMean) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, EveryWay,
-                         testing::Values(Way{"per_rating", "sgd", 1, 0.05, false}, Way{"sgd", "sgd", 16, 0.3, false},
+                         testing::Values(Way{"mlp_sgd", "sgd", 16, 0.05, false, "mlp"},
+                                         Way{"mlp_adagrad", "adagrad", 16, 0.05, false, "mlp"},
+                                         Way{"mlp_adam", "adam", 16, 0.003, false, "mlp"},
+                                         Way{"mlp_adam_dense", "adam", 16, 0.003, true, "mlp"},
+                                         Way{"per_rating", "sgd", 1, 0.05, false}, Way{"sgd", "sgd", 16, 0.3, false},
                                          Way{"sgd_dense", "sgd", 16, 0.3, true},
                                          Way{"adagrad", "adagrad", 16, 0.1, false},
                                          Way{"adam", "adam", 16, 0.01, false},
@@ -120,6 +127,34 @@ TEST(Trainer, MaeLossLowersTheAbsoluteError) {
   const double first = Trainer(options).train(dataset, dataset.ratings).train.mae;
   options.epochs = 20;
   EXPECT_LT(Trainer(options).train(dataset, dataset.ratings).train.mae, 0.9 * first);
+}
+
+TEST(Trainer, NetworkWithDropoutIsTheSameOnAnyThreadCountAndSavedToTheSameDigit) {
+  const Dataset dataset = small_dataset();
+  const Split split = split_random(dataset.ratings, 0.2, 1);
+  TrainOptions options = small_options();
+  options.model = "mlp";
+  options.layers = "12,6";
+  options.activations = "tanh,relu";
+  options.output = "sigmoid";
+  options.dropout = "0.2,0.3";
+  options.dense_dropout = 0.1;
+  options.batch = 700;  // several pieces of work a step, and a short last batch
+  options.epochs = 3;
+  options.threads = 1;
+  const Model one = Trainer(options).train(dataset, split.train).model;
+  options.threads = 3;
+  const Model three = Trainer(options).train(dataset, split.train).model;
+  for (const auto& [name, tensor] : one.parts().tensors) {
+    EXPECT_EQ(tensor.values, three.parts().tensors.at(name).values) << name;
+  }
+  const std::string folder = testing::TempDir() + "/curate_trainer_test_mlp";
+  std::filesystem::create_directories(folder);
+  one.save(folder);
+  const Model loaded = Model::load(folder);
+  EXPECT_EQ(loaded.parts().spec.activations, (std::vector<std::string>{"tanh", "relu", "sigmoid"}));
+  EXPECT_EQ(loaded.evaluate(split.test, {"cpu", 1}).rmse, one.evaluate(split.test, {"cpu", 3}).rmse);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(Trainer, KeepsTheEpochWithTheLowestValidationError) {

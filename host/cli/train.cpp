@@ -51,6 +51,15 @@ void add_training_options(CLI::App& app, TrainOptions& options) {
       CLI::Option* option = app.add_option(flag, member, help);
       if constexpr (std::is_integral_v<T>) {
         option->transform(whole_number<T>);
+        if (is_auto(key, member)) {
+          // What means "auto" within the program stays off the command line.
+          option->check([flag, automatic = fmt::format("{}", member)](const std::string& text) {
+            if (text == automatic) {
+              throw InputError(fmt::format("{} {}: must be 1 or more", flag, text));
+            }
+            return std::string();
+          });
+        }
       } else if constexpr (std::is_same_v<T, double>) {
         // Also keeps -1, "auto" within the program, off the command line.
         option->check([flag](const std::string& text) {
@@ -60,14 +69,7 @@ void add_training_options(CLI::App& app, TrainOptions& options) {
           return std::string();
         });
       }
-      const auto is_auto = [&] {
-        if constexpr (std::is_same_v<std::decay_t<decltype(member)>, std::string>) {
-          return member.empty();
-        } else {
-          return member == std::decay_t<decltype(member)>(-1) || std::string(key) == "batch";
-        }
-      };
-      if (!is_auto()) {
+      if (!is_auto(key, member)) {
         option->capture_default_str();
       }
     }
@@ -129,6 +131,25 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   to_toml(config);
 }
 
+std::string describe_layers(const TrainOptions& options) {
+  if (options.layers == "none") {
+    return "no hidden layer";
+  }
+  return fmt::format("layers {} {}", options.layers, options.activations);
+}
+
+std::string describe_dropout(const TrainOptions& options) {
+  const std::vector<double> rates = dropout_rates(options);
+  std::string text;
+  if (rates[0] > 0.0 || rates[1] > 0.0) {
+    text += fmt::format(", dropout {}", options.dropout);
+  }
+  if (options.dense_dropout > 0.0) {
+    text += fmt::format(", dense dropout {:.3g}", options.dense_dropout);
+  }
+  return text;
+}
+
 void describe(const RunConfig& config, const RunData& data) {
   const Dataset& dataset = data.dataset;
   const TrainOptions& options = config.options;
@@ -146,9 +167,17 @@ void describe(const RunConfig& config, const RunData& data) {
     fmt::print(stderr, ", {} to test on ({})", grouped(data.test->size()), test_source);
   }
   fmt::print(stderr, "; {:.3g} % of the training part held out to choose the epoch\n", 100.0 * options.validation);
-  fmt::print(stderr, "model     {}, {} factors{}{}; {}, batch {}, learning rate {:.3g} {}, L2 {:.3g}; seed {}\n",
-             options.model, options.dim, options.biases ? ", biases" : "", options.non_negative ? ", non-negative" : "",
-             options.optimizer, options.batch, options.learning_rate, options.schedule, options.reg, options.seed);
+  if (options.model == "mlp") {
+    fmt::print(stderr, "model     mlp, embeddings {} + {}, {}, output {}{}\n", options.user_dim, options.item_dim,
+               describe_layers(options), options.output, describe_dropout(options));
+  } else {
+    fmt::print(stderr, "model     mf, {} factors{}{}\n", options.dim, options.biases ? ", biases" : "",
+               options.non_negative ? ", non-negative" : "");
+  }
+  fmt::print(stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}, L2 {:.3g}{}; seed {}\n",
+             options.optimizer, options.loss, options.batch, options.learning_rate, options.schedule, options.reg,
+             options.weight_decay > 0.0 ? fmt::format(", weight decay {:.3g}", options.weight_decay) : "",
+             options.seed);
   fmt::print(stderr, "device    {}\n", make_device(options.device, options.threads)->info().description);
 }
 

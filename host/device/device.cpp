@@ -147,6 +147,26 @@ class Checker {
     optional_column("item_bias rows", rows.item_bias, batch);
   }
 
+  void trained(const TrainedTable& table, const OptimizerParams& params) const {
+    const std::int64_t rows = table.weights.rows;
+    const std::int64_t cols = table.weights.cols;
+    matrix("weights", table.weights, DType::f32, rows, cols);
+    matrix("gradient", table.gradient, DType::f32, rows, cols);
+    if (params.kind != OptimizerKind::sgd) {
+      matrix("second_moment", table.second_moment, DType::f32, rows, cols);
+    }
+    if (params.kind == OptimizerKind::adam) {
+      matrix("first_moment", table.first_moment, DType::f32, rows, cols);
+    }
+  }
+
+  void dense_params(const char* weight_name, const char* bias_name, const DenseParams& params, std::int64_t outputs,
+                    std::int64_t inputs) const {
+    matrix(weight_name, params.weight, DType::f32, outputs, inputs);
+    require(params.weight.ld == inputs || outputs <= 1, weight_name, "is not contiguous");
+    vector(bias_name, params.bias, DType::f32, outputs);
+  }
+
   void segments(const SegmentsView& segments, std::int64_t num_ratings) const {
     vector("segments.rows", segments.rows, DType::i32, num_ratings);
     vector("segments.starts", segments.starts, DType::i32, num_ratings);
@@ -295,21 +315,70 @@ void Device::scatter_add_rows(const MatrixView& grad_table, const MatrixView& gr
 void Device::update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
                          const MatrixView& state) {
   const Checker check(this, "update_rows");
-  const std::int64_t rows = table.weights.rows;
-  const std::int64_t cols = table.weights.cols;
-  check.matrix("weights", table.weights, DType::f32, rows, cols);
-  check.matrix("gradient", table.gradient, DType::f32, rows, cols);
-  if (params.kind != OptimizerKind::sgd) {
-    check.matrix("second_moment", table.second_moment, DType::f32, rows, cols);
-  }
-  if (params.kind == OptimizerKind::adam) {
-    check.matrix("first_moment", table.first_moment, DType::f32, rows, cols);
-  }
-  if (!params.dense) {
-    check.segments(segments, segments.rows.rows);
-  }
+  check.trained(table, params);
+  check.segments(segments, segments.rows.rows);
   check.state(state);
   do_update_rows(table, segments, params, state);
+}
+
+void Device::update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state) {
+  const Checker check(this, "update_dense");
+  check.trained(table, params);
+  check.state(state);
+  do_update_dense(table, params, state);
+}
+
+void Device::add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index, float l2,
+                         const MatrixView& state) {
+  const Checker check(this, "add_l2_rows");
+  check.is("table", table, DType::f32);
+  check.matrix("grad_rows", grad_rows, DType::f32, grad_rows.rows, table.cols);
+  check.vector("index", index, DType::i32, index.rows);
+  check.state(state);
+  do_add_l2_rows(grad_rows, table, index, l2, state);
+}
+
+void Device::dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
+                           const MatrixView& state) {
+  const Checker check(this, "dense_forward");
+  check.is("out", batch.out, DType::f32);
+  check.matrix("in", batch.in, DType::f32, batch.out.rows, batch.in.cols);
+  check.dense_params("weight", "bias", params, batch.out.cols, batch.in.cols);
+  check.state(state);
+  do_dense_forward(batch, params, activation, state);
+}
+
+void Device::dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
+                            const DenseParams& params, const Activation& activation, const MatrixView& state) {
+  const Checker check(this, "dense_backward");
+  check.is("out", batch.out, DType::f32);
+  check.matrix("in", batch.in, DType::f32, batch.out.rows, batch.in.cols);
+  check.matrix("grad.out", grad.out, DType::f32, batch.out.rows, batch.out.cols);
+  if (!grad.in.empty()) {
+    check.matrix("grad.in", grad.in, DType::f32, batch.in.rows, batch.in.cols);
+  }
+  check.dense_params("weight", "bias", params, batch.out.cols, batch.in.cols);
+  check.dense_params("grad_params.weight", "grad_params.bias", grad_params, batch.out.cols, batch.in.cols);
+  check.state(state);
+  do_dense_backward(grad, grad_params, batch, params, activation, state);
+}
+
+void Device::dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) {
+  const Checker check(this, "dropout");
+  check.is("rows", rows, DType::f32);
+  check.require(params.rate >= 0.0F && params.rate < 1.0F, "rate", "is not in [0, 1)");
+  check.state(state);
+  do_dropout(rows, params, state);
+}
+
+void Device::rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings,
+                           ClipRange clip, const MatrixView& state) {
+  const Checker check(this, "rating_errors");
+  check.sums(sums);
+  check.vector("prediction", prediction, DType::f32, prediction.rows);
+  check.vector("ratings", ratings, DType::f32, ratings.rows);
+  check.state(state);
+  do_rating_errors(sums, prediction, ratings, clip, state);
 }
 
 void Device::mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,

@@ -13,6 +13,7 @@
 namespace curate {
 
 class Device;
+enum class RandomPurpose : std::uint32_t;
 
 enum class DType : std::uint8_t { f32, i32, step_state, error_sums };
 
@@ -134,19 +135,47 @@ enum class ScatterKind : std::uint8_t {
 
 struct OptimizerParams {
   OptimizerKind kind = OptimizerKind::sgd;
-  bool dense = false;  ///< update every row (as Keras does), not only those of the batch
   bool non_negative = false;
+  float l2 = 0.0F;            ///< the gradient of l2 * |w|^2 is added to that of the loss
+  float weight_decay = 0.0F;  ///< decoupled from the gradient: w -= lr * weight_decay * w (Loshchilov, Hutter 2019)
   float beta1 = 0.9F;
   float beta2 = 0.999F;
   float epsilon = 1e-8F;
 };
 
-/// A table with its gradient and the optimizer's slots, all [rows, dim] f32.
+/// Weights with their gradient and the optimizer's slots, all [rows, dim] f32: an embedding table, or a dense layer's
+/// matrix or bias.
 struct TrainedTable {
   MatrixView weights;
   MatrixView gradient;
   MatrixView first_moment;   ///< Adam; else absent
   MatrixView second_moment;  ///< Adam, Adagrad; else absent
+};
+
+enum class ActivationKind : std::uint8_t { linear, relu, tanh, sigmoid };
+
+/// y = activation(z), elementwise: z; max(z, 0); tanh(z); low + (high - low) / (1 + exp(-z)).
+struct Activation {
+  ActivationKind kind = ActivationKind::linear;
+  float low = 0.0F;   ///< sigmoid only
+  float high = 1.0F;  ///< sigmoid only
+};
+
+/// A fully connected layer's parameters, or their gradients.
+struct DenseParams {
+  MatrixView weight;  ///< [outputs, inputs] f32, contiguous
+  MatrixView bias;    ///< [outputs] f32, contiguous
+};
+
+/// One layer's values for a batch, or their gradients.
+struct DenseBatch {
+  MatrixView out;  ///< [batch, outputs] f32, any ld
+  MatrixView in;   ///< [batch, inputs] f32, any ld
+};
+
+struct DropoutParams {
+  float rate = 0.0F;        ///< in [0, 1): the share of elements set to zero
+  RandomPurpose purpose{};  ///< tells the masks of several dropouts of one step apart
 };
 
 struct MfSgdParams {
@@ -268,8 +297,14 @@ class Device {
   void scatter_add_rows(const MatrixView& grad_table, const MatrixView& grad_rows, const MatrixView& index,
                         const SegmentsView& segments, ScatterKind kind, const MatrixView& state);
 
-  /// One optimizer step with state.learning_rate, t = state.step + 1 on the rows of the batch's segments (lazy), or on
-  /// all rows (params.dense). With g the row's gradient, elementwise:
+  /// grad_rows[b, :] += 2 * l2 / state.batch_count * table[index[state.batch_begin + b], :]: the gradient of
+  /// mean(l2 * |row|^2) over the batch, lambda per rating, for gathered rows that were changed since. grad_rows
+  /// [batch, d] f32, table [rows, d] f32, index [n] i32. Deterministic. 12d + 4 bytes.
+  void add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index, float l2,
+                   const MatrixView& state);
+
+  /// One optimizer step with state.learning_rate, t = state.step + 1 on the rows of the batch's segments (lazy). With
+  /// g = the row's gradient + 2 l2 w, elementwise, after w -= lr weight_decay w:
   ///   sgd      w -= lr g
   ///   adagrad  v += g^2; w -= lr g / (sqrt(v) + epsilon)                     (Duchi et al. 2011)
   ///   adam     m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
@@ -278,6 +313,34 @@ class Device {
   /// A batch of 0 ratings changes nothing. Deterministic. Lazy: 12d to 28d bytes per touched row.
   void update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
                    const MatrixView& state);
+
+  /// The same step on all rows, as Keras takes it on embeddings too. Deterministic. 12 to 28 bytes per element.
+  void update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state);
+
+  /// batch.out[b, j] = activation(bias[j] + sum_k batch.in[b, k] * weight[j, k]). Deterministic.
+  /// 4 (inputs + outputs) bytes and 2 inputs outputs flops per row.
+  void dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
+                     const MatrixView& state);
+
+  /// With h[b, j] = grad.out[b, j] * activation'(z), where the derivative is taken from batch.out[b, j]
+  /// (relu: 0 at 0):
+  ///   grad_params.weight[j, k] = sum_b h[b, j] * batch.in[b, k], grad_params.bias[j] = sum_b h[b, j],
+  ///   grad.in[b, k] = sum_j h[b, j] * weight[j, k] (not computed where grad.in is absent).
+  /// grad_params are overwritten (with zeros for a batch of 0 ratings), and so is grad.out, with h. The sums over b do
+  /// not depend on the number of threads. 8 (inputs + outputs) + 8 outputs bytes and 4 inputs outputs flops per row.
+  void dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
+                      const DenseParams& params, const Activation& activation, const MatrixView& state);
+
+  /// In place: rows[b, c] = 0 where the mask drops the element, else rows[b, c] / (1 - rate). The mask is drawn anew by
+  /// each call (dropout_mask.h) and depends on the state's seed and epoch, the position state.batch_begin + b, c and
+  /// purpose alone, so that the same call in the backward pass masks the gradient (Srivastava et al. 2014, inverted).
+  /// rows [batch, cols] f32, any ld. Bit-exact on every device. 8 bytes per element.
+  void dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state);
+
+  /// Adds the errors of prediction[b] clamped to `clip` against ratings[state.batch_begin + b] to sums [1] error_sums.
+  /// prediction [batch] f32, ratings [n] f32. Deterministic on the CPU. 8 bytes.
+  void rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings, ClipRange clip,
+                     const MatrixView& state);
 
   /// One epoch of per-rating SGD in the order of `ratings` (Funk 2006; Koren, Bell, Volinsky 2009, eq. 5), lr =
   /// state.learning_rate, e = r - prediction(u, i):
@@ -318,6 +381,16 @@ class Device {
                                    const SegmentsView& segments, ScatterKind kind, const MatrixView& state) = 0;
   virtual void do_update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
                               const MatrixView& state) = 0;
+  virtual void do_add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index, float l2,
+                              const MatrixView& state) = 0;
+  virtual void do_update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state) = 0;
+  virtual void do_dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
+                                const MatrixView& state) = 0;
+  virtual void do_dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
+                                 const DenseParams& params, const Activation& activation, const MatrixView& state) = 0;
+  virtual void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) = 0;
+  virtual void do_rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings,
+                                ClipRange clip, const MatrixView& state) = 0;
   virtual void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
                                const MfSgdParams& params, const MatrixView& state) = 0;
   virtual void do_sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,

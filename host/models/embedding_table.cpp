@@ -31,11 +31,16 @@ MatrixView EmbeddingTable::Padded::bias() const {
   return buffer.view(DType::f32, rows, 1, padded_columns(dim + 1), dim);
 }
 
+MatrixView EmbeddingTable::Padded::whole() const {
+  return buffer.view(DType::f32, rows, padded_columns(dim + (with_bias ? 1 : 0)));
+}
+
 EmbeddingTable::EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias)
     : device_(&device), weights_(device, rows, dim, with_bias) {}
 
-void EmbeddingTable::prepare_training(const OptimizerParams& optimizer) {
+void EmbeddingTable::prepare_training(const OptimizerParams& optimizer, bool dense) {
   optimizer_ = optimizer;
+  dense_ = dense;
   const auto make = [&] { return Padded(*device_, weights_.rows, weights_.dim, weights_.with_bias); };
   gradient_ = make();
   if (optimizer.kind == OptimizerKind::adam) {
@@ -62,20 +67,31 @@ void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& 
   }
 }
 
+TrainedTable EmbeddingTable::trained(MatrixView (Padded::*view)() const) const {
+  const auto of = [view](const Padded& table) { return table.rows == 0 ? MatrixView{} : (table.*view)(); };
+  return {of(weights_), of(gradient_), of(first_moment_), of(second_moment_)};
+}
+
 void EmbeddingTable::update(const SegmentsView& segments, const MatrixView& state) {
-  const auto view = [](const Padded& table, bool is_bias) -> MatrixView {
-    if (table.rows == 0) {
-      return {};
+  OptimizerParams bias_optimizer = optimizer_;
+  bias_optimizer.non_negative = false;
+  bias_optimizer.weight_decay = 0.0F;
+  const bool alike = !optimizer_.non_negative && optimizer_.weight_decay == 0.0F;
+  if (dense_ && (alike || !weights_.with_bias)) {
+    // In one contiguous sweep: the padding is zero, has no gradient, and so stays zero.
+    device_->update_dense(trained(&Padded::whole), optimizer_, state);
+    return;
+  }
+  const auto step = [&](const TrainedTable& table, const OptimizerParams& optimizer) {
+    if (dense_) {
+      device_->update_dense(table, optimizer, state);
+    } else {
+      device_->update_rows(table, segments, optimizer, state);
     }
-    return is_bias ? table.bias() : table.embedding();
   };
-  device_->update_rows({embedding(), view(gradient_, false), view(first_moment_, false), view(second_moment_, false)},
-                       segments, optimizer_, state);
+  step(trained(&Padded::embedding), optimizer_);
   if (weights_.with_bias) {
-    OptimizerParams bias_optimizer = optimizer_;
-    bias_optimizer.non_negative = false;
-    device_->update_rows({bias(), view(gradient_, true), view(first_moment_, true), view(second_moment_, true)},
-                         segments, bias_optimizer, state);
+    step(trained(&Padded::bias), bias_optimizer);
   }
 }
 

@@ -18,7 +18,12 @@ class EmbeddingTable {
   MatrixView bias() const { return weights_.bias(); }
 
   /// Allocates gradients and the optimizer's slots, all zero.
-  void prepare_training(const OptimizerParams& optimizer);
+  /// With `dense` updates the optimizer steps on every row, else on the batch's.
+  void prepare_training(const OptimizerParams& optimizer, bool dense);
+
+  /// Only after prepare_training.
+  MatrixView gradient() const { return gradient_.embedding(); }
+  MatrixView bias_gradient() const { return gradient_.bias(); }
 
   /// rows[b, :] = the embedding of index[b]; bias_rows likewise where the table has biases.
   void gather(const MatrixView& rows, const MatrixView& bias_rows, const MatrixView& index,
@@ -28,6 +33,7 @@ class EmbeddingTable {
   void scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
                    const SegmentsView& segments, ScatterKind kind, const MatrixView& state);
 
+  /// One optimizer step; biases are not decayed nor kept non-negative.
   void update(const SegmentsView& segments, const MatrixView& state);
 
  private:
@@ -37,6 +43,8 @@ class EmbeddingTable {
     Padded(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias);
     MatrixView embedding() const;
     MatrixView bias() const;
+    /// All columns, the padding included.
+    MatrixView whole() const;
 
     Buffer buffer;
     std::int64_t rows = 0;
@@ -44,12 +52,16 @@ class EmbeddingTable {
     bool with_bias = false;
   };
 
+  /// The same view of weights, gradients and slots.
+  TrainedTable trained(MatrixView (Padded::*view)() const) const;
+
   Device* device_;
   Padded weights_;
   Padded gradient_;
   Padded first_moment_;
   Padded second_moment_;
   OptimizerParams optimizer_;
+  bool dense_ = false;
 };
 
 /// A device matrix of any ld to a contiguous host array.

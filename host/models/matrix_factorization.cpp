@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "models/batch_walk.h"
 #include "models/embedding_table.h"
 #include "models/rating_model.h"
 
@@ -32,15 +33,24 @@ class MatrixFactorization : public RatingModel {
     if (plan.per_rating) {
       return;
     }
-    users_.prepare_training(plan.optimizer);
-    items_.prepare_training(plan.optimizer);
+    users_.prepare_training(plan.optimizer, plan.dense_updates);
+    items_.prepare_training(plan.optimizer, plan.dense_updates);
     rows_.emplace(*device_, plan.batch, shape_);
     gradients_.emplace(*device_, plan.batch, shape_);
     prediction_ = device_->allocate_array<float>(plan.batch);
     grad_prediction_ = device_->allocate_array<float>(plan.batch);
   }
 
-  void enqueue_step(const EpochView& epoch) override {
+  std::vector<NamedParameter> gradients() const override {
+    std::vector<NamedParameter> all = {{"user.embedding", users_.gradient()}, {"item.embedding", items_.gradient()}};
+    if (shape_.biases) {
+      all.push_back({"user.bias", users_.bias_gradient(), true});
+      all.push_back({"item.bias", items_.bias_gradient(), true});
+    }
+    return all;
+  }
+
+  void enqueue_gradients(const EpochView& epoch) override {
     const MfRows rows = rows_->view(mean_view());
     const MfRows gradients = gradients_->view({});
     const MatrixView prediction = prediction_.view(DType::f32, plan_.batch);
@@ -55,6 +65,9 @@ class MatrixFactorization : public RatingModel {
                        epoch.state);
     items_.scatter_add(gradients.item, gradients.item_bias, ratings.items, epoch.item_segments, plan_.scatter,
                        epoch.state);
+  }
+
+  void enqueue_update(const EpochView& epoch) override {
     users_.update(epoch.user_segments, epoch.state);
     items_.update(epoch.item_segments, epoch.state);
   }
@@ -69,30 +82,19 @@ class MatrixFactorization : public RatingModel {
 
   std::vector<float> predict(const MatrixView& users, const MatrixView& items) override {
     constexpr std::int64_t kBatch = 65536;
-    const std::int64_t count = users.rows;
-    const std::int64_t batch = std::min(kBatch, count);
-    std::vector<float> predictions(static_cast<std::size_t>(count));
-    if (count == 0) {
-      return predictions;
-    }
+    const std::int64_t batch = std::min(kBatch, users.rows);
+    std::vector<float> predictions(static_cast<std::size_t>(users.rows));
     const Rows rows(*device_, batch, shape_);
     const MfRows view = rows.view(mean_view());
     const Buffer prediction = device_->allocate_array<float>(batch);
-    const Buffer state_buffer = device_->allocate_array<StepState>(1);
-    const MatrixView state = state_buffer.view(DType::step_state, 1);
-    const StepState zero;
-    device_->upload(state, std::span<const StepState>(&zero, 1));
-    device_->begin_epoch(state, {0, 0, count, batch, {}});
-    for (std::int64_t begin = 0; begin < count; begin += batch) {
-      const std::int64_t here = std::min(batch, count - begin);
+    BatchWalk(*device_, kBatch).run(users.rows, [&](const MatrixView& state, std::int64_t begin, std::int64_t count) {
       users_.gather(view.user, view.user_bias, users, state);
       items_.gather(view.item, view.item_bias, items, state);
       device_->dot_rows(prediction.view(DType::f32, batch), view, state);
       device_->download(
-          std::span<float>(predictions).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(here)),
-          prediction.view(DType::f32, here));
-      device_->advance_step(state);
-    }
+          std::span<float>(predictions).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)),
+          prediction.view(DType::f32, count));
+    });
     return predictions;
   }
 

@@ -2,9 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "curate/error.h"
 #include "models/embedding_table.h"
 #include "support/philox.h"
+#include "train/option_table.h"
 
 namespace curate {
 namespace {
@@ -33,23 +37,31 @@ const Tensor& find_tensor(const TensorMap& tensors, const std::string& name) {
 TrainingPlan make_plan(const TrainOptions& resolved) {
   TrainingPlan plan;
   plan.batch = resolved.batch;
-  plan.per_rating = resolved.optimizer == "sgd" && resolved.batch == 1;
+  plan.per_rating = resolved.model == "mf" && resolved.optimizer == "sgd" && resolved.batch == 1;
   plan.optimizer.kind = resolved.optimizer == "adam"      ? OptimizerKind::adam
                         : resolved.optimizer == "adagrad" ? OptimizerKind::adagrad
                                                           : OptimizerKind::sgd;
-  plan.optimizer.dense = resolved.dense_updates;
+  plan.optimizer.weight_decay = static_cast<float>(resolved.weight_decay);
+  plan.dense_updates = resolved.dense_updates;
   plan.optimizer.non_negative = resolved.non_negative;
   plan.optimizer.beta1 = static_cast<float>(resolved.beta1);
   plan.optimizer.beta2 = static_cast<float>(resolved.beta2);
   plan.optimizer.epsilon = static_cast<float>(resolved.epsilon);
   plan.loss = resolved.loss == "mae" ? LossKind::mae : LossKind::mse;
   plan.reg = static_cast<float>(resolved.reg);
+  if (resolved.model == "mlp") {
+    for (const double rate : dropout_rates(resolved)) {
+      plan.dropout.push_back(static_cast<float>(rate));
+    }
+    plan.dense_dropout = static_cast<float>(resolved.dense_dropout);
+    plan.dense_reg = static_cast<float>(resolved.dense_reg);
+  }
   return plan;
 }
 
-TensorMap RatingModel::download() const {
+TensorMap download_parameters(const std::vector<NamedParameter>& parameters) {
   TensorMap tensors;
-  for (const NamedParameter& parameter : parameters()) {
+  for (const NamedParameter& parameter : parameters) {
     Tensor& tensor = tensors[parameter.name];
     tensor.shape = {parameter.view.rows};
     if (!parameter.vector) {
@@ -71,32 +83,173 @@ void RatingModel::upload(const TensorMap& tensors) {
   }
 }
 
-std::unique_ptr<RatingModel> make_model(Device& device, const std::string& kind, const TensorMap& tensors) {
-  if (kind != "mf") {
-    throw InputError(fmt::format("a model of kind '{}' is not known to this version", kind));
+namespace {
+
+const Tensor& find_matrix(const TensorMap& tensors, const std::string& name) {
+  const Tensor& tensor = find_tensor(tensors, name);
+  if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1) {
+    throw InputError(fmt::format("tensor {} is not a matrix; train the model again", name));
   }
-  const Tensor& user = find_tensor(tensors, "user.embedding");
-  const Tensor& item = find_tensor(tensors, "item.embedding");
-  if (user.shape.size() != 2 || item.shape.size() != 2 || user.shape[1] != item.shape[1]) {
-    throw InputError("user.embedding and item.embedding are not matrices of the same width");
+  return tensor;
+}
+
+void need_elements(const TensorMap& tensors, const std::string& name, std::int64_t elements) {
+  const Tensor& tensor = find_tensor(tensors, name);
+  if (static_cast<std::int64_t>(tensor.values.size()) != elements) {
+    throw InputError(
+        fmt::format("tensor {} has {} elements, not {}; train the model again", name, tensor.values.size(), elements));
   }
-  const bool biases = tensors.count("user.bias") > 0;
-  auto model = make_mf(device, {user.shape[0], item.shape[0], user.shape[1], biases});
+}
+
+Activation make_activation(const std::string& name, float low, float high) {
+  if (name == "linear") {
+    return {ActivationKind::linear, 0.0F, 1.0F};
+  }
+  if (name == "relu") {
+    return {ActivationKind::relu, 0.0F, 1.0F};
+  }
+  if (name == "tanh") {
+    return {ActivationKind::tanh, 0.0F, 1.0F};
+  }
+  if (name == "sigmoid") {
+    return {ActivationKind::sigmoid, low, high};
+  }
+  throw InputError(fmt::format("the model has an activation '{}', not known to this version", name));
+}
+
+/// Uniform with the variance 2 / (inputs + outputs).
+Tensor draw_glorot(std::uint64_t seed, std::int64_t outputs, std::int64_t inputs, std::size_t layer) {
+  const double limit = std::sqrt(6.0 / static_cast<double>(inputs + outputs));
+  Tensor tensor = {{outputs, inputs}, std::vector<float>(static_cast<std::size_t>(outputs * inputs))};
+  for (std::size_t e = 0; e < tensor.values.size(); ++e) {
+    const PhiloxWords words = philox(seed, e, static_cast<std::uint32_t>(layer), RandomPurpose::initial_dense);
+    tensor.values[e] = static_cast<float>(limit * (2.0 * uniform_double(words.low64()) - 1.0));
+  }
+  return tensor;
+}
+
+/// The z at which the output is `mean`.
+double inverse_output(const ModelSpec& spec, double mean) {
+  if (spec.activations.back() != "sigmoid") {
+    return mean;
+  }
+  const auto low = static_cast<double>(spec.output_min);
+  const auto high = static_cast<double>(spec.output_max);
+  const double share = std::clamp((mean - low) / (high - low), 0.01, 0.99);
+  return std::log(share / (1.0 - share));
+}
+
+void add_dense_parameters(TensorMap& tensors, const TrainOptions& resolved, const ModelSpec& spec, double global_mean) {
+  std::int64_t inputs = resolved.user_dim + resolved.item_dim;
+  const std::vector<std::int64_t> widths = layer_widths(resolved);
+  for (std::size_t layer = 0; layer < widths.size(); ++layer) {
+    const std::int64_t outputs = widths[layer];
+    tensors[fmt::format("dense.{}.weight", layer)] = draw_glorot(resolved.seed, outputs, inputs, layer);
+    const bool last = layer + 1 == widths.size();
+    const double bias = last && resolved.global_mean ? inverse_output(spec, global_mean) : 0.0;
+    tensors[fmt::format("dense.{}.bias", layer)] = {
+        {outputs}, std::vector<float>(static_cast<std::size_t>(outputs), static_cast<float>(bias))};
+    inputs = outputs;
+  }
+}
+
+}  // namespace
+
+MfShape mf_shape_of(const TensorMap& tensors) {
+  const Tensor& user = find_matrix(tensors, "user.embedding");
+  const Tensor& item = find_matrix(tensors, "item.embedding");
+  if (user.shape[1] != item.shape[1]) {
+    throw InputError("user.embedding and item.embedding differ in width; train the model again");
+  }
+  const MfShape shape = {user.shape[0], item.shape[0], user.shape[1], tensors.count("user.bias") > 0};
+  if (tensors.count("user.bias") != tensors.count("item.bias")) {
+    throw InputError("the model has user.bias or item.bias without the other; train the model again");
+  }
+  if (shape.biases) {
+    need_elements(tensors, "user.bias", shape.users);
+    need_elements(tensors, "item.bias", shape.items);
+  }
+  need_elements(tensors, "global_mean", 1);
+  return shape;
+}
+
+MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
+  const Tensor& user = find_matrix(tensors, "user.embedding");
+  const Tensor& item = find_matrix(tensors, "item.embedding");
+  MlpShape shape = {user.shape[0], item.shape[0], user.shape[1], item.shape[1], {}, {}};
+  std::int64_t width = shape.user_dim + shape.item_dim;
+  for (std::size_t layer = 0; layer < spec.activations.size(); ++layer) {
+    const std::string name = fmt::format("dense.{}.weight", layer);
+    const Tensor& weight = find_matrix(tensors, name);
+    if (weight.shape[1] != width) {
+      throw InputError(fmt::format("tensor {} has {} columns, not the {} of what goes in; train the model again", name,
+                                   weight.shape[1], width));
+    }
+    width = weight.shape[0];
+    need_elements(tensors, fmt::format("dense.{}.bias", layer), width);
+    const bool last = layer + 1 == spec.activations.size();
+    shape.layers.push_back(width);
+    shape.activations.push_back(
+        make_activation(spec.activations[layer], last ? spec.output_min : 0.0F, last ? spec.output_max : 1.0F));
+  }
+  if (shape.layers.empty() || width != 1) {
+    throw InputError("the model's dense layers do not end in one output; train the model again");
+  }
+  return shape;
+}
+
+std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors) {
+  std::unique_ptr<RatingModel> model;
+  if (spec.kind == "mf") {
+    model = make_mf(device, mf_shape_of(tensors));
+  } else if (spec.kind == "mlp") {
+    model = make_mlp(device, mlp_shape_of(spec, tensors));
+  } else {
+    throw InputError(fmt::format("a model of kind '{}' is not known to this version", spec.kind));
+  }
   model->upload(tensors);
   return model;
 }
 
-TensorMap initial_parameters(const TrainOptions& resolved, std::int64_t users, std::int64_t items, double global_mean) {
-  const std::int64_t dim = resolved.dim;
+ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale) {
+  ModelSpec spec;
+  spec.kind = resolved.model;
+  if (resolved.model != "mlp") {
+    return spec;
+  }
+  const std::vector<std::string> activations = split_list(resolved.activations);
+  const std::size_t hidden = layer_widths(resolved).size() - 1;
+  for (std::size_t layer = 0; layer < hidden; ++layer) {
+    spec.activations.push_back(activations.size() == 1 ? activations.front() : activations[layer]);
+  }
+  spec.activations.push_back(resolved.output);
+  // A sigmoid reaches the ends of its range at infinity only: the range is wider than the ratings'.
+  const float width = scale.max > scale.min ? scale.max - scale.min : 1.0F;
+  spec.output_min = scale.min - 0.1F * width;
+  spec.output_max = scale.max + 0.1F * width;
+  return spec;
+}
+
+TensorMap initial_parameters(const TrainOptions& resolved, const ModelSpec& spec, std::int64_t users,
+                             std::int64_t items, double global_mean) {
+  const bool mlp = spec.kind == "mlp";
+  const std::int64_t user_dim = mlp ? resolved.user_dim : resolved.dim;
+  const std::int64_t item_dim = mlp ? resolved.item_dim : resolved.dim;
   TensorMap tensors;
-  tensors["user.embedding"] = {{users, dim}, draw(resolved, users * dim, RandomPurpose::initial_user_embedding)};
-  tensors["item.embedding"] = {{items, dim}, draw(resolved, items * dim, RandomPurpose::initial_item_embedding)};
+  tensors["user.embedding"] = {{users, user_dim},
+                               draw(resolved, users * user_dim, RandomPurpose::initial_user_embedding)};
+  tensors["item.embedding"] = {{items, item_dim},
+                               draw(resolved, items * item_dim, RandomPurpose::initial_item_embedding)};
   if (resolved.non_negative) {
     for (const char* name : {"user.embedding", "item.embedding"}) {
       for (float& value : tensors[name].values) {
         value = value < 0.0F ? 0.0F : value;
       }
     }
+  }
+  if (mlp) {
+    add_dense_parameters(tensors, resolved, spec, global_mean);
+    return tensors;
   }
   if (resolved.biases) {
     tensors["user.bias"] = {{users}, std::vector<float>(static_cast<std::size_t>(users), 0.0F)};

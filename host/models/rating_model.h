@@ -29,14 +29,21 @@ struct NamedParameter {
 /// How a model is trained, resolved from TrainOptions.
 struct TrainingPlan {
   std::int64_t batch = 1;
-  bool per_rating = true;  ///< one fused pass of per-rating SGD an epoch; else mini-batch steps
-  OptimizerParams optimizer;
+  bool per_rating = true;      ///< one fused pass of per-rating SGD an epoch; else mini-batch steps
+  OptimizerParams optimizer;   ///< of embeddings: l2 is 0, reg is what counts
+  bool dense_updates = false;  ///< optimizers step on every embedding row (as Keras does), not only on the batch's
   LossKind loss = LossKind::mse;
   ScatterKind scatter = ScatterKind::segments;
-  float reg = 0.0F;
+  float reg = 0.0F;            ///< lambda per rating, of embeddings (mf: and of biases)
+  std::vector<float> dropout;  ///< mlp: after each input's embedding (user, item); missing ones are 0
+  float dense_dropout = 0.0F;  ///< mlp: after every hidden layer
+  float dense_reg = 0.0F;      ///< mlp: dense_reg * |W|^2 of every dense layer is added to the mean loss of the batch
 };
 
 TrainingPlan make_plan(const TrainOptions& resolved);
+
+/// Parameters or gradients on the host, by name. Blocks.
+TensorMap download_parameters(const std::vector<NamedParameter>& parameters);
 
 /// A model whose parameters live on a device. Written against device.h only; nothing here reads device memory.
 class RatingModel {
@@ -50,8 +57,18 @@ class RatingModel {
 
   /// Allocates what training needs.
   virtual void prepare_training(const TrainingPlan& plan) = 0;
-  /// Enqueues the training of state's batch: forward, loss, backward, update. The driver advances the state.
-  virtual void enqueue_step(const EpochView& epoch) = 0;
+  /// Gradients by the names of their parameters, all zero outside a step. Only after prepare_training.
+  virtual std::vector<NamedParameter> gradients() const = 0;
+  /// Enqueues forward, loss and backward of state's batch: gradients() then hold the gradient of the batch's objective,
+  /// but for the L2 of dense weights, which the optimizer's step adds.
+  virtual void enqueue_gradients(const EpochView& epoch) = 0;
+  /// Enqueues the optimizer's step, which sets the gradients to zero again.
+  virtual void enqueue_update(const EpochView& epoch) = 0;
+  /// Enqueues the training of state's batch. The driver advances the state.
+  void enqueue_step(const EpochView& epoch) {
+    enqueue_gradients(epoch);
+    enqueue_update(epoch);
+  }
   /// Enqueues a whole epoch at once; only where the plan is per_rating.
   virtual void enqueue_epoch(const EpochView& epoch) = 0;
 
@@ -61,7 +78,7 @@ class RatingModel {
   virtual std::vector<float> predict(const MatrixView& users, const MatrixView& items) = 0;
 
   /// All parameters, on the host.
-  TensorMap download() const;
+  TensorMap download() const { return download_parameters(parameters()); }
   void upload(const TensorMap& tensors);
 };
 
@@ -75,10 +92,33 @@ struct MfShape {
 
 std::unique_ptr<RatingModel> make_mf(Device& device, const MfShape& shape);
 
-/// The model of `kind` with the given parameters on a device. Throws InputError where a tensor is missing or misshapen.
-std::unique_ptr<RatingModel> make_model(Device& device, const std::string& kind, const TensorMap& tensors);
+/// Shapes of the mlp model's parameters.
+struct MlpShape {
+  std::int64_t users = 0;
+  std::int64_t items = 0;
+  std::int64_t user_dim = 0;
+  std::int64_t item_dim = 0;
+  std::vector<std::int64_t> layers;     ///< outputs of every dense layer, the last is 1
+  std::vector<Activation> activations;  ///< one per layer
+};
 
-/// Freshly drawn parameters, by options.init and options.seed; biases 0, global_mean as given.
-TensorMap initial_parameters(const TrainOptions& resolved, std::int64_t users, std::int64_t items, double global_mean);
+std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape);
+
+/// The shapes that the tensors say. Throw InputError where a tensor is missing or they do not fit together.
+MfShape mf_shape_of(const TensorMap& tensors);
+MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors);
+
+/// The model with the given parameters on a device. Throws InputError where a tensor is missing or misshapen.
+std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors);
+
+/// What the options say about the model, for ratings on `scale`.
+ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale);
+
+/// Freshly drawn parameters, by options.init and options.seed.
+///   mf: factors as options.init says, biases 0, global_mean as given.
+///   mlp: embeddings likewise, dense weights Glorot uniform (Glorot, Bengio 2010, eq. 16), dense biases 0, but for the
+///   last one where options.global_mean asks for a first prediction near global_mean.
+TensorMap initial_parameters(const TrainOptions& resolved, const ModelSpec& spec, std::int64_t users,
+                             std::int64_t items, double global_mean);
 
 }  // namespace curate

@@ -29,6 +29,7 @@ enum class RandomPurpose : std::uint32_t {
   synthetic_noise = 20,
   synthetic_bias = 21,
   synthetic_time = 22,
+  dropout_dense = 256,  ///< plus the number of the layer
 };
 
 /// Four 32-bit random words of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).

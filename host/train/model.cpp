@@ -1,6 +1,7 @@
 #include "curate/model.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -15,6 +16,7 @@
 #include "support/atomic_file.h"
 #include "train/device_ratings.h"
 #include "train/fallback.h"
+#include "train/option_table.h"
 #include "train/safetensors.h"
 
 namespace curate {
@@ -152,9 +154,6 @@ Model::Model(Parts parts) : parts_(std::move(parts)) {
   const TensorMap& tensors = parts_.tensors;
   const std::int64_t users = parts_.users.size();
   const std::int64_t items = parts_.items.size();
-  if (parts_.kind != "mf") {
-    fail(fmt::format("a model of kind '{}' is not known to this version", parts_.kind));
-  }
   if (static_cast<std::int64_t>(parts_.user_counts.size()) != users ||
       static_cast<std::int64_t>(parts_.item_counts.size()) != items) {
     fail("the model's ids and training counts differ in number");
@@ -162,24 +161,21 @@ Model::Model(Parts parts) : parts_(std::move(parts)) {
   need(tensors, "fallback.user", users);
   need(tensors, "fallback.item", items);
   need(tensors, "fallback.mean", 1);
-  need(tensors, "global_mean", 1);
-  if (tensors.count("user.bias") != tensors.count("item.bias")) {
-    fail("the model has user.bias or item.bias without the other");
-  }
-  if (tensors.count("user.bias") > 0) {
-    need(tensors, "user.bias", users);
-    need(tensors, "item.bias", items);
-  }
-  std::int64_t dim = 0;
   for (const auto& [name, rows] :
        {std::pair<const char*, std::int64_t>{"user.embedding", users}, {"item.embedding", items}}) {
     const auto found = tensors.find(name);
     const bool fits = found != tensors.end() && found->second.shape.size() == 2 && found->second.shape[0] == rows &&
-                      found->second.shape[1] >= 1 && (dim == 0 || found->second.shape[1] == dim);
+                      found->second.shape[1] >= 1;
     if (!fits) {
       fail(fmt::format("tensor {} is missing or not [{}, factors]", name, rows));
     }
-    dim = found->second.shape[1];
+  }
+  if (parts_.spec.kind == "mf") {
+    mf_shape_of(tensors);
+  } else if (parts_.spec.kind == "mlp") {
+    mlp_shape_of(parts_.spec, tensors);
+  } else {
+    fail(fmt::format("a model of kind '{}' is not known to this version", parts_.spec.kind));
   }
   for (const auto& [name, tensor] : tensors) {
     if (!std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) { return std::isfinite(value); })) {
@@ -201,7 +197,12 @@ Model Model::load(const std::string& run_directory) {
   IdTable users = read_ids(users_path(run_directory), false);
   IdTable items = read_ids(items_path(run_directory), true);
   Parts parts;
-  parts.kind = file.metadata["model"];
+  parts.spec.kind = file.metadata["model"];
+  if (parts.spec.kind == "mlp") {
+    parts.spec.activations = split_list(file.metadata["activations"]);
+    parts.spec.output_min = metadata_float(file, path, "output_min");
+    parts.spec.output_max = metadata_float(file, path, "output_max");
+  }
   parts.scale = {metadata_float(file, path, "rating_min"), metadata_float(file, path, "rating_max"),
                  metadata_float(file, path, "rating_step")};
   const std::string clip = file.metadata["clip"];
@@ -249,13 +250,18 @@ void Model::save(const std::string& run_directory) const {
   }
   write_file_atomically(users_path(run_directory), users);
   write_file_atomically(items_path(run_directory), items);
-  write_safetensors(model_path(run_directory), {parts_.tensors,
-                                                {{"format", kFormat},
-                                                 {"model", parts_.kind},
+  std::map<std::string, std::string> metadata = {{"format", kFormat},
+                                                 {"model", parts_.spec.kind},
                                                  {"rating_min", fmt::format("{}", parts_.scale.min)},
                                                  {"rating_max", fmt::format("{}", parts_.scale.max)},
                                                  {"rating_step", fmt::format("{}", parts_.scale.step)},
-                                                 {"clip", parts_.clip ? "true" : "false"}}});
+                                                 {"clip", parts_.clip ? "true" : "false"}};
+  if (parts_.spec.kind == "mlp") {
+    metadata["activations"] = fmt::format("{}", fmt::join(parts_.spec.activations, ","));
+    metadata["output_min"] = fmt::format("{}", parts_.spec.output_min);
+    metadata["output_max"] = fmt::format("{}", parts_.spec.output_max);
+  }
+  write_safetensors(model_path(run_directory), {parts_.tensors, metadata});
 }
 
 RatingTable Model::translate(const Dataset& dataset, const RatingTable& ratings) const {
@@ -297,7 +303,7 @@ std::vector<Prediction> Model::predict(std::span<const RawPair> pairs, const Com
   }
   if (!warm.empty()) {
     const auto device = make_device(compute.device, compute.threads);
-    const auto model = make_model(*device, parts_.kind, parts_.tensors);
+    const auto model = make_model(*device, parts_.spec, parts_.tensors);
     const DeviceRatings on_device(*device, table);
     const std::vector<float> values = model->predict(on_device.view().users, on_device.view().items);
     for (std::size_t w = 0; w < warm.size(); ++w) {
@@ -312,7 +318,7 @@ std::vector<Prediction> Model::predict(std::span<const RawPair> pairs, const Com
 
 Metrics Model::evaluate(const RatingTable& ratings, const ComputeOptions& compute) const {
   const auto device = make_device(compute.device, compute.threads);
-  const auto model = make_model(*device, parts_.kind, parts_.tensors);
+  const auto model = make_model(*device, parts_.spec, parts_.tensors);
   return Evaluator(*device, ratings, Fallback(parts_), clip_range(parts_)).evaluate(*model);
 }
 

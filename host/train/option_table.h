@@ -1,5 +1,10 @@
 #pragma once
 
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
 #include "curate/options.h"
 
 namespace curate {
@@ -8,20 +13,31 @@ namespace curate {
 /// line, config.toml and its reader. The command line's flag is the key with `-` for `_`.
 template <typename Options, typename Visitor>
 void visit_options(Options& options, Visitor&& visit) {
-  visit("model", options.model, "model: mf (matrix factorization)");
-  visit("optimizer", options.optimizer, "sgd, adagrad or adam");
+  visit("model", options.model, "model: mf (matrix factorization) or mlp (neural network over embeddings)");
+  visit("optimizer", options.optimizer, "sgd, adagrad or adam (default: mf sgd, mlp adam)");
   visit("loss", options.loss, "mse or mae (mae: mini-batches only)");
-  visit("dim", options.dim, "factors per user and item, 1 to 1024");
-  visit("epochs", options.epochs, "passes over the training ratings, at most");
+  visit("dim", options.dim, "factors per user and item, 1 to 1024 (default: mf 64, mlp 32)");
+  visit("user_dim", options.user_dim, "mlp: columns of the users' embedding (default: --dim)");
+  visit("item_dim", options.item_dim, "mlp: columns of the items' embedding (default: --dim)");
+  visit("layers", options.layers, "mlp: widths of the hidden layers, like 100,50,20, or none (default: 64,32)");
+  visit("activations", options.activations,
+        "mlp: linear, relu, tanh or sigmoid, one for all hidden layers or one for each (default: relu)");
+  visit("output", options.output, "mlp: linear, relu, or sigmoid, scaled to the ratings' range (default: linear)");
+  visit("dropout", options.dropout, "mlp: rate after the embeddings, one for both or USER,ITEM (default: 0)");
+  visit("dense_dropout", options.dense_dropout, "mlp: rate after every hidden layer (default: 0)");
+  visit("epochs", options.epochs, "passes over the training ratings, at most (default: 20)");
   visit("lr", options.learning_rate, "learning rate (default: by optimizer)");
   visit("schedule", options.schedule, "learning rate over the run: constant, or linear to zero (default)");
-  visit("reg", options.reg, "L2 per rating, of factors and biases (default: by optimizer)");
-  visit("batch", options.batch, "ratings per step; 1: per-rating SGD (default with sgd, else 1024)");
-  visit("biases", options.biases, "user and item biases");
-  visit("global_mean", options.global_mean, "add the mean training rating to every prediction");
+  visit("reg", options.reg, "L2 per rating, of factors and biases, mlp: of embeddings (default: by model)");
+  visit("dense_reg", options.dense_reg, "mlp: L2 of the dense weights (default: 0)");
+  visit("weight_decay", options.weight_decay, "decoupled from the gradient, as AdamW has it");
+  visit("batch", options.batch, "ratings per step; 1: per-rating SGD (default: mf with sgd 1, else 1024)");
+  visit("biases", options.biases, "mf: user and item biases");
+  visit("global_mean", options.global_mean, "start from the mean training rating (mf: added to every prediction)");
   visit("non_negative", options.non_negative, "keep all factors at or above 0");
   visit("init", options.init, "first factors: normal or uniform");
-  visit("init_scale", options.init_scale, "standard deviation (normal) or half-width (uniform) of the first factors");
+  visit("init_scale", options.init_scale,
+        "standard deviation (normal) or half-width (uniform) of the first factors (default: mf 0.02, mlp 0.1)");
   visit("dense_updates", options.dense_updates, "update every row at every step, as Keras does; not only the batch's");
   visit("beta1", options.beta1, "Adam: decay of the first moment");
   visit("beta2", options.beta2, "Adam: decay of the second moment");
@@ -36,5 +52,28 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("precision", options.precision, "storage of embeddings: f32");
   visit("deterministic", options.deterministic, "same digits for any number of threads and on every run");
 }
+
+/// Whether the value means "by model and optimizer" (see TrainOptions).
+template <typename T>
+bool is_auto(const char* key, const T& value) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    return value.empty();
+  } else if constexpr (std::is_same_v<T, double>) {
+    return value == -1.0;
+  } else if constexpr (std::is_same_v<T, bool> || std::is_unsigned_v<T>) {
+    return false;
+  } else {
+    return value == -1 || (value == 0 && std::string_view(key) == "batch");
+  }
+}
+
+/// A list like "100,50,20": the parts between the commas.
+std::vector<std::string> split_list(const std::string& list);
+
+/// The widths in options.layers, resolved.
+std::vector<std::int64_t> layer_widths(const TrainOptions& resolved);
+
+/// The rates in options.dropout, resolved: after the user's and the item's embedding.
+std::vector<double> dropout_rates(const TrainOptions& resolved);
 
 }  // namespace curate

@@ -4,8 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <initializer_list>
+#include <optional>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -40,10 +43,115 @@ void require_in(const char* option, double value, double low, double high, const
   require(std::isfinite(value) && value >= low && value <= high, option, fmt::format("{}", value), remedy);
 }
 
+/// The number that `text` is as a whole.
+std::optional<double> parse_number(const std::string& text) {
+  double value = 0.0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc() && stop == end && !text.empty() ? std::optional(value) : std::nullopt;
+}
+
+/// What only the mlp model has.
+void resolve_network(TrainOptions& options) {
+  const auto fill = [](std::string& value, const char* by_default) {
+    if (value.empty()) {
+      value = by_default;
+    }
+  };
+  options.user_dim = options.user_dim == -1 ? options.dim : options.user_dim;
+  options.item_dim = options.item_dim == -1 ? options.dim : options.item_dim;
+  for (const auto& [name, dim] : {std::pair{"user-dim", options.user_dim}, {"item-dim", options.item_dim}}) {
+    require(dim >= 1 && dim <= 1024, name, fmt::format("{}", dim), "must be 1 to 1024");
+  }
+  fill(options.layers, "64,32");
+  fill(options.activations, "relu");
+  fill(options.output, "linear");
+  fill(options.dropout, "0");
+  if (options.layers != "none") {
+    for (const std::string& width : split_list(options.layers)) {
+      const std::optional<double> number = parse_number(width);
+      require(number && *number >= 1.0 && *number <= 8192.0 && *number == std::floor(*number), "layers", options.layers,
+              "widths from 1 to 8192 with commas between them, like 100,50,20, or none");
+    }
+  }
+  const std::size_t hidden = layer_widths(options).size() - 1;
+  const std::vector<std::string> activations = split_list(options.activations);
+  for (const std::string& activation : activations) {
+    require_one_of("activations", activation, {"linear", "relu", "tanh", "sigmoid"});
+  }
+  require(activations.size() == 1 || activations.size() == hidden, "activations", options.activations,
+          fmt::format("give one for all hidden layers or {}, one for each", hidden).c_str());
+  require_one_of("output", options.output, {"linear", "relu", "sigmoid"});
+  const std::vector<std::string> rates = split_list(options.dropout);
+  for (const std::string& rate : rates) {
+    const std::optional<double> number = parse_number(rate);
+    require(number && *number >= 0.0 && *number <= 0.95, "dropout", options.dropout, "rates must be 0 to 0.95");
+  }
+  require(rates.size() <= 2, "dropout", options.dropout, "give one rate, or two: USER,ITEM");
+  options.dense_dropout = options.dense_dropout == kAuto ? 0.0 : options.dense_dropout;
+  require_in("dense-dropout", options.dense_dropout, 0.0, 0.95, "must be 0 to 0.95");
+  options.dense_reg = options.dense_reg == kAuto ? 0.0 : options.dense_reg;
+  require_in("dense-reg", options.dense_reg, 0.0, 1e6, "must be 0 or more");
+  options.biases = false;
+}
+
+/// A model without layers takes none of the options of layers.
+void refuse_network_options(const TrainOptions& options) {
+  constexpr const char* kRemedy = "only the mlp model has that; give --model mlp as well";
+  require(options.user_dim == -1, "user-dim", fmt::format("{}", options.user_dim), kRemedy);
+  require(options.item_dim == -1, "item-dim", fmt::format("{}", options.item_dim), kRemedy);
+  require(options.layers.empty(), "layers", options.layers, kRemedy);
+  require(options.activations.empty(), "activations", options.activations, kRemedy);
+  require(options.output.empty(), "output", options.output, kRemedy);
+  require(options.dropout.empty(), "dropout", options.dropout, kRemedy);
+  require(options.dense_dropout == kAuto, "dense-dropout", fmt::format("{}", options.dense_dropout), kRemedy);
+  require(options.dense_reg == kAuto, "dense-reg", fmt::format("{}", options.dense_reg), kRemedy);
+}
+
+double default_learning_rate(const TrainOptions& options, bool per_rating) {
+  if (per_rating) {
+    return 0.05;
+  }
+  if (options.model == "mlp") {
+    return options.optimizer == "adam" ? 0.001 : options.optimizer == "adagrad" ? 0.02 : 0.05;
+  }
+  if (options.optimizer == "sgd") {
+    // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch.
+    return 0.02 * static_cast<double>(options.batch);
+  }
+  return options.optimizer == "adam" ? 0.005 : 0.05;
+}
+
 }  // namespace
 
+std::vector<std::string> split_list(const std::string& list) {
+  std::vector<std::string> parts;
+  for (std::size_t from = 0; from <= list.size();) {
+    const std::size_t to = std::min(list.find(',', from), list.size());
+    parts.push_back(list.substr(from, to - from));
+    from = to + 1;
+  }
+  return parts;
+}
+
+std::vector<std::int64_t> layer_widths(const TrainOptions& resolved) {
+  std::vector<std::int64_t> widths;
+  if (resolved.layers != "none") {
+    for (const std::string& width : split_list(resolved.layers)) {
+      widths.push_back(static_cast<std::int64_t>(parse_number(width).value_or(0.0)));
+    }
+  }
+  widths.push_back(1);
+  return widths;
+}
+
+std::vector<double> dropout_rates(const TrainOptions& resolved) {
+  const std::vector<std::string> rates = split_list(resolved.dropout);
+  return {parse_number(rates.front()).value_or(0.0), parse_number(rates.back()).value_or(0.0)};
+}
+
 std::vector<std::string> preset_names() {
-  return {"notebook-mf"};
+  return {"notebook-mf", "notebook-mlp"};
 }
 
 TrainOptions preset_options(const std::string& name) {
@@ -69,23 +177,64 @@ TrainOptions preset_options(const std::string& name) {
     options.init_scale = 0.05;
     return options;
   }
+  if (name == "notebook-mlp") {
+    options.preset = name;
+    options.model = "mlp";
+    options.optimizer = "adam";
+    options.loss = "mae";
+    options.learning_rate = 0.005;
+    options.schedule = "constant";
+    options.epsilon = 1e-7;
+    options.dense_updates = true;
+    options.batch = 32;
+    options.epochs = 250;
+    options.user_dim = 5;
+    options.item_dim = 8;
+    options.layers = "100,50,20";
+    options.activations = "linear,linear,relu";
+    options.output = "relu";
+    options.dropout = "0.2";
+    options.reg = 0.0;
+    options.global_mean = false;
+    options.init = "uniform";
+    options.init_scale = 0.05;
+    return options;
+  }
   throw InputError(fmt::format("--preset {}: no such preset; there is {}", name, fmt::join(preset_names(), ", ")));
 }
 
 TrainOptions resolve(const TrainOptions& given) {
   TrainOptions options = given;
-  require_one_of("model", options.model, {"mf"});
+  require_one_of("model", options.model, {"mf", "mlp"});
+  const bool mlp = options.model == "mlp";
+  if (options.optimizer.empty()) {
+    options.optimizer = mlp ? "adam" : "sgd";
+  }
   require_one_of("optimizer", options.optimizer, {"sgd", "adagrad", "adam"});
   require_one_of("loss", options.loss, {"mse", "mae"});
   require_one_of("init", options.init, {"normal", "uniform"});
   require_one_of("device", options.device, {"auto", "cpu", "cuda"});
   require_one_of("precision", options.precision, {"f32"});
+  if (options.dim == -1) {
+    options.dim = mlp ? 32 : 64;
+  }
   require(options.dim >= 1 && options.dim <= 1024, "dim", fmt::format("{}", options.dim), "must be 1 to 1024");
+  if (mlp) {
+    resolve_network(options);
+  } else {
+    refuse_network_options(options);
+  }
+  if (options.epochs == -1) {
+    options.epochs = 20;
+  }
   require_at_least("epochs", options.epochs, 1);
   require_at_least("patience", options.patience, 0);
   require_at_least("threads", options.threads, 0);
   require(options.batch >= 0 && options.batch <= (std::int64_t{1} << 30), "batch", fmt::format("{}", options.batch),
           "must be 1 to 2^30");
+  if (options.init_scale == kAuto) {
+    options.init_scale = mlp ? 0.1 : 0.02;
+  }
   require_in("init-scale", options.init_scale, 0.0, 1e6, "must be 0 or more");
   require_in("beta1", options.beta1, 0.0, 1.0 - 1e-7, "must be in [0, 1)");
   require_in("beta2", options.beta2, 0.0, 1.0 - 1e-7, "must be in [0, 1)");
@@ -95,28 +244,24 @@ TrainOptions resolve(const TrainOptions& given) {
           "needs a validation slice: give --validation 0.05 as well");
 
   if (options.batch == 0) {
-    options.batch = options.optimizer == "sgd" ? 1 : 1024;
+    options.batch = options.optimizer == "sgd" && !mlp ? 1 : 1024;
   }
-  const bool per_rating = options.optimizer == "sgd" && options.batch == 1;
+  const bool per_rating = !mlp && options.optimizer == "sgd" && options.batch == 1;
   require(options.loss == "mse" || !per_rating, "loss", options.loss,
           "per-rating SGD has mse only; give --batch 1024 or --optimizer adam as well");
+  require_in("weight-decay", options.weight_decay, 0.0, 1e6, "must be 0 or more");
+  require(options.weight_decay == 0.0 || !per_rating, "weight-decay", fmt::format("{}", options.weight_decay),
+          "per-rating SGD has --reg only; give --batch 1024 or --optimizer adam as well");
   if (options.schedule.empty()) {
     options.schedule = "linear";
   }
   require_one_of("schedule", options.schedule, {"constant", "linear"});
   if (options.learning_rate == kAuto) {
-    if (per_rating) {
-      options.learning_rate = 0.05;
-    } else if (options.optimizer == "sgd") {
-      // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch.
-      options.learning_rate = 0.02 * static_cast<double>(options.batch);
-    } else {
-      options.learning_rate = options.optimizer == "adam" ? 0.005 : 0.05;
-    }
+    options.learning_rate = default_learning_rate(options, per_rating);
   }
   require_in("lr", options.learning_rate, 1e-12, 1e6, "must be above 0");
   if (options.reg == kAuto) {
-    options.reg = 0.07;
+    options.reg = mlp ? 0.0 : 0.07;
   }
   require_in("reg", options.reg, 0.0, 1e6, "must be 0 or more");
   return options;
@@ -129,6 +274,9 @@ std::string to_toml(const TrainOptions& options) {
   }
   visit_options(options, [&](const char* key, const auto& value, const char* /*help*/) {
     using T = std::decay_t<decltype(value)>;
+    if (is_auto(key, value)) {
+      return;
+    }
     if constexpr (std::is_same_v<T, std::string>) {
       text += fmt::format("{} = \"{}\"\n", key, value);
     } else if constexpr (std::is_same_v<T, double>) {

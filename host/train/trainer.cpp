@@ -213,9 +213,9 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
                     : ClipRange{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
 
   const auto device = make_device(options_.device, options_.threads);
-  const auto model =
-      make_model(*device, options_.model,
-                 initial_parameters(options_, dataset.users.size(), dataset.items.size(), fallback.mean()));
+  const ModelSpec spec = model_spec(options_, dataset.scale);
+  const auto model = make_model(
+      *device, spec, initial_parameters(options_, spec, dataset.users.size(), dataset.items.size(), fallback.mean()));
   const auto start = Clock::now();
   EpochLoop loop(*device, *model, split.train, options_);
   std::optional<Evaluator> validation;
@@ -258,7 +258,7 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
   best.restore(*device, *model);
   const Metrics train_metrics = loop.evaluate(clip);
   Model::Parts parts;
-  parts.kind = options_.model;
+  parts.spec = spec;
   parts.tensors = model->download();
   fallback.add_tensors(parts.tensors);
   parts.users = dataset.users;

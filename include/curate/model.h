@@ -19,6 +19,16 @@ struct Tensor {
 
 using TensorMap = std::map<std::string, Tensor>;
 
+/// What a model computes, apart from its tensors.
+struct ModelSpec {
+  std::string kind = "mf";  ///< mf, mlp
+  /// mlp: of every dense layer, the last included: linear, relu, tanh, sigmoid (which maps to output_min ..
+  /// output_max in the last layer, to 0 .. 1 in others).
+  std::vector<std::string> activations;
+  float output_min = 0.0F;
+  float output_max = 1.0F;
+};
+
 /// Where to compute.
 struct ComputeOptions {
   std::string device = "auto";  ///< auto, cpu, cuda
@@ -45,11 +55,13 @@ struct Prediction {
 /// 25 ratings for items, 10 for users).
 class Model {
  public:
-  /// `kind` is "mf". `tensors`: user.embedding [users, dim], item.embedding [items, dim], user.bias [users] and
-  /// item.bias [items] (both or none), global_mean [1], fallback.user [users], fallback.item [items], fallback.mean
-  /// [1]. The counts are training ratings by dense id. Throws InputError where they do not fit together.
+  /// `tensors` of mf: user.embedding [users, dim], item.embedding [items, dim], user.bias [users] and item.bias [items]
+  /// (both or none), global_mean [1]. Of mlp: user.embedding [users, user_dim], item.embedding [items, item_dim],
+  /// dense.L.weight [outputs, inputs] and dense.L.bias [outputs] for L = 0, 1, ...; the first layer's inputs are
+  /// user_dim + item_dim, the last one's outputs 1. Of both: fallback.user [users], fallback.item [items],
+  /// fallback.mean [1]. The counts are training ratings by dense id. Throws InputError where they do not fit together.
   struct Parts {
-    std::string kind = "mf";
+    ModelSpec spec;
     TensorMap tensors;
     IdMap users;
     IdMap items;

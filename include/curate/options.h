@@ -6,31 +6,40 @@
 
 namespace curate {
 
-/// All that decides a training run apart from its data. Values marked "auto" (-1, 0 or "") are filled in by
-/// resolve().
+/// All that decides a training run apart from its data. Values marked "auto" (-1, "", batch 0) are filled in by
+/// resolve(), by model and optimizer; what only the mlp model has must stay "auto" for others.
 struct TrainOptions {
-  std::string preset;             ///< "" or "notebook-mf"; set by apply_preset
-  std::string model = "mf";       ///< mf
-  std::string optimizer = "sgd";  ///< sgd, adagrad, adam
-  std::string loss = "mse";       ///< mse, mae
-  std::int32_t dim = 64;          ///< factors, 1..1024
-  std::int32_t epochs = 20;
+  std::string preset;           ///< "", "notebook-mf" or "notebook-mlp"; set by apply_preset
+  std::string model = "mf";     ///< mf (matrix factorization), mlp (a network over embeddings)
+  std::string optimizer;        ///< sgd, adagrad, adam; auto: mf sgd, mlp adam
+  std::string loss = "mse";     ///< mse, mae
+  std::int32_t dim = -1;        ///< factors, 1..1024; mlp: columns of both embeddings; auto: mf 64, mlp 32
+  std::int32_t user_dim = -1;   ///< mlp: columns of the user's embedding; auto: dim
+  std::int32_t item_dim = -1;   ///< mlp: columns of the item's embedding; auto: dim
+  std::string layers;           ///< mlp: widths of the hidden layers, "100,50,20", or "none"; auto
+  std::string activations;      ///< mlp: linear, relu, tanh or sigmoid, one for all hidden layers or one for each
+  std::string output;           ///< mlp: linear, relu, or sigmoid scaled to the ratings' range; auto
+  std::string dropout;          ///< mlp: rate after the embeddings, one for both or "user,item"; auto
+  double dense_dropout = -1.0;  ///< mlp: rate after every hidden layer; auto
+  std::int32_t epochs = -1;     ///< auto
   double learning_rate = -1.0;  ///< auto: by optimizer and batch
   std::string schedule;         ///< constant, linear (falls to zero over the epochs); auto: linear
-  double reg = -1.0;            ///< lambda per rating, for factors and biases; auto
-  std::int64_t batch = 0;       ///< 1: per-rating SGD; more: mini-batches; auto: 1 with sgd, else 1024
-  bool biases = true;           ///< user and item biases
-  bool global_mean = true;      ///< mean of the training ratings added to every prediction
-  bool non_negative = false;    ///< factors are kept >= 0
-  std::string init = "normal";  ///< normal (standard deviation init_scale), uniform (-init_scale .. init_scale)
-  double init_scale = 0.02;
-  bool dense_updates = false;  ///< Adam, Adagrad and SGD touch every row at every step, as in Keras
-  double beta1 = 0.9;          ///< Adam
-  double beta2 = 0.999;        ///< Adam
-  double epsilon = 1e-8;       ///< Adam, Adagrad
-  double validation = 0.05;    ///< fraction of the training ratings held out to choose the epoch; 0: none
-  std::int32_t patience = 0;   ///< stop after so many epochs without improvement; 0: never stop early
-  bool clip = true;            ///< clamp predictions to the rating scale when evaluating and predicting
+  double reg = -1.0;            ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses
+  double dense_reg = -1.0;      ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; auto
+  double weight_decay = 0.0;    ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
+  std::int64_t batch = 0;       ///< 1: per-rating SGD (mf); more: mini-batches; auto: 1 for mf with sgd, else 1024
+  bool biases = true;           ///< mf: user and item biases
+  bool global_mean = true;      ///< mf: the mean training rating is added; mlp: the first predictions are near it
+  bool non_negative = false;    ///< factors (mlp: embeddings) are kept >= 0
+  std::string init = "normal";  ///< embeddings: normal (deviation init_scale), uniform (-init_scale .. init_scale)
+  double init_scale = -1.0;     ///< auto
+  bool dense_updates = false;   ///< the optimizer steps on every embedding row at every step, as in Keras
+  double beta1 = 0.9;           ///< Adam
+  double beta2 = 0.999;         ///< Adam
+  double epsilon = 1e-8;        ///< Adam, Adagrad
+  double validation = 0.05;     ///< fraction of the training ratings held out to choose the epoch; 0: none
+  std::int32_t patience = 0;    ///< stop after so many epochs without improvement; 0: never stop early
+  bool clip = true;             ///< clamp predictions to the rating scale when evaluating and predicting
   std::uint64_t seed = 1;
   std::string device = "auto";  ///< auto, cpu, cuda
   std::int32_t threads = 0;     ///< CPU threads; 0: all

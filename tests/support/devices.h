@@ -16,6 +16,7 @@
 
 #include "device/device.h"
 #include "tests/reference/build_segments.h"
+#include "tests/support/compare.h"
 #include "tests/support/random_inputs.h"
 
 namespace curate::test {
@@ -102,6 +103,28 @@ class DeviceMatrix {
   MatrixView view_;
 };
 
+/// The first `count` rows. Blocks.
+inline std::vector<float> first_rows(const DeviceMatrix<float>& matrix, std::int64_t count) {
+  std::vector<float> values = matrix.values();
+  values.resize(static_cast<std::size_t>(count * matrix.view().cols));
+  return values;
+}
+
+/// Whether the rows from `first` on hold kUntouched still, and nobody wrote between any rows. Blocks.
+inline testing::AssertionResult untouched_from(const DeviceMatrix<float>& matrix, std::int64_t first,
+                                               const std::string& label) {
+  const std::vector<float> values = matrix.values();
+  for (auto i = static_cast<std::size_t>(first * matrix.view().cols); i < values.size(); ++i) {
+    if (values[i] != kUntouched) {
+      return testing::AssertionFailure() << label << ": element " << i << " past the count overwritten";
+    }
+  }
+  if (const testing::AssertionResult result = matrix.padding_intact(); !result) {
+    return testing::AssertionFailure() << label << ": " << result.message();
+  }
+  return testing::AssertionSuccess();
+}
+
 /// The state at a batch of an epoch, written out here so that tests do not depend on the engine's arithmetic.
 inline StepState batch_state(std::int64_t num_ratings, std::int64_t batch_size, std::int64_t batch = 0,
                              float learning_rate = 0.0F) {
@@ -122,6 +145,16 @@ inline DeviceMatrix<StepState> on_device(Device& device, const StepState& state)
 
 inline DeviceMatrix<ErrorSums> on_device(Device& device, const ErrorSums& sums) {
   return DeviceMatrix<ErrorSums>(device, {sums}, 1);
+}
+
+inline testing::AssertionResult sums_match(const ErrorSums& got, const ErrorSums& expected, Tolerance tolerance,
+                                           const std::string& label) {
+  if (got.count != expected.count) {
+    return testing::AssertionFailure() << label << ": count " << got.count << " instead of " << expected.count;
+  }
+  return all_close(std::vector<double>{got.squared, got.absolute, got.absolute_whole_stars},
+                   std::vector<double>{expected.squared, expected.absolute, expected.absolute_whole_stars}, tolerance,
+                   label + ", sums [squared, absolute, whole stars]");
 }
 
 /// A HostMf on a device, as tables or as the rows of a batch. Padding goes between all rows, those of the biases too:

@@ -13,6 +13,7 @@
 
 #include "curate/error.h"
 #include "device/cpu/cpu_ops.h"
+#include "device/cpu/gemm.h"
 #include "support/thread_pool.h"
 
 namespace curate {
@@ -42,7 +43,7 @@ std::int32_t* ints(const MatrixView& view) {
 
 class CpuDevice : public Device {
  public:
-  CpuDevice(int threads, CpuStream stream) : pool_(threads), stream_(stream) {}
+  CpuDevice(int threads, CpuStream stream) : pool_(threads), stream_(stream) { cpu::use_one_blas_thread(); }
   // Memory freed while its operations waited is still in the queue.
   ~CpuDevice() override {
     while (!queue_.empty()) {
@@ -219,6 +220,41 @@ class CpuDevice : public Device {
     enqueue("update_rows", [=, this] { cpu::update_rows(pool_, table, segments, params, step_state(state)); });
   }
 
+  void do_add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index, float l2,
+                      const MatrixView& state) override {
+    enqueue("add_l2_rows", [=, this] {
+      cpu::add_l2_rows(pool_, cpu::resolve<float>(grad_rows), cpu::resolve<const float>(table), ints(index), l2,
+                       step_state(state));
+    });
+  }
+
+  void do_update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state) override {
+    enqueue("update_dense", [=, this] { cpu::update_dense(pool_, table, params, step_state(state)); });
+  }
+
+  void do_dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
+                        const MatrixView& state) override {
+    enqueue("dense_forward", [=, this] { cpu::dense_forward(pool_, batch, params, activation, step_state(state)); });
+  }
+
+  void do_dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
+                         const DenseParams& params, const Activation& activation, const MatrixView& state) override {
+    enqueue("dense_backward", [=, this] {
+      cpu::dense_backward(pool_, scratch_, grad, grad_params, batch, params, activation, step_state(state));
+    });
+  }
+
+  void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) override {
+    enqueue("dropout", [=, this] { cpu::dropout(pool_, cpu::resolve<float>(rows), params, step_state(state)); });
+  }
+
+  void do_rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings, ClipRange clip,
+                        const MatrixView& state) override {
+    enqueue("rating_errors", [=, this] {
+      cpu::rating_errors(pool_, error_sums(sums), floats(prediction), floats(ratings), clip, step_state(state));
+    });
+  }
+
   void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
                        const MfSgdParams& params, const MatrixView& state) override {
     enqueue("mf_sgd_epoch", [=] { cpu::mf_sgd_epoch(tables, error_sums(sums), ratings, params, step_state(state)); });
@@ -263,6 +299,7 @@ class CpuDevice : public Device {
   }
 
   ThreadPool pool_;
+  std::vector<float> scratch_;
   CpuStream stream_;
   std::deque<Operation> queue_;
   CpuGraph* capturing_ = nullptr;

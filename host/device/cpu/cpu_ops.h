@@ -18,6 +18,7 @@ struct Matrix {
   std::int64_t ld = 0;
 
   T* row(std::int64_t r) const { return data + r * ld; }
+  T* row_or_null(std::int64_t r) const { return empty() ? nullptr : row(r); }
   bool empty() const { return rows == 0; }
 };
 
@@ -29,6 +30,12 @@ Matrix<T> resolve(const MatrixView& view) {
 /// Rows to a piece of work of some 16,000 elements: below that a second thread does not pay.
 inline std::int64_t row_grain(std::int64_t cols) {
   return cols >= 16384 ? 1 : 16384 / (cols < 1 ? 1 : cols);
+}
+
+/// NaN passes through, so that a diverged model is seen.
+inline float clamp_to(float value, ClipRange clip) {
+  value = value < clip.min ? clip.min : value;
+  return value > clip.max ? clip.max : value;
 }
 
 /// Adds up sums made piece by piece, in the order of the pieces, so that no thread count changes a digit.
@@ -54,6 +61,18 @@ void scatter_add_segments(ThreadPool& pool, Matrix<float> grad_table, Matrix<con
                           const SegmentsView& segments, const StepState& state);
 void update_rows(ThreadPool& pool, const TrainedTable& table, const SegmentsView& segments,
                  const OptimizerParams& params, const StepState& state);
+void add_l2_rows(ThreadPool& pool, Matrix<float> grad_rows, Matrix<const float> table, const std::int32_t* index,
+                 float l2, const StepState& state);
+void update_dense(ThreadPool& pool, const TrainedTable& table, const OptimizerParams& params, const StepState& state);
+void dense_forward(ThreadPool& pool, const DenseBatch& batch, const DenseParams& params, const Activation& activation,
+                   const StepState& state);
+/// `scratch` is working memory that the next call may use again.
+void dense_backward(ThreadPool& pool, std::vector<float>& scratch, const DenseBatch& grad,
+                    const DenseParams& grad_params, const DenseBatch& batch, const DenseParams& params,
+                    const Activation& activation, const StepState& state);
+void dropout(ThreadPool& pool, Matrix<float> rows, const DropoutParams& params, const StepState& state);
+void rating_errors(ThreadPool& pool, ErrorSums& sums, const float* prediction, const float* ratings, ClipRange clip,
+                   const StepState& state);
 void mf_sgd_epoch(const MfTables& tables, ErrorSums& sums, const RatingsView& ratings, const MfSgdParams& params,
                   const StepState& state);
 void sum_squared_error(ThreadPool& pool, ErrorSums& sums, const MfTables& tables, const RatingsView& ratings,

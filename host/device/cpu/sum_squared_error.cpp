@@ -16,12 +16,6 @@ float dot(const float* p, const float* q, std::int64_t dim) {
   return sum;
 }
 
-/// NaN passes through, so that a diverged model is seen.
-float clamp_to(float value, ClipRange clip) {
-  value = value < clip.min ? clip.min : value;
-  return value > clip.max ? clip.max : value;
-}
-
 }  // namespace
 
 void sum_squared_error(ThreadPool& pool, ErrorSums& sums, const MfTables& tables, const RatingsView& ratings,

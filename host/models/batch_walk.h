@@ -1,0 +1,42 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "device/device.h"
+
+namespace curate {
+
+/// Walks pairs of users and items batch by batch, outside of training.
+class BatchWalk {
+ public:
+  BatchWalk(Device& device, std::int64_t batch)
+      : device_(&device), batch_(batch), state_(device.allocate_array<StepState>(1)) {}
+
+  std::int64_t batch() const { return batch_; }
+
+  /// Calls enqueue(state, begin, count) for every batch of `total` pairs.
+  template <typename Enqueue>
+  void run(std::int64_t total, Enqueue enqueue) const {
+    const MatrixView state = state_.view(DType::step_state, 1);
+    device_->zero(state);
+    device_->begin_epoch(state, {0, 0, total, batch_, {}});
+    for (std::int64_t begin = 0; begin < total; begin += batch_) {
+      enqueue(state, begin, std::min(batch_, total - begin));
+      device_->advance_step(state);
+    }
+  }
+
+ private:
+  Device* device_;
+  std::int64_t batch_;
+  Buffer state_;
+};
+
+/// The first `count` rows of a matrix.
+inline MatrixView first_rows(MatrixView matrix, std::int64_t count) {
+  matrix.rows = std::min(matrix.rows, count);
+  return matrix;
+}
+
+}  // namespace curate

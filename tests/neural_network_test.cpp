@@ -1,0 +1,311 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "curate/error.h"
+#include "models/rating_model.h"
+#include "tests/support/compare.h"
+#include "tests/support/devices.h"
+#include "tests/support/epoch.h"
+#include "train/option_table.h"
+
+namespace curate::test {
+namespace {
+
+using NeuralNetworkTest = DeviceTest;
+CURATE_TEST_ON_EVERY_DEVICE(NeuralNetworkTest);
+
+constexpr std::int64_t kUsers = 4;
+constexpr std::int64_t kItems = 5;
+constexpr RatingScale kScale = {0.5F, 5.0F, 0.5F};
+
+const HostRatings kRatings = {{0, 1, 1, 2, 0, 3}, {0, 0, 4, 2, 3, 3}, {4.0F, 1.5F, 5.0F, 2.0F, 3.5F, 0.5F}};
+
+struct Network {
+  const char* layers;
+  const char* activations;
+  const char* output;
+};
+
+/// Between them: every activation, no hidden layer, a layer of one.
+const std::vector<Network> kNetworks = {{"6,4", "tanh,linear", "sigmoid"},
+                                        {"5", "relu", "linear"},
+                                        {"7,1,3", "sigmoid,tanh,tanh", "relu"},
+                                        {"none", "relu", "linear"}};
+
+TrainOptions options_of(const Network& network) {
+  TrainOptions options;
+  options.model = "mlp";
+  options.user_dim = 2;
+  options.item_dim = 3;
+  options.layers = network.layers;
+  options.activations = network.activations;
+  options.output = network.output;
+  options.init_scale = 0.7;
+  options.seed = 3;
+  return resolve(options);
+}
+
+struct Start {
+  ModelSpec spec;
+  TensorMap tensors;
+};
+
+Start start_of(const Network& network) {
+  const TrainOptions options = options_of(network);
+  Start start;
+  start.spec = model_spec(options, kScale);
+  start.tensors = initial_parameters(options, start.spec, kUsers, kItems, 3.0);
+  // Biases that are all different, for a formula that mixes them up.
+  for (auto& [name, tensor] : start.tensors) {
+    if (name.find(".bias") != std::string::npos) {
+      for (std::size_t e = 0; e < tensor.values.size(); ++e) {
+        tensor.values[e] += 0.1F * static_cast<float>(e + 1);
+      }
+    }
+  }
+  return start;
+}
+
+double activate(const std::string& activation, double z, double low, double high) {
+  if (activation == "relu") {
+    return std::max(z, 0.0);
+  }
+  if (activation == "tanh") {
+    return std::tanh(z);
+  }
+  return activation == "sigmoid" ? low + (high - low) / (1.0 + std::exp(-z)) : z;
+}
+
+/// The network written down in double precision.
+double predict(const Start& start, std::int32_t user, std::int32_t item) {
+  std::vector<double> values;
+  for (const auto& [name, row] : {std::pair{"user.embedding", user}, {"item.embedding", item}}) {
+    const Tensor& table = start.tensors.at(name);
+    for (std::int64_t k = 0; k < table.shape[1]; ++k) {
+      values.push_back(static_cast<double>(table.values[static_cast<std::size_t>(row * table.shape[1] + k)]));
+    }
+  }
+  for (std::size_t layer = 0; layer < start.spec.activations.size(); ++layer) {
+    const std::string name = "dense." + std::to_string(layer);
+    const Tensor& weight = start.tensors.at(name + ".weight");
+    const bool last = layer + 1 == start.spec.activations.size();
+    std::vector<double> next;
+    for (std::size_t j = 0; j < static_cast<std::size_t>(weight.shape[0]); ++j) {
+      double z = static_cast<double>(start.tensors.at(name + ".bias").values[j]);
+      for (std::size_t k = 0; k < values.size(); ++k) {
+        z += static_cast<double>(weight.values[j * values.size() + k]) * values[k];
+      }
+      next.push_back(activate(start.spec.activations[layer], z, last ? static_cast<double>(start.spec.output_min) : 0.0,
+                              last ? static_cast<double>(start.spec.output_max) : 1.0));
+    }
+    values = next;
+  }
+  return values.at(0);
+}
+
+struct Objective {
+  LossKind loss = LossKind::mse;
+  double reg = 0.0;
+  double dense_reg = 0.0;
+};
+
+double squares(const Tensor& tensor, std::size_t begin, std::size_t count) {
+  double sum = 0.0;
+  for (std::size_t e = begin; e < begin + count; ++e) {
+    sum += static_cast<double>(tensor.values[e]) * static_cast<double>(tensor.values[e]);
+  }
+  return sum;
+}
+
+/// mean(loss + reg (|p|^2 + |q|^2)) + dense_reg sum |W|^2.
+double objective(const Start& start, const Objective& params) {
+  double sum = 0.0;
+  for (std::size_t n = 0; n < kRatings.ratings.size(); ++n) {
+    const double error =
+        predict(start, kRatings.users[n], kRatings.items[n]) - static_cast<double>(kRatings.ratings[n]);
+    sum += params.loss == LossKind::mse ? error * error : std::abs(error);
+    sum += params.reg * squares(start.tensors.at("user.embedding"), static_cast<std::size_t>(kRatings.users[n]) * 2, 2);
+    sum += params.reg * squares(start.tensors.at("item.embedding"), static_cast<std::size_t>(kRatings.items[n]) * 3, 3);
+  }
+  sum /= static_cast<double>(kRatings.size());
+  for (const auto& [name, tensor] : start.tensors) {
+    if (name.find(".weight") != std::string::npos) {
+      sum += params.dense_reg * squares(tensor, 0, tensor.values.size());
+    }
+  }
+  return sum;
+}
+
+TEST_P(NeuralNetworkTest, PredictsTheFormula) {
+  for (const Network& network : kNetworks) {
+    const Start start = start_of(network);
+    const auto model = make_model(device(), start.spec, start.tensors);
+    const DeviceMatrix<std::int32_t> users(device(), kRatings.users, kRatings.size());
+    const DeviceMatrix<std::int32_t> items(device(), kRatings.items, kRatings.size());
+    const std::vector<float> got = model->predict(users.view(), items.view());
+    std::vector<double> expected;
+    for (std::size_t n = 0; n < got.size(); ++n) {
+      expected.push_back(predict(start, kRatings.users[n], kRatings.items[n]));
+    }
+    EXPECT_TRUE(all_close(got, expected, {1e-5, 1e-5}, network.layers));
+  }
+}
+
+TEST_P(NeuralNetworkTest, UploadedParametersComeBack) {
+  for (const Network& network : kNetworks) {
+    const Start start = start_of(network);
+    const TensorMap back = make_model(device(), start.spec, start.tensors)->download();
+    ASSERT_EQ(back.size(), start.tensors.size());
+    for (const auto& [name, tensor] : start.tensors) {
+      EXPECT_EQ(back.at(name).shape, tensor.shape) << name;
+      EXPECT_EQ(back.at(name).values, tensor.values) << name;
+    }
+  }
+}
+
+// Every gradient of the model against central finite differences of the objective in double precision.
+TEST_P(NeuralNetworkTest, GradientsAreThoseOfTheObjective) {
+  for (const Network& network : kNetworks) {
+    for (const Objective& params :
+         {Objective{}, Objective{LossKind::mae, 0.0, 0.0}, Objective{LossKind::mse, 0.05, 0.02}}) {
+      const Start start = start_of(network);
+      const auto model = make_model(device(), start.spec, start.tensors);
+      TrainingPlan plan;
+      plan.per_rating = false;
+      plan.batch = kRatings.size();
+      plan.loss = params.loss;
+      plan.reg = static_cast<float>(params.reg);
+      plan.dense_reg = static_cast<float>(params.dense_reg);
+      model->prepare_training(plan);
+      const TestEpoch epoch(device(), kRatings, plan.batch, 1.0F);
+      model->enqueue_gradients(epoch.view());
+      const TensorMap gradients = download_parameters(model->gradients());
+      model->enqueue_update(epoch.view());
+      const TensorMap after = model->download();
+      ASSERT_EQ(gradients.size(), start.tensors.size());
+      for (const auto& [name, tensor] : start.tensors) {
+        std::vector<double> expected;
+        std::vector<double> steps;
+        for (std::size_t e = 0; e < tensor.values.size(); ++e) {
+          constexpr float kH = 1.0F / 1024.0F;
+          Start up = start;
+          Start down = start;
+          up.tensors[name].values[e] += kH;
+          down.tensors[name].values[e] -= kH;
+          const double width =
+              static_cast<double>(up.tensors[name].values[e]) - static_cast<double>(down.tensors[name].values[e]);
+          expected.push_back((objective(up, params) - objective(down, params)) / width);
+          steps.push_back(static_cast<double>(tensor.values[e]) - static_cast<double>(after.at(name).values[e]));
+        }
+        const std::string label = std::string(network.layers) + " " + name;
+        // SGD of learning rate 1 moves every parameter by minus its gradient, that of the L2 of dense weights included.
+        EXPECT_TRUE(all_close(steps, expected, {2e-5, 1e-4}, label));
+        if (params.dense_reg == 0.0) {
+          EXPECT_TRUE(all_close(gradients.at(name).values, expected, {2e-5, 1e-4}, label + " gradient"));
+        }
+      }
+      const Objective loss_alone = {params.loss, 0.0, 0.0};
+      const ErrorSums sums = epoch.sums();
+      EXPECT_EQ(sums.count, kRatings.size());
+      EXPECT_NEAR((params.loss == LossKind::mse ? sums.squared : sums.absolute) / 6.0, objective(start, loss_alone),
+                  1e-5);
+    }
+  }
+}
+
+// With dropout the gradient is that of the masked network: moving along it lowers the loss of the same masks, and the
+// mask is there in training alone.
+TEST_P(NeuralNetworkTest, DropoutMasksTrainingAlone) {
+  const Start start = start_of(kNetworks[0]);
+  const auto model = make_model(device(), start.spec, start.tensors);
+  const DeviceMatrix<std::int32_t> users(device(), kRatings.users, kRatings.size());
+  const DeviceMatrix<std::int32_t> items(device(), kRatings.items, kRatings.size());
+  const std::vector<float> before = model->predict(users.view(), items.view());
+  TrainingPlan plan;
+  plan.per_rating = false;
+  plan.batch = kRatings.size();
+  plan.dropout = {0.5F, 0.25F};
+  plan.dense_dropout = 0.5F;
+  model->prepare_training(plan);
+  EXPECT_EQ(model->predict(users.view(), items.view()), before);
+  const TestEpoch epoch(device(), kRatings, plan.batch, 0.05F);
+  const auto loss_of_step = [&] {
+    const double squared = epoch.sums().squared;
+    model->enqueue_step(epoch.view());
+    return (epoch.sums().squared - squared) / 6.0;
+  };
+  const double first = loss_of_step();
+  EXPECT_GT(std::abs(first - objective(start, {})), 1e-3) << "the masks changed nothing";
+  double last = first;
+  for (int step = 0; step < 100; ++step) {
+    last = loss_of_step();
+  }
+  EXPECT_LT(last, 0.5 * first);
+  // dense.0, dense.1, ...: dropout layers take no number.
+  EXPECT_EQ(model->download().size(), start.tensors.size());
+}
+
+TEST(NeuralNetworkStart, FirstPredictionsAreNearTheMean) {
+  for (const char* output : {"linear", "relu", "sigmoid"}) {
+    TrainOptions options = options_of({"6,4", "relu", output});
+    options.init_scale = 1e-4;
+    Start start;
+    start.spec = model_spec(options, kScale);
+    start.tensors = initial_parameters(options, start.spec, kUsers, kItems, 3.25);
+    EXPECT_NEAR(predict(start, 1, 2), 3.25, 1e-2) << output;
+    options.global_mean = false;
+    start.tensors = initial_parameters(options, start.spec, kUsers, kItems, 3.25);
+    EXPECT_EQ(start.tensors.at("dense.2.bias").values[0], 0.0F) << output;
+  }
+}
+
+TEST(NeuralNetworkStart, DenseWeightsAreGlorotUniform) {
+  const Start start = start_of({"300,200", "relu", "linear"});
+  const Tensor& weight = start.tensors.at("dense.1.weight");
+  ASSERT_EQ(weight.shape, (std::vector<std::int64_t>{200, 300}));
+  const double limit = std::sqrt(6.0 / 500.0);
+  double sum = 0.0;
+  for (const float value : weight.values) {
+    ASSERT_LE(std::abs(static_cast<double>(value)), limit);
+    sum += static_cast<double>(value) * static_cast<double>(value);
+  }
+  EXPECT_NEAR(sum / static_cast<double>(weight.values.size()), 2.0 / 500.0, 1e-4);
+  EXPECT_NE(weight.values[0], start.tensors.at("dense.0.weight").values[0]);
+}
+
+TEST(NeuralNetworkStart, TensorsThatDoNotFitAreRefused) {
+  const auto cpu = make_device("cpu");
+  const Start good = start_of(kNetworks[0]);
+  const std::vector<std::pair<std::string, std::function<void(Start&)>>> cases = {
+      {"dense.1.weight", [](Start& s) { s.tensors.erase("dense.1.weight"); }},
+      {"dense.1.bias", [](Start& s) { s.tensors.erase("dense.1.bias"); }},
+      {"dense.0.bias", [](Start& s) { s.tensors["dense.0.bias"].values.push_back(0.0F); }},
+      {"dense.0.weight",
+       [](Start& s) {
+         s.tensors["dense.0.weight"].shape = {5, 6};
+       }},
+      {"dense.0.weight",
+       [](Start& s) {
+         s.tensors["user.embedding"] = {{4, 1}, {1, 2, 3, 4}};
+       }},
+      {"user.embedding", [](Start& s) { s.tensors["user.embedding"].shape = {8}; }},
+      {"one output", [](Start& s) { s.spec.activations.pop_back(); }},
+      {"one output", [](Start& s) { s.spec.activations.clear(); }},
+      {"'swish'", [](Start& s) { s.spec.activations[0] = "swish"; }},
+  };
+  for (const auto& [named, spoil] : cases) {
+    Start bad = good;
+    spoil(bad);
+    try {
+      make_model(*cpu, bad.spec, bad.tensors);
+      ADD_FAILURE() << named << " was taken";
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find(named), std::string::npos) << error.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace curate::test
