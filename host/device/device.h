@@ -331,10 +331,10 @@ class Device {
   void dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                       const DenseParams& params, const Activation& activation, const MatrixView& state);
 
-  /// In place: rows[b, c] = 0 where the mask drops the element, else rows[b, c] / (1 - rate). The mask is drawn anew by
-  /// each call (dropout_mask.h) and depends on the state's seed and epoch, the position state.batch_begin + b, c and
-  /// purpose alone, so that the same call in the backward pass masks the gradient (Srivastava et al. 2014, inverted).
-  /// rows [batch, cols] f32, any ld. Bit-exact on every device. 8 bytes per element.
+  /// In place: rows[b, c] = 0 where the mask drops the element, else rows[b, c] * (1 / (1 - rate)) in f32. The mask is
+  /// drawn anew by each call (dropout_mask.h) and depends on the state's seed and epoch, the position state.batch_begin
+  /// + b, c and purpose alone, so that the same call in the backward pass masks the gradient (Srivastava et al. 2014,
+  /// inverted). rows [batch, cols] f32, any ld. Bit-exact on every device. 8 bytes per element.
   void dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state);
 
   /// Adds the errors of prediction[b] clamped to `clip` against ratings[state.batch_begin + b] to sums [1] error_sums.

@@ -28,7 +28,7 @@ inline bool dropped(const DropoutPlace& place, std::int64_t c, const DropoutPara
 }
 
 /// The first `count` rows of `values` [batch, cols] after dropout, from position `begin` on. In f32: its results are
-/// bit-exact. 1 - rate is one rounding, the division another.
+/// bit-exact.
 inline std::vector<float> dropout(std::vector<float> values, DropoutPlace place, std::int64_t count,
                                   const DropoutParams& params) {
   const std::int64_t begin = place.position;
@@ -36,7 +36,7 @@ inline std::vector<float> dropout(std::vector<float> values, DropoutPlace place,
     place.position = begin + b;
     for (std::int64_t c = 0; c < place.cols; ++c) {
       float& value = values.at(static_cast<std::size_t>(b * place.cols + c));
-      value = dropped(place, c, params) ? 0.0F : value / (1.0F - params.rate);
+      value = dropped(place, c, params) ? 0.0F : value * (1.0F / (1.0F - params.rate));
     }
   }
   return values;

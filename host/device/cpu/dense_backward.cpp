@@ -32,7 +32,8 @@ void activation_backward(float* grad, const float* y, std::int64_t cols, const A
     case ActivationKind::sigmoid: {
       const float low = activation.low;
       const float high = activation.high;
-      const float scale = 1.0F / (high - low);
+      // A sigmoid from low to low is a constant.
+      const float scale = high == low ? 0.0F : 1.0F / (high - low);
 #pragma omp simd
       for (std::int64_t j = 0; j < cols; ++j) {
         grad[j] *= (y[j] - low) * (high - y[j]) * scale;
