@@ -101,7 +101,7 @@ void expect_dropout(Device& device, const BatchCase& test, const DropoutParams& 
 
 // Catches: a mask by the row within the batch instead of the position in the epoch, by the padded width instead of the
 // columns, by step instead of epoch; words in another order; a tail of columns with the next row's words or without
-// any; a scale that is missed or a product with a rounded reciprocal; -0 where a negative element is dropped; padding
+// any; a scale that is missed or rounded otherwise; -0 where a negative element is dropped; padding
 // and rows past the count.
 TEST_P(DropoutTest, matches_reference) {
   const float rates[] = {0.5F, 0.1F, 0.3F, 0.9F, 0.999F, 1e-3F};
