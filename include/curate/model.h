@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "curate/dataset.h"
+#include "curate/export.h"
 #include "curate/metrics.h"
 
 namespace curate {
 
 /// A dense array of float32, row-major.
-struct Tensor {
+struct CURATE_API Tensor {
   std::vector<std::int64_t> shape;
   std::vector<float> values;
 };
@@ -20,7 +21,7 @@ struct Tensor {
 using TensorMap = std::map<std::string, Tensor>;
 
 /// Where to compute.
-struct ComputeOptions {
+struct CURATE_API ComputeOptions {
   std::string device = "auto";  ///< auto, cpu, cuda
   std::int32_t threads = 0;     ///< CPU threads; 0: all
 };
@@ -33,9 +34,9 @@ enum class PredictionBasis : std::uint8_t {
   global_mean,
 };
 
-const char* name_of(PredictionBasis basis);
+CURATE_API const char* name_of(PredictionBasis basis);
 
-struct Prediction {
+struct CURATE_API Prediction {
   float rating = 0.0F;
   PredictionBasis basis = PredictionBasis::model;
 };
@@ -43,7 +44,7 @@ struct Prediction {
 /// A trained model with all that predicting needs: parameters, ids, titles, training counts and the fallback for users
 /// and items that training has not seen (Koren 2010, "Factor in the neighbors", baseline estimates: offsets damped by
 /// 25 ratings for items, 10 for users).
-class Model {
+class CURATE_API Model {
  public:
   /// `kind` is "mf". `tensors`: user.embedding [users, dim], item.embedding [items, dim], user.bias [users] and
   /// item.bias [items] (both or none), global_mean [1], fallback.user [users], fallback.item [items], fallback.mean
@@ -68,7 +69,7 @@ class Model {
 
   const Parts& parts() const { return parts_; }
 
-  /// Predictions for raw ids, in order.
+  /// Predictions for raw ids, in order. Throws InputError for a device that is not here, as evaluate does.
   std::vector<Prediction> predict(std::span<const RawPair> pairs, const ComputeOptions& compute = {}) const;
 
   /// Errors on ratings whose ids are the model's dense ids; ids at or past users.size() or items.size() are cold.
