@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "curate/error.h"
+#include "curate/version.h"
 #include "support/atomic_file.h"
 #include "support/csv_field.h"
 #include "support/philox.h"
@@ -13,6 +14,10 @@
 
 namespace curate {
 namespace {
+
+TEST(Version, IsTheBuilds) {
+  EXPECT_STREQ(version(), CURATE_VERSION);
+}
 
 TEST(ThreadPool, EveryTaskOnceOnAnyNumberOfThreads) {
   for (const int threads : {1, 2, 3, 8}) {

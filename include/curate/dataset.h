@@ -8,11 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "curate/export.h"
+
 namespace curate {
 
-/// Ratings as parallel arrays. `users` and `items` are dense ids (see IdMap). `timestamps` (seconds since 1970) is
-/// empty where the source has none.
-struct RatingTable {
+/// Ratings as parallel arrays of one length. `users` and `items` are dense ids (see IdMap). `timestamps` (seconds since
+/// 1970) is empty where the source has none.
+struct CURATE_API RatingTable {
   std::vector<std::int32_t> users;
   std::vector<std::int32_t> items;
   std::vector<float> ratings;
@@ -23,13 +25,14 @@ struct RatingTable {
 };
 
 /// Raw ids (any 64-bit integers) to dense ids 0..size-1 in order of first appearance, and back.
-class IdMap {
+class CURATE_API IdMap {
  public:
   std::int32_t size() const { return static_cast<std::int32_t>(raw_.size()); }
   /// The dense id, or nothing where the raw id was never added.
   std::optional<std::int32_t> find(std::int64_t raw) const;
   /// The dense id, new if need be. Throws InputError past 2^31 - 1 ids.
   std::int32_t find_or_add(std::int64_t raw);
+  /// The raw id of a dense one, which must lie in [0, size()).
   std::int64_t raw(std::int32_t dense) const { return raw_[static_cast<std::size_t>(dense)]; }
 
  private:
@@ -38,20 +41,22 @@ class IdMap {
 };
 
 /// What is known of an item beyond its ratings; strings are UTF-8, empty where unknown.
-struct ItemInfo {
+struct CURATE_API ItemInfo {
   std::string title;
   std::string genres;  ///< separated by |
 };
 
 /// The values that ratings may take. `min` and `max` are ReadOptions::rating_range where the caller gave one, else the
 /// smallest and the largest rating read.
-struct RatingScale {
+struct CURATE_API RatingScale {
   float min = 0.0F;
   float max = 0.0F;
   float step = 0.0F;  ///< 1 or 0.5, the coarser where every rating lies on that grid (from 0), else 0
 };
 
-struct Dataset {
+/// Ratings with all that is known of their users and items. The ids in `ratings` lie in [0, users.size()) and
+/// [0, items.size()).
+struct CURATE_API Dataset {
   RatingTable ratings;
   IdMap users;
   IdMap items;
@@ -68,11 +73,11 @@ struct Dataset {
 /// Done so far and in all, in bytes.
 using ReadProgress = std::function<void(std::int64_t, std::int64_t)>;
 
-struct ReadOptions {
+struct CURATE_API ReadOptions {
   /// Ratings outside [first, second] are an error. MovieLens folders know theirs (100k: 1 to 5; others: 0.5 to 5); for
   /// a delimited file without it any finite rating is taken.
   std::optional<std::pair<float, float>> rating_range;
-  ReadProgress progress;
+  ReadProgress progress;  ///< called now and then while reading; may be empty
 };
 
 /// Reads a MovieLens folder (100k: u.data and u.item; 1M, 10M: ratings.dat and movies.dat; 20M, 25M, 32M, latest:
@@ -83,50 +88,51 @@ struct ReadOptions {
 ///
 /// The same user and item more than once: the rating with the latest timestamp stays; at equal timestamps or without
 /// them, the one that comes last in the file. Throws InputError naming file, line and remedy.
-Dataset read_dataset(const std::string& path, const ReadOptions& options = {});
+CURATE_API Dataset read_dataset(const std::string& path, const ReadOptions& options = {});
 
 /// Reads further ratings (a test file, or a folder) with the ids of `dataset`, to which unseen ids are added, with
 /// titles from the item file beside them. `dataset.ratings` and `dataset.scale` stay. Duplicates are resolved within
 /// the file.
-RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const ReadOptions& options = {});
+CURATE_API RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const ReadOptions& options = {});
 
 /// One raw pair of ids.
-struct RawPair {
+struct CURATE_API RawPair {
   std::int64_t user = 0;
   std::int64_t item = 0;
 };
 
 /// Reads pairs user, item (further columns are ignored), delimited as in read_dataset, in file order, repeated ones
 /// included. Throws InputError.
-std::vector<RawPair> read_pairs(const std::string& path);
+CURATE_API std::vector<RawPair> read_pairs(const std::string& path);
 
 /// Ratings of `table` at `positions`, in that order. Throws std::out_of_range for a position outside the table.
-RatingTable select(const RatingTable& table, const std::vector<std::int64_t>& positions);
+CURATE_API RatingTable select(const RatingTable& table, const std::vector<std::int64_t>& positions);
 
-struct Split {
+/// Two parts of one table, with its dense ids.
+struct CURATE_API Split {
   RatingTable train;
   RatingTable test;
 };
 
 /// A random `fraction` of the ratings, drawn without replacement, as test; both parts keep the order of the table.
 /// At least one rating on either side; throws InputError for fractions outside (0, 1) or a table of one rating.
-Split split_random(const RatingTable& table, double fraction, std::uint64_t seed);
+CURATE_API Split split_random(const RatingTable& table, double fraction, std::uint64_t seed);
 
 /// The latest `fraction` of the ratings as test (of ties, those later in the table); both parts keep the order of the
 /// table. Throws InputError as split_random does, without timestamps, and where all timestamps are equal.
-Split split_by_time(const RatingTable& table, double fraction);
+CURATE_API Split split_by_time(const RatingTable& table, double fraction);
 
 /// Fold (0..folds-1) of every rating: a seeded random assignment whose sizes differ by one at most. Throws InputError
 /// for fewer than two folds or more folds than ratings.
-std::vector<std::int32_t> assign_folds(std::int64_t num_ratings, std::int32_t folds, std::uint64_t seed);
+CURATE_API std::vector<std::int32_t> assign_folds(std::int64_t num_ratings, std::int32_t folds, std::uint64_t seed);
 
 /// The given fold as test, all others as train. Throws std::invalid_argument where `fold_of` has not one entry per
 /// rating.
-Split split_fold(const RatingTable& table, const std::vector<std::int32_t>& fold_of, std::int32_t fold);
+CURATE_API Split split_fold(const RatingTable& table, const std::vector<std::int32_t>& fold_of, std::int32_t fold);
 
 /// Ratings of users and items drawn with power-law popularity and activity, from a planted low-rank model, on the
 /// half-star grid 0.5..5.
-struct SyntheticOptions {
+struct CURATE_API SyntheticOptions {
   std::int32_t users = 1000;
   std::int32_t items = 500;
   std::int64_t ratings = 50000;
@@ -135,7 +141,7 @@ struct SyntheticOptions {
   std::uint64_t seed = 1;
 };
 
-struct SyntheticDataset {
+struct CURATE_API SyntheticDataset {
   Dataset dataset;
   double best_rmse = 0.0;  ///< RMSE of the expectation of each rating given the planted model: no predictor beats it
 };
@@ -144,6 +150,6 @@ struct SyntheticDataset {
 /// ratings >= users + items; a user or item without ratings has no dense id. Raw ids are 1..users and 1..items. Ratings
 /// have a mean near 3.5 and, unless the noise is loud, a standard deviation near 1. Throws InputError for sizes that
 /// cannot be met.
-SyntheticDataset generate_dataset(const SyntheticOptions& options);
+CURATE_API SyntheticDataset generate_dataset(const SyntheticOptions& options);
 
 }  // namespace curate

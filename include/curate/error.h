@@ -3,23 +3,25 @@
 #include <stdexcept>
 #include <string>
 
+#include "curate/export.h"
+
 namespace curate {
 
 /// Something went wrong that the input is not to blame for (disk full, device lost, training diverged). The command
 /// line exits with 1.
-class Error : public std::runtime_error {
+class CURATE_API Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
 /// Bad usage or bad input: the message names the file, the line and the remedy. The command line exits with 2.
-class InputError : public Error {
+class CURATE_API InputError : public Error {
  public:
   using Error::Error;
 };
 
 /// A compute device failed; names the operation.
-class DeviceError : public Error {
+class CURATE_API DeviceError : public Error {
  public:
   using Error::Error;
 };

@@ -2,10 +2,13 @@
 
 #include <cstdint>
 
+#include "curate/export.h"
+
 namespace curate {
 
-/// Errors of predictions against ratings, over all of them: cold ratings are predicted by fallback and counted in.
-struct Metrics {
+/// Errors of predictions against ratings, over all of them: cold ratings are predicted by fallback and counted in. In
+/// the ratings' own unit (stars), `mse` in its square; 0 where there are no ratings to take the mean of.
+struct CURATE_API Metrics {
   double rmse = 0.0;
   double mse = 0.0;
   double mae = 0.0;
@@ -13,7 +16,7 @@ struct Metrics {
   std::int64_t ratings = 0;
   std::int64_t cold_ratings = 0;  ///< the user or the item has no training rating
   double warm_rmse = 0.0;         ///< over the ratings that are not cold
-  double cold_rmse = 0.0;         ///< over the cold ones; 0 without any
+  double cold_rmse = 0.0;         ///< over the cold ones
 };
 
 }  // namespace curate

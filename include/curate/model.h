@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "curate/dataset.h"
+#include "curate/export.h"
 #include "curate/metrics.h"
 
 namespace curate {
 
 /// A dense array of float32, row-major.
-struct Tensor {
+struct CURATE_API Tensor {
   std::vector<std::int64_t> shape;
   std::vector<float> values;
 };
@@ -20,7 +21,7 @@ struct Tensor {
 using TensorMap = std::map<std::string, Tensor>;
 
 /// What a model computes, apart from its tensors.
-struct ModelSpec {
+struct CURATE_API ModelSpec {
   std::string kind = "mf";  ///< mf, mlp
   /// mlp: of every dense layer, the last included: linear, relu, tanh, sigmoid (which maps to output_min ..
   /// output_max in the last layer, to 0 .. 1 in others).
@@ -30,7 +31,7 @@ struct ModelSpec {
 };
 
 /// Where to compute.
-struct ComputeOptions {
+struct CURATE_API ComputeOptions {
   std::string device = "auto";  ///< auto, cpu, cuda
   std::int32_t threads = 0;     ///< CPU threads; 0: all
 };
@@ -43,9 +44,9 @@ enum class PredictionBasis : std::uint8_t {
   global_mean,
 };
 
-const char* name_of(PredictionBasis basis);
+CURATE_API const char* name_of(PredictionBasis basis);
 
-struct Prediction {
+struct CURATE_API Prediction {
   float rating = 0.0F;
   PredictionBasis basis = PredictionBasis::model;
 };
@@ -53,7 +54,7 @@ struct Prediction {
 /// A trained model with all that predicting needs: parameters, ids, titles, training counts and the fallback for users
 /// and items that training has not seen (Koren 2010, "Factor in the neighbors", baseline estimates: offsets damped by
 /// 25 ratings for items, 10 for users).
-class Model {
+class CURATE_API Model {
  public:
   /// `tensors` of mf: user.embedding [users, dim], item.embedding [items, dim], user.bias [users] and item.bias [items]
   /// (both or none), global_mean [1]. Of mlp: user.embedding [users, user_dim], item.embedding [items, item_dim],
@@ -80,7 +81,7 @@ class Model {
 
   const Parts& parts() const { return parts_; }
 
-  /// Predictions for raw ids, in order.
+  /// Predictions for raw ids, in order. Throws InputError for a device that is not here, as evaluate does.
   std::vector<Prediction> predict(std::span<const RawPair> pairs, const ComputeOptions& compute = {}) const;
 
   /// Errors on ratings whose ids are the model's dense ids; ids at or past users.size() or items.size() are cold.

@@ -4,11 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "curate/export.h"
+
 namespace curate {
 
 /// All that decides a training run apart from its data. Values marked "auto" (-1, "", batch 0) are filled in by
 /// resolve(), by model and optimizer; what only the mlp model has must stay "auto" for others.
-struct TrainOptions {
+struct CURATE_API TrainOptions {
   std::string preset;           ///< "", "notebook-mf" or "notebook-mlp"; set by apply_preset
   std::string model = "mf";     ///< mf (matrix factorization), mlp (a network over embeddings)
   std::string optimizer;        ///< sgd, adagrad, adam; auto: mf sgd, mlp adam
@@ -47,16 +49,16 @@ struct TrainOptions {
   bool deterministic = false;  ///< same bits whatever the number of threads and the order of execution
 };
 
-/// Names that apply_preset takes.
-std::vector<std::string> preset_names();
+/// Names that preset_options takes.
+CURATE_API std::vector<std::string> preset_names();
 
 /// Options of a preset. Throws InputError for an unknown name.
-TrainOptions preset_options(const std::string& name);
+CURATE_API TrainOptions preset_options(const std::string& name);
 
 /// Fills in what is "auto" and checks every value. Throws InputError naming the option and the remedy.
-TrainOptions resolve(const TrainOptions& options);
+CURATE_API TrainOptions resolve(const TrainOptions& options);
 
 /// Every option as `key = value` lines of TOML, in the order above.
-std::string to_toml(const TrainOptions& options);
+CURATE_API std::string to_toml(const TrainOptions& options);
 
 }  // namespace curate

@@ -7,47 +7,56 @@
 #include <vector>
 
 #include "curate/dataset.h"
+#include "curate/export.h"
 #include "curate/metrics.h"
 #include "curate/model.h"
 #include "curate/options.h"
 
 namespace curate {
 
-struct EpochRecord {
+/// One pass over the training ratings. Errors are in the ratings' own unit.
+struct CURATE_API EpochRecord {
   std::int32_t epoch = 0;   ///< from 1
   double seconds = 0.0;     ///< of training, without validation
   double train_rmse = 0.0;  ///< of the predictions made while training, before each update
+  /// Nothing without a validation slice.
   std::optional<double> validation_rmse;
   double learning_rate = 0.0;  ///< at the start of the epoch
   double ratings_per_second = 0.0;
   bool best = false;  ///< lowest validation RMSE so far (or the latest epoch, without validation)
 };
 
-struct TrainEvents {
-  std::function<void(const EpochRecord&)> on_epoch;
+/// Called from train(), in its thread; any may be empty. What they throw ends the training and leaves train().
+struct CURATE_API TrainEvents {
+  std::function<void(const EpochRecord&)> on_epoch;  ///< after every epoch
   /// Ratings of the running epoch that were handed to the device so far, and in all.
   std::function<void(std::int32_t epoch, std::int64_t done, std::int64_t total)> on_progress;
 };
 
-struct TrainResult {
+/// `train` and `validation` are the errors of `model` on the ratings trained on, and on the slice held out of them
+/// where there is one.
+struct CURATE_API TrainResult {
   Model model;  ///< of the best epoch
+  /// One record per epoch; fewer than TrainOptions::epochs where patience ran out.
   std::vector<EpochRecord> history;
-  std::int32_t best_epoch = 0;
+  std::int32_t best_epoch = 0;  ///< from 1
   Metrics train;
   std::optional<Metrics> validation;
   double seconds = 0.0;  ///< from the first upload to the last epoch
   std::string device;    ///< "cpu", ...
 };
 
-class Trainer {
+/// Trains models with one set of options. train() keeps no state: it may be called again.
+class CURATE_API Trainer {
  public:
   /// Options are resolved; throws InputError where they make no sense.
   explicit Trainer(const TrainOptions& options);
 
   const TrainOptions& options() const { return options_; }
 
-  /// Trains on `train`, ratings with the ids of `dataset`. Throws InputError for no ratings, Error when training
-  /// diverges (a non-finite error).
+  /// Trains on `train`: dataset.ratings or a part of them. Its ids must be dense ids of `dataset`; nothing checks that.
+  /// Throws InputError for no ratings, more than 2^31 - 1, or a device that is not here; DeviceError where it fails;
+  /// Error when training diverges (a non-finite error).
   TrainResult train(const Dataset& dataset, const RatingTable& train, const TrainEvents& events = {}) const;
 
  private:

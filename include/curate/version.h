@@ -1,0 +1,10 @@
+#pragma once
+
+#include "curate/export.h"
+
+namespace curate {
+
+/// "major.minor.patch" of the library in use, which may be newer than the one compiled against.
+CURATE_API const char* version();
+
+}  // namespace curate
