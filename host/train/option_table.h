@@ -23,21 +23,21 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("activations", options.activations,
         "mlp: linear, relu, tanh or sigmoid, one for all hidden layers or one for each (default: relu)");
   visit("output", options.output, "mlp: linear, relu, or sigmoid, scaled to the ratings' range (default: linear)");
-  visit("dropout", options.dropout, "mlp: rate after the embeddings, one for both or USER,ITEM (default: 0)");
+  visit("dropout", options.dropout, "mlp: rate after the embeddings, one for both or USER,ITEM (default: 0.4)");
   visit("dense_dropout", options.dense_dropout, "mlp: rate after every hidden layer (default: 0)");
-  visit("epochs", options.epochs, "passes over the training ratings, at most (default: 20)");
+  visit("epochs", options.epochs, "passes over the training ratings, at most (default: mf 20, mlp 25)");
   visit("lr", options.learning_rate, "learning rate (default: by optimizer)");
   visit("schedule", options.schedule, "learning rate over the run: constant, or linear to zero (default)");
-  visit("reg", options.reg, "L2 per rating, of factors and biases, mlp: of embeddings (default: by model)");
+  visit("reg", options.reg, "L2 per rating, of factors and biases, mlp: of embeddings (default: mf 0.07, mlp 0.1)");
   visit("dense_reg", options.dense_reg, "mlp: L2 of the dense weights (default: 0)");
   visit("weight_decay", options.weight_decay, "decoupled from the gradient, as AdamW has it");
-  visit("batch", options.batch, "ratings per step; 1: per-rating SGD (default: mf with sgd 1, else 1024)");
+  visit("batch", options.batch, "ratings per step; 1: per-rating SGD (default: mf with sgd 1, else 1024; mlp 512)");
   visit("biases", options.biases, "mf: user and item biases");
   visit("global_mean", options.global_mean, "start from the mean training rating (mf: added to every prediction)");
   visit("non_negative", options.non_negative, "keep all factors at or above 0");
   visit("init", options.init, "first factors: normal or uniform");
   visit("init_scale", options.init_scale,
-        "standard deviation (normal) or half-width (uniform) of the first factors (default: mf 0.02, mlp 0.1)");
+        "standard deviation (normal) or half-width (uniform) of the first factors (default: mf 0.02, mlp 0.05)");
   visit("dense_updates", options.dense_updates, "update every row at every step, as Keras does; not only the batch's");
   visit("beta1", options.beta1, "Adam: decay of the first moment");
   visit("beta2", options.beta2, "Adam: decay of the second moment");

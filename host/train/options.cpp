@@ -66,7 +66,7 @@ void resolve_network(TrainOptions& options) {
   fill(options.layers, "64,32");
   fill(options.activations, "relu");
   fill(options.output, "linear");
-  fill(options.dropout, "0");
+  fill(options.dropout, "0.4");
   if (options.layers != "none") {
     for (const std::string& width : split_list(options.layers)) {
       const std::optional<double> number = parse_number(width);
@@ -113,7 +113,7 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
     return 0.05;
   }
   if (options.model == "mlp") {
-    return options.optimizer == "adam" ? 0.001 : options.optimizer == "adagrad" ? 0.02 : 0.05;
+    return options.optimizer == "adam" ? 0.005 : 0.05;
   }
   if (options.optimizer == "sgd") {
     // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch.
@@ -225,7 +225,7 @@ TrainOptions resolve(const TrainOptions& given) {
     refuse_network_options(options);
   }
   if (options.epochs == -1) {
-    options.epochs = 20;
+    options.epochs = mlp ? 25 : 20;
   }
   require_at_least("epochs", options.epochs, 1);
   require_at_least("patience", options.patience, 0);
@@ -233,7 +233,7 @@ TrainOptions resolve(const TrainOptions& given) {
   require(options.batch >= 0 && options.batch <= (std::int64_t{1} << 30), "batch", fmt::format("{}", options.batch),
           "must be 1 to 2^30");
   if (options.init_scale == kAuto) {
-    options.init_scale = mlp ? 0.1 : 0.02;
+    options.init_scale = mlp ? 0.05 : 0.02;
   }
   require_in("init-scale", options.init_scale, 0.0, 1e6, "must be 0 or more");
   require_in("beta1", options.beta1, 0.0, 1.0 - 1e-7, "must be in [0, 1)");
@@ -244,7 +244,7 @@ TrainOptions resolve(const TrainOptions& given) {
           "needs a validation slice: give --validation 0.05 as well");
 
   if (options.batch == 0) {
-    options.batch = options.optimizer == "sgd" && !mlp ? 1 : 1024;
+    options.batch = mlp ? 512 : options.optimizer == "sgd" ? 1 : 1024;
   }
   const bool per_rating = !mlp && options.optimizer == "sgd" && options.batch == 1;
   require(options.loss == "mse" || !per_rating, "loss", options.loss,
@@ -261,7 +261,7 @@ TrainOptions resolve(const TrainOptions& given) {
   }
   require_in("lr", options.learning_rate, 1e-12, 1e6, "must be above 0");
   if (options.reg == kAuto) {
-    options.reg = mlp ? 0.0 : 0.07;
+    options.reg = mlp ? 0.1 : 0.07;
   }
   require_in("reg", options.reg, 0.0, 1e6, "must be 0 or more");
   return options;

@@ -29,7 +29,7 @@ struct CURATE_API TrainOptions {
   double reg = -1.0;            ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses
   double dense_reg = -1.0;      ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; auto
   double weight_decay = 0.0;    ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
-  std::int64_t batch = 0;       ///< 1: per-rating SGD (mf); more: mini-batches; auto: 1 for mf with sgd, else 1024
+  std::int64_t batch = 0;       ///< 1: per-rating SGD (mf); more: mini-batches; auto: mf 1 with sgd, else 1024; mlp 512
   bool biases = true;           ///< mf: user and item biases
   bool global_mean = true;      ///< mf: the mean training rating is added; mlp: the first predictions are near it
   bool non_negative = false;    ///< factors (mlp: embeddings) are kept >= 0
