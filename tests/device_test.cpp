@@ -22,12 +22,12 @@
 #include "tests/support/random_inputs.h"
 
 // Sanitizers end the process at an allocation that they find absurd, unless they are told to fail like malloc does.
-// Weak, so that another file of the same executable may say more.
+// Weak, so that another file of the same executable may say more; exported, for the sanitizer's library looks it up.
 extern "C" {
-__attribute__((weak)) const char* __asan_default_options() {
+__attribute__((weak, visibility("default"))) const char* __asan_default_options() {
   return "allocator_may_return_null=1";
 }
-__attribute__((weak)) const char* __tsan_default_options() {
+__attribute__((weak, visibility("default"))) const char* __tsan_default_options() {
   return "allocator_may_return_null=1";
 }
 }

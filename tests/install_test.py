@@ -247,7 +247,8 @@ class ConsumerTest(InstallCase):
             self.skipTest("no pkg-config here")
         search = {"PKG_CONFIG_PATH": str(self.libdir / "pkgconfig")}
         self.assertEqual(check("pkg-config", "--modversion", "curate", env=search).strip(), VERSION)
-        flags = {which: shlex.split(check("pkg-config", which, "curate", env=search)) for which in ("--cflags", "--libs")}
+        flags = {which: shlex.split(check("pkg-config", which, "curate", env=search))
+                 for which in ("--cflags", "--libs")}
         for which, option, folder in (("--cflags", "-I", self.include), ("--libs", "-L", self.libdir)):
             self.assertEqual([Path(flag[2:]).resolve() for flag in flags[which] if flag.startswith(option)], [folder])
         program = self.new_folder("pkg-config-consumer") / "consumer"

@@ -11,7 +11,7 @@ namespace curate {
 /// All that decides a training run apart from its data. Values marked "auto" (-1, "", batch 0) are filled in by
 /// resolve(), by model and optimizer; what only the mlp model has must stay "auto" for others.
 struct CURATE_API TrainOptions {
-  std::string preset;           ///< "", "notebook-mf" or "notebook-mlp"; set by apply_preset
+  std::string preset;           ///< "", "notebook-mf" or "notebook-mlp"; set by preset_options
   std::string model = "mf";     ///< mf (matrix factorization), mlp (a network over embeddings)
   std::string optimizer;        ///< sgd, adagrad, adam; auto: mf sgd, mlp adam
   std::string loss = "mse";     ///< mse, mae
