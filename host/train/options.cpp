@@ -188,6 +188,7 @@ TrainOptions preset_options(const std::string& name) {
     options.dense_updates = true;
     options.batch = 32;
     options.epochs = 250;
+    options.patience = 50;
     options.user_dim = 5;
     options.item_dim = 8;
     options.layers = "100,50,20";
