@@ -181,13 +181,20 @@ class Options(BadInput):
         cases += [("--lr", 0), ("--lr", "nan"), ("--lr", -5), ("--reg", -2), ("--epochs", 0), ("--validation", 1.5)]
         cases += [("--optimizer", "als"), ("--device", "foo"), ("--precision", "f16"), ("--loss", "mae")]
         cases += [("--rating-range", v) for v in ("5", "5:1", "a:b", "1:nan")]
-        cases += [("--preset", "foo"), ("--device", "cuda"), ("--model", "mlp"), ("--init", "zeros")]
+        cases += [("--preset", "foo"), ("--device", "cuda"), ("--model", "svd"), ("--init", "zeros")]
         cases += [("--schedule", "cosine"), ("--patience", -1), ("--threads", -1), ("--batch", -1), ("--reg", "inf")]
         cases += [("--lr", "inf"), ("--validation", -0.1), ("--validation", "nan"), ("--beta1", 1), ("--epsilon", 0)]
+        # Of networks only: mf has none of them.
+        cases += [("--layers", "8"), ("--user-dim", 4), ("--dropout", "0.1"), ("--dense-reg", 0.1), ("--batch", 0)]
         path = self.write(GOOD)
         for option, value in cases:
             with self.subTest(option=option, value=value):
                 self.refused("train", path, option, value, "--out", "new/run", naming=[option])
+        for option, value in (("--layers", "8,x"), ("--layers", "0"), ("--layers", ""), ("--activations", "swish"),
+                              ("--activations", "relu,relu,relu"), ("--output", "softmax"), ("--dropout", "1"),
+                              ("--dropout", "-0.1"), ("--dense-dropout", 2), ("--item-dim", 0), ("--lr", 0)):
+            with self.subTest(option=option, value=value):
+                self.refused("train", path, "--model", "mlp", option, value, "--out", "new/run", naming=[option])
 
     def test_usage(self):
         path = self.write(GOOD)

@@ -60,6 +60,13 @@ void add_training_options(CLI::App& app, TrainOptions& options) {
             return std::string();
           });
         }
+      } else if constexpr (std::is_same_v<T, std::string>) {
+        option->check([flag](const std::string& text) {
+          if (text.empty()) {
+            throw InputError(fmt::format("{} without a value: give one, or leave it out", flag));
+          }
+          return std::string();
+        });
       } else if constexpr (std::is_same_v<T, double>) {
         // Also keeps -1, "auto" within the program, off the command line.
         option->check([flag](const std::string& text) {

@@ -114,9 +114,9 @@ int find_column(const std::vector<std::string_view>& header, const std::array<st
 /// One line, slowly: takes every quirk that is allowed, and says what is wrong with the rest.
 class RowParser {
  public:
-  RowParser(std::string_view text, const std::string& file, const DelimitedFormat& format,
-            const std::optional<std::pair<float, float>>& rating_range, RawRatings& rows)
-      : text_(text), file_(file), format_(format), rating_range_(rating_range), rows_(rows) {}
+  RowParser(std::string_view text, const DelimitedFormat& format,
+            const std::optional<std::pair<float, float>>& rating_range, bool last, RawRatings& rows)
+      : text_(text), format_(format), rating_range_(rating_range), last_(last), rows_(rows) {}
 
   void parse(std::string_view line) {
     if (trimmed(line).empty()) {
@@ -156,7 +156,7 @@ class RowParser {
   std::size_t offset() const { return static_cast<std::size_t>(line_.data() - text_.data()); }
 
   [[noreturn]] void fail(std::string_view what, std::string_view remedy) const {
-    throw_input_error(file_, line_number(text_, offset()), what, remedy);
+    throw RowError{offset(), std::string(what), std::string(remedy)};
   }
 
   [[noreturn]] void fail_field_count() const {
@@ -172,7 +172,7 @@ class RowParser {
     const std::string what = fmt::format("{} field{} separated by {} instead of {} ({})", found, found == 1 ? "" : "s",
                                          separator_name(format_.separator), format_.fields, excerpt(line_));
     const std::string_view rest = text_.substr(offset() + line_.size());
-    if (found < format_.fields && rest.find_first_not_of(" \t\r\n") == std::string_view::npos) {
+    if (last_ && found < format_.fields && rest.find_first_not_of(" \t\r\n") == std::string_view::npos) {
       fail("truncated last line? " + what, "complete or remove the line, or fetch the file again");
     }
     fail(what, "give every line the same fields as the first");
@@ -232,9 +232,9 @@ class RowParser {
   }
 
   std::string_view text_;
-  const std::string& file_;
   const DelimitedFormat& format_;
   const std::optional<std::pair<float, float>>& rating_range_;
+  bool last_;
   RawRatings& rows_;
   std::string_view line_;
   std::vector<std::string_view> fields_;
@@ -466,7 +466,16 @@ DelimitedFormat detect_format(std::string_view text, const std::string& file, De
 
 void parse_rows(std::string_view text, const std::string& file, const DelimitedFormat& format, std::size_t begin,
                 std::size_t end, const std::optional<std::pair<float, float>>& rating_range, RawRatings& rows) {
-  RowParser slow(text, file, format, rating_range, rows);
+  try {
+    parse_piece(text, format, begin, end, rating_range, true, rows);
+  } catch (const RowError& error) {
+    throw_input_error(file, line_number(text, error.offset), error.what, error.remedy);
+  }
+}
+
+void parse_piece(std::string_view text, const DelimitedFormat& format, std::size_t begin, std::size_t end,
+                 const std::optional<std::pair<float, float>>& rating_range, bool last, RawRatings& rows) {
+  RowParser slow(text, format, rating_range, last, rows);
   const bool timed = format.timestamp != kNoColumn;
   const bool plain = format.user == 0 && format.item == 1 && format.rating == 2 &&
                      ((format.fields == 3 && !timed) || (format.fields == 4 && format.timestamp == 3));

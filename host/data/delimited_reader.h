@@ -82,6 +82,17 @@ DelimitedFormat detect_format(std::string_view text, const std::string& file, De
 void parse_rows(std::string_view text, const std::string& file, const DelimitedFormat& format, std::size_t begin,
                 std::size_t end, const std::optional<std::pair<float, float>>& rating_range, RawRatings& rows);
 
+/// What is wrong with a row, before anybody knows its line.
+struct RowError {
+  std::size_t offset = 0;  ///< in the text parsed
+  std::string what;
+  std::string remedy;
+};
+
+/// The same for a piece of a larger text, `last` where that ends with it. Throws RowError.
+void parse_piece(std::string_view text, const DelimitedFormat& format, std::size_t begin, std::size_t end,
+                 const std::optional<std::pair<float, float>>& rating_range, bool last, RawRatings& rows);
+
 /// All rows of a text whose format is known; at least one. Throws InputError.
 RawRatings parse_delimited(std::string_view text, const std::string& file, const DelimitedFormat& format,
                            const ReadOptions& options);

@@ -71,7 +71,7 @@ void resolve_network(TrainOptions& options) {
     for (const std::string& width : split_list(options.layers)) {
       const std::optional<double> number = parse_number(width);
       require(number && *number >= 1.0 && *number <= 8192.0 && *number == std::floor(*number), "layers", options.layers,
-              "widths from 1 to 8192 with commas between them, like 100,50,20, or none");
+              "write widths from 1 to 8192 with commas between them, like 100,50,20, or none");
     }
   }
   const std::size_t hidden = layer_widths(options).size() - 1;

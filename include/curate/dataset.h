@@ -37,7 +37,8 @@ class CURATE_API IdMap {
 
  private:
   std::vector<std::int64_t> raw_;
-  std::unordered_map<std::int64_t, std::int32_t> dense_;
+  std::vector<std::int32_t> small_;  ///< by raw id from 0 on, -1 where there is none
+  std::unordered_map<std::int64_t, std::int32_t> others_;
 };
 
 /// What is known of an item beyond its ratings; strings are UTF-8, empty where unknown.
@@ -77,7 +78,10 @@ struct CURATE_API ReadOptions {
   /// Ratings outside [first, second] are an error. MovieLens folders know theirs (100k: 1 to 5; others: 0.5 to 5); for
   /// a delimited file without it any finite rating is taken.
   std::optional<std::pair<float, float>> rating_range;
-  ReadProgress progress;  ///< called now and then while reading; may be empty
+  ReadProgress progress;     ///< called now and then while reading; may be empty
+  std::int32_t threads = 0;  ///< 0: all cores
+  /// Without, they are read only where they decide between repeated ratings, and RatingTable::timestamps stays empty.
+  bool timestamps = true;
 };
 
 /// Reads a MovieLens folder (100k: u.data and u.item; 1M, 10M: ratings.dat and movies.dat; 20M, 25M, 32M, latest:

@@ -1,0 +1,393 @@
+#include "data/rating_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <future>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "curate/error.h"
+#include "data/row_scanner.h"
+
+namespace curate {
+namespace {
+
+constexpr std::size_t kChunkBytes = std::size_t{1} << 20U;
+constexpr std::size_t kHeadBytes = kChunkBytes;
+// Past the end of a chunk its last line is looked for in steps of this.
+constexpr std::size_t kTailBytes = std::size_t{4} << 10U;
+constexpr std::size_t kMostLineBytes = std::size_t{16} << 20U;
+// Lines that go to the slow parser at once where the fast one gets nowhere.
+constexpr std::size_t kMostSlowLines = 256;
+
+constexpr const char* kLongLineRemedy = "check that it is a text file of ratings with a line end after each";
+
+std::pair<float, float> accepted_range(const ReadOptions& options) {
+  // Finite ones, unless the caller says more.
+  return options.rating_range.value_or(
+      std::pair(std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()));
+}
+
+std::string long_line() {
+  return fmt::format("a line of more than {} MiB", kMostLineBytes >> 20U);
+}
+
+/// One thread's working memory: parses chunks into columns with ids numbered by chunk.
+class ChunkParser {
+ public:
+  ChunkParser(const DelimitedFormat& format, const ReadOptions& options, bool timestamps)
+      : format_(format),
+        range_(options.rating_range),
+        timed_(timestamps),
+        scanner_(format, accepted_range(options), timestamps) {}
+
+  /// Whole lines; kSlack bytes before and behind them may be read. Throws RowError.
+  void parse(std::string_view text, bool last) {
+    user_ids_.clear();
+    item_ids_.clear();
+    rows_ = 0;
+    const char* at = text.data();
+    const char* const end = text.data() + text.size();
+    std::size_t slow_lines = 1;
+    while (at < end) {
+      const std::size_t count = scanner_.scan(at, end, block_);
+      if (count > 0) {
+        add_block(count);
+        slow_lines = 1;
+        if (count == RowBlock::kCapacity || at == end) {
+          continue;
+        }
+      }
+      // An odd line, or the last of a text that does not end in one.
+      const auto begin = static_cast<std::size_t>(at - text.data());
+      std::size_t next = begin;
+      for (std::size_t line = 0; line < slow_lines && next < text.size(); ++line) {
+        next_line(text, next);
+      }
+      slow_.users.clear();
+      slow_.items.clear();
+      slow_.ratings.clear();
+      slow_.timestamps.clear();
+      parse_piece(text, format_, begin, next, range_, last, slow_);
+      add_slow();
+      at = text.data() + next;
+      slow_lines = count > 0 ? 1 : std::min(2 * slow_lines, kMostSlowLines);
+    }
+  }
+
+  std::size_t rows() const { return rows_; }
+
+  /// Copies what parse() found.
+  void store(RatingChunk& chunk, const RatingColumns::Row& to) const {
+    std::copy_n(users_.begin(), rows_, to.users);
+    std::copy_n(items_.begin(), rows_, to.items);
+    std::copy_n(ratings_.begin(), rows_, to.ratings);
+    if (to.timestamps != nullptr) {
+      std::copy_n(timestamps_.begin(), rows_, to.timestamps);
+    }
+    chunk.users = user_ids_.raw();
+    chunk.items = item_ids_.raw();
+  }
+
+ private:
+  void make_room(std::size_t count) {
+    if (rows_ + count <= users_.size()) {
+      return;
+    }
+    const std::size_t size = std::max<std::size_t>(1U << 15U, 2 * (rows_ + count));
+    users_.resize(size);
+    items_.resize(size);
+    ratings_.resize(size);
+    if (timed_) {
+      timestamps_.resize(size);
+    }
+  }
+
+  void add_block(std::size_t count) {
+    make_room(count);
+    user_ids_.map(block_.users.data(), count, users_.data() + rows_);
+    item_ids_.map(block_.items.data(), count, items_.data() + rows_);
+    std::copy_n(block_.ratings.begin(), count, ratings_.begin() + static_cast<std::ptrdiff_t>(rows_));
+    if (timed_) {
+      std::copy_n(block_.timestamps.begin(), count, timestamps_.begin() + static_cast<std::ptrdiff_t>(rows_));
+    }
+    rows_ += count;
+  }
+
+  void add_slow() {
+    const std::size_t count = slow_.users.size();
+    make_room(count);
+    user_ids_.map(slow_.users.data(), count, users_.data() + rows_);
+    item_ids_.map(slow_.items.data(), count, items_.data() + rows_);
+    std::copy_n(slow_.ratings.begin(), count, ratings_.begin() + static_cast<std::ptrdiff_t>(rows_));
+    if (timed_) {
+      std::copy_n(slow_.timestamps.begin(), count, timestamps_.begin() + static_cast<std::ptrdiff_t>(rows_));
+    }
+    rows_ += count;
+  }
+
+  const DelimitedFormat& format_;
+  std::optional<std::pair<float, float>> range_;
+  bool timed_;
+  RowScanner scanner_;
+  RowBlock block_{};
+  RawRatings slow_;
+  LocalIds user_ids_;
+  LocalIds item_ids_;
+  std::size_t rows_ = 0;
+  std::vector<std::int32_t> users_;
+  std::vector<std::int32_t> items_;
+  std::vector<float> ratings_;
+  std::vector<std::int64_t> timestamps_;
+};
+
+/// The lines of a plain file that start in [begin, end), in a buffer that is used again and again.
+class ChunkBuffer {
+ public:
+  /// Throws RowError, its offset counted from `begin`, for a line without end.
+  std::string_view read(const InputFile& file, std::int64_t begin, std::int64_t end, bool first) {
+    // From one byte earlier: is `begin` the start of a line? The first chunk's always is.
+    from_ = first ? begin : begin - 1;
+    const std::int64_t from = from_;
+    const auto wanted =
+        static_cast<std::size_t>(std::min(end + static_cast<std::int64_t>(kTailBytes), file.size()) - from);
+    std::size_t size = fill(file, from, 0, wanted);
+    const std::size_t own_end = static_cast<std::size_t>(end - from);
+    // The line that holds the byte before `end` goes to its end.
+    std::size_t stop = own_end >= size ? size : find_line_end(own_end - 1, size);
+    while (stop == kNone && from + static_cast<std::int64_t>(size) < file.size()) {
+      if (size - own_end > kMostLineBytes) {
+        throw RowError{own_end - (first ? 0 : 1), long_line(), kLongLineRemedy};
+      }
+      const std::size_t searched = size;
+      const auto left = static_cast<std::size_t>(file.size() - from) - size;
+      size += fill(file, from + static_cast<std::int64_t>(size), size, std::min(left, size));
+      stop = find_line_end(searched, size);
+    }
+    stop = stop == kNone ? size : stop;
+    std::size_t start = 0;
+    if (!first) {
+      start = find_line_end(0, stop);
+      start = start == kNone ? stop : start;
+    }
+    return {data() + start, stop - start};
+  }
+
+  /// Offset in the file of what read() returned.
+  std::int64_t offset_of(std::string_view text) const { return from_ + (text.data() - data()); }
+
+ private:
+  static constexpr std::size_t kNone = std::string_view::npos;
+
+  const char* data() const { return buffer_.data() + RowScanner::kSlack; }
+
+  /// Behind the first line end at or after `from`.
+  std::size_t find_line_end(std::size_t from, std::size_t size) const {
+    const void* newline = from < size ? std::memchr(data() + from, '\n', size - from) : nullptr;
+    return newline == nullptr ? kNone : static_cast<std::size_t>(static_cast<const char*>(newline) - data()) + 1;
+  }
+
+  std::size_t fill(const InputFile& file, std::int64_t offset, std::size_t at, std::size_t count) {
+    if (buffer_.size() < at + count + 2 * RowScanner::kSlack) {
+      buffer_.resize(at + count + 2 * RowScanner::kSlack);
+    }
+    return file.read_at(offset, std::span<char>(buffer_).subspan(RowScanner::kSlack + at, count));
+  }
+
+  std::vector<char> buffer_;
+  std::int64_t from_ = 0;  ///< offset of the first byte in the buffer
+};
+
+/// Line of an offset in a plain file, by counting.
+std::int64_t line_in_file(const InputFile& file, std::int64_t offset) {
+  std::vector<char> buffer(kChunkBytes);
+  std::int64_t line = 1;
+  for (std::int64_t at = 0; at < offset;) {
+    const auto wanted = static_cast<std::size_t>(std::min(offset - at, static_cast<std::int64_t>(buffer.size())));
+    const std::size_t got = file.read_at(at, std::span<char>(buffer).first(wanted));
+    if (got == 0) {
+      break;
+    }
+    line += std::count(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(got), '\n');
+    at += static_cast<std::int64_t>(got);
+  }
+  return line;
+}
+
+}  // namespace
+
+RatingText::RatingText(const std::string& path) : name_(path) {
+  if (path_kind(path) == PathKind::file) {
+    file_ = std::make_unique<InputFile>(path);
+    head_.resize(static_cast<std::size_t>(std::min(file_->size(), static_cast<std::int64_t>(kHeadBytes))));
+    head_.resize(file_->read_at(0, head_));
+    whole_head_ = static_cast<std::int64_t>(head_.size()) == file_->size();
+    return;
+  }
+  open_stream(open_file(path));
+}
+
+RatingText::RatingText(const FileTree& tree, const std::string& name) : name_(tree.name_of(name)) {
+  open_stream(tree.open(name));
+}
+
+void RatingText::open_stream(std::unique_ptr<ByteSource> source) {
+  source_ = std::move(source);
+  name_ = source_->name();
+  head_.resize(kHeadBytes);
+  head_.resize(source_->read(head_));
+  whole_head_ = head_.size() < kHeadBytes;
+}
+
+DelimitedFormat RatingText::detect(DelimitedContent content) {
+  return detect_format(head_, name_, content);
+}
+
+RatingTable RatingText::read(const DelimitedFormat& format, const ReadOptions& options, IdMap& users, IdMap& items,
+                             ThreadPool& pool) {
+  RatingColumns columns(options.timestamps && format.timestamp != kNoColumn);
+  const std::vector<RatingChunk> chunks =
+      file_ ? read_file(format, options, columns, pool) : read_stream(format, options, columns);
+  if (std::all_of(chunks.begin(), chunks.end(), [](const RatingChunk& chunk) { return chunk.rows == 0; })) {
+    throw_input_error(name_, line_number(head_, format.body == 0 ? 0 : format.body - 1), "nothing follows the header",
+                      "add lines of data below it");
+  }
+  return columns.take(chunks, users, items, pool);
+}
+
+std::vector<RatingChunk> RatingText::read_file(const DelimitedFormat& format, const ReadOptions& options,
+                                               RatingColumns& columns, ThreadPool& pool) const {
+  const auto body = static_cast<std::int64_t>(format.body);
+  const std::int64_t count =
+      (file_->size() - body + static_cast<std::int64_t>(kChunkBytes) - 1) / static_cast<std::int64_t>(kChunkBytes);
+  std::vector<RatingChunk> chunks(static_cast<std::size_t>(count));
+
+  struct Worker {
+    Worker(const DelimitedFormat& format, const ReadOptions& options, bool timestamps)
+        : parser(format, options, timestamps) {}
+    ChunkParser parser;
+    ChunkBuffer buffer;
+  };
+  std::mutex mutex;  // of all that follows
+  std::vector<std::unique_ptr<Worker>> idle;
+  std::int64_t first_bad = count;
+  std::int64_t bad_offset = 0;
+  RowError bad;
+  std::int64_t done = 0;
+  const std::thread::id caller = std::this_thread::get_id();
+
+  pool.run(count, [&](std::int64_t c) {
+    std::unique_ptr<Worker> worker;
+    {
+      const std::lock_guard lock(mutex);
+      if (c > first_bad) {
+        return;
+      }
+      if (!idle.empty()) {
+        worker = std::move(idle.back());
+        idle.pop_back();
+      }
+    }
+    if (!worker) {
+      worker = std::make_unique<Worker>(format, options, columns.timestamps());
+    }
+    const std::int64_t begin = body + c * static_cast<std::int64_t>(kChunkBytes);
+    const std::int64_t end = std::min(begin + static_cast<std::int64_t>(kChunkBytes), file_->size());
+    std::int64_t offset = begin;
+    std::optional<RowError> error;
+    try {
+      const std::string_view text = worker->buffer.read(*file_, begin, end, c == 0);
+      offset = worker->buffer.offset_of(text);
+      worker->parser.parse(text, c + 1 == count);
+    } catch (const RowError& found) {
+      error = found;
+    }
+    RatingChunk& chunk = chunks[static_cast<std::size_t>(c)];
+    RatingColumns::Row rows{};
+    {
+      const std::lock_guard lock(mutex);
+      if (error) {
+        if (c < first_bad) {
+          first_bad = c;
+          bad = *error;
+          bad_offset = offset + static_cast<std::int64_t>(error->offset);
+        }
+        return;
+      }
+      rows = columns.allocate(chunk, worker->parser.rows());
+      done += end - begin;
+    }
+    worker->parser.store(chunk, rows);
+    const std::lock_guard lock(mutex);
+    idle.push_back(std::move(worker));
+    if (options.progress && std::this_thread::get_id() == caller) {
+      options.progress(body + done, file_->size());
+    }
+  });
+  if (first_bad < count) {
+    throw_input_error(name_, line_in_file(*file_, bad_offset), bad.what, bad.remedy);
+  }
+  if (options.progress) {
+    options.progress(file_->size(), file_->size());
+  }
+  return chunks;
+}
+
+std::vector<RatingChunk> RatingText::read_stream(const DelimitedFormat& format, const ReadOptions& options,
+                                                 RatingColumns& columns) {
+  std::vector<RatingChunk> chunks;
+  ChunkParser parser(format, options, columns.timestamps());
+  constexpr std::size_t kSlack = RowScanner::kSlack;
+  // Two buffers: one is parsed while the other is filled. Each starts with the line that the other one cut off.
+  std::vector<char> current(kSlack + head_.size() + kSlack);
+  std::copy(head_.begin() + static_cast<std::ptrdiff_t>(format.body), head_.end(), current.begin() + kSlack);
+  std::size_t size = head_.size() - format.body;
+  std::int64_t lines = line_number(head_, format.body);
+  bool ended = whole_head_;
+  while (true) {
+    const std::string_view text(current.data() + kSlack, size);
+    const std::size_t last_newline = text.rfind('\n');
+    const std::size_t whole = ended ? size : last_newline == std::string_view::npos ? 0 : last_newline + 1;
+    const std::string_view rest = text.substr(whole);
+    if (rest.size() > kMostLineBytes) {
+      throw_input_error(name_, lines + std::count(text.begin(), text.end(), '\n'), long_line(), kLongLineRemedy);
+    }
+    std::vector<char> next;
+    std::future<std::size_t> filled;
+    if (!ended) {
+      next.resize(kSlack + rest.size() + kChunkBytes + kSlack);
+      std::copy(rest.begin(), rest.end(), next.begin() + kSlack);
+      const std::span<char> room = std::span<char>(next).subspan(kSlack + rest.size(), kChunkBytes);
+      filled = std::async(std::launch::async, [this, room] { return source_->read(room); });
+    }
+    if (whole > 0) {
+      try {
+        parser.parse(text.substr(0, whole), ended);
+      } catch (const RowError& error) {
+        throw_input_error(name_, lines + line_number(text, error.offset) - 1, error.what, error.remedy);
+      }
+      RatingChunk& chunk = chunks.emplace_back();
+      const RatingColumns::Row rows = columns.allocate(chunk, parser.rows());
+      parser.store(chunk, rows);
+      lines += std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(whole), '\n');
+    }
+    if (ended) {
+      break;
+    }
+    const std::size_t got = filled.get();
+    if (options.progress) {
+      options.progress(source_->consumed(), source_->total());
+    }
+    ended = got < kChunkBytes;
+    size = rest.size() + got;
+    current = std::move(next);
+  }
+  return chunks;
+}
+
+}  // namespace curate
