@@ -42,6 +42,10 @@ ItemTable parse_u_item(std::string_view text, const std::string& file, const std
 ItemTable parse_movies_dat(std::string_view text, const std::string& file);
 ItemTable parse_movies_csv(std::string_view text, const std::string& file);
 
+/// The year in parentheses that ends a title, as in "Toy Story (1995)"; the first one of a series, as in "Fawlty Towers
+/// (1975-1979)"; 0 where there is none.
+std::int32_t year_of_title(std::string_view title);
+
 /// Genre names from the text of u.genre, in order.
 std::vector<std::string> parse_u_genre(std::string_view text, const std::string& file);
 
