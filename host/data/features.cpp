@@ -262,7 +262,7 @@ FeatureColumn parse_tags_csv(std::string_view text, const std::string& file, con
   CsvReader reader(text, file, kTagRemedy);
   reader.read_header();
   constexpr std::string_view kHeaderRemedy =
-      "start the tag file with userId,movieId,tag,timestamp, or move it away to go without tags";
+      "give the tag file the header userId,movieId,tag,timestamp, or move it away to go without tags";
   const std::size_t item_column = reader.column("movieId", kHeaderRemedy);
   const std::size_t tag_column = reader.column("tag", kHeaderRemedy);
   TagCounter counter(items);
@@ -301,7 +301,7 @@ GenomeTags parse_genome_tags(std::string_view text, const std::string& file) {
   CsvReader reader(text, file, kGenomeRemedy);
   reader.read_header();
   constexpr std::string_view kHeaderRemedy =
-      "start the file with tagId,tag, or move the genome files away to go without them";
+      "give the file the header tagId,tag, or move the genome files away to go without them";
   const std::size_t id_column = reader.column("tagId", kHeaderRemedy);
   const std::size_t tag_column = reader.column("tag", kHeaderRemedy);
   GenomeTags tags;
@@ -400,7 +400,7 @@ void GenomeReader::take_line(std::string_view line) {
     }
     if (names != "movieid,tagid,relevance,") {
       throw_input_error(file_, line_, fmt::format("the header is not movieId,tagId,relevance ({})", excerpt(line)),
-                        "start the file with it, or move the genome files away to go without them");
+                        "give it that header, or move the genome files away to go without them");
     }
     header_seen_ = true;
     return;

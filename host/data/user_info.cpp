@@ -116,7 +116,7 @@ UserTable parse_users_csv(std::string_view text, const std::string& file) {
   CsvReader reader(text, file, kUserRemedy);
   reader.read_header();
   const std::size_t id_column =
-      reader.column("userId", "start the user file with userId,gender,age,occupation,zip, or move it away");
+      reader.column("userId", "give the user file the header userId,gender,age,occupation,zip, or move it away");
   const auto column = [&](std::string_view name) { return reader.find_column(name); };
   const auto sex_column = column("gender");
   const auto age_column = column("age");
