@@ -147,6 +147,19 @@ class Ratings(BadInput):
         self.refused("data", "inspect", path, "--json", naming=[f"{path}:2:"])
         self.refused("data", "inspect", "nowhere", naming=["nowhere"])
 
+    def test_inspect_of_damaged_side_files(self):
+        for name, content, line in (("users.csv", "userId,age\n1,old\n", 2), ("tags.csv", "movieId,tag\nx,y\n", 2),
+                                    ("genome-scores.csv", "movieId,tagId,relevance\n\n1,1,1\n1,1\n", 4),
+                                    ("genome-tags.csv", "tagId,name\n", 1)):
+            with self.subTest(name):
+                folder = self.folder / name.split(".")[0]
+                folder.mkdir()
+                (folder / "ratings.csv").write_text(GOOD)
+                if name == "genome-tags.csv":
+                    (folder / "genome-scores.csv").write_text("movieId,tagId,relevance\n")
+                (folder / name).write_text(content)
+                self.refused("data", "inspect", folder, naming=[f"{folder / name}:{line}: "])
+
     def test_folder_without_ratings(self):
         (self.folder / "empty").mkdir()
         self.refused("train", "empty", "--out", "run", naming=["empty"])

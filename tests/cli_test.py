@@ -1050,6 +1050,62 @@ class DataTest(CliCase):
         self.assertEqual((shown["ratings"], shown["duplicates"], shown["layout"]), (3, 1, "delimited"))
         self.assertEqual(shown["mean"], (4 + 5 + 1) / 3)
 
+    def test_inspect_shows_what_is_known_beside_the_ratings(self):
+        data = self.write_side_files()
+        shown = strict_json(self.curate("data", "inspect", data, "--json").stdout)
+        known = {(row["side"], row["name"]): row for row in shown["side_information"]}
+        self.assertEqual(list(known), [("user", "sex"), ("user", "age"), ("user", "age_group"),
+                                       ("user", "occupation"), ("item", "genres"), ("item", "year"),
+                                       ("item", "tags"), ("item", "genome")])
+        for key, kind, values, rows, ratings in ((("user", "sex"), "category", 2, 2, 3),
+                                                 (("user", "age_group"), "category", 7, 1, 2),
+                                                 (("item", "genres"), "multi", 3, 2, 3),
+                                                 (("item", "tags"), "multi", 2, 1, 2),
+                                                 (("item", "genome"), "vector", 2, 1, 1)):
+            with self.subTest(key):
+                row = known[key]
+                self.assertEqual((row["kind"], row["values"], row["rows"], row["ratings"]),
+                                 (kind, values, rows, ratings))
+                self.assertAlmostEqual(row["share_of_rows"], rows / 3)
+                self.assertAlmostEqual(row["share_of_ratings"], ratings / 4)
+        self.assertEqual((known["item", "year"]["min"], known["item", "year"]["max"]), (1985, 1995))
+        text = self.curate("data", "inspect", data).stdout
+        self.assertRegex(text, r"(?m)^item genres +3 values +2 items +66\.7 % +75\.0 %$")
+        self.assertRegex(text, r"(?m)^item year +1985 to 1995 +2 items ")
+        self.assertRegex(text, r"(?m)^item genome +2 numbers +1 items +33\.3 % +25\.0 %$")
+
+    def write_side_files(self):
+        self.write("data/ratings.csv", "userId,movieId,rating\n1,10,3\n1,20,4\n2,10,5\n3,30,2\n")
+        self.write("data/movies.csv", "movieId,title,genres\n10,Ran (1985),War|Drama\n20,Toy Story (1995),Comedy\n")
+        self.write("data/users.csv", "userId,gender,age,occupation\n1,F,30,writer\n2,M,,\n")
+        self.write("data/tags.csv", "userId,movieId,tag,timestamp\n1,10,slow,5\n2,10,Slow,6\n2,10,dark,7\n")
+        self.write("data/genome-tags.csv", "tagId,tag\n1,slow\n2,dark\n")
+        self.write("data/genome-scores.csv", "movieId,tagId,relevance\n20,1,0.5\n20,2,0.25\n99,1,1\n")
+        return self.folder / "data"
+
+    def test_inspect_says_where_nothing_is_known(self):
+        file = self.write("plain/ratings.csv", "1,1,3\n1,2,4\n")
+        self.assertEqual(strict_json(self.curate("data", "inspect", file, "--json").stdout)["side_information"], [])
+        self.assertIn("none beside the ratings", self.curate("data", "inspect", file).stdout)
+
+    def test_inspect_shows_the_memory_to_train(self):
+        data = self.generate()
+        shown = strict_json(self.curate("data", "inspect", data, "--json").stdout)
+        models = {(row["model"], row["optimizer"]): row for row in shown["memory"]}
+        self.assertEqual(set(models), {("mf", "sgd"), ("mf", "adam"), ("mlp", "adam")})
+        for row in models.values():
+            parts = dict(row["bytes"])
+            self.assertEqual(row["gpu_host_bytes"], parts["host"])
+            self.assertEqual(row["cpu_bytes"], sum(parts.values()))
+            self.assertEqual(row["gpu_bytes"], sum(parts.values()) - parts["host"])
+        sgd, adam = models["mf", "sgd"], models["mf", "adam"]
+        self.assertEqual((sgd["dim"], sgd["batch"], adam["batch"]), (64, 1, 1024))
+        self.assertEqual(adam["bytes"]["optimizer"], 3 * (adam["bytes"]["parameters"] - 4))
+        self.assertEqual(adam["bytes"]["parameters"], 4 * (shown["users"] + shown["items"]) * 68 + 4)
+        text = self.curate("data", "inspect", data).stdout
+        self.assertRegex(text, r"(?m)^mf, dim 64, per-rating sgd ( +\d[\d.]* MB){4} \+ \d[\d.]* MB$")
+        self.assertRegex(text, r"(?m)^mlp, dim 32 \+ 32, layers 64,32, adam ")
+
     def test_generate_makes_what_was_asked_for(self):
         data = self.generate(users=70, items=30, ratings=1234)
         self.assertEqual({path.name for path in data.iterdir()}, {"ratings.csv", "movies.csv"})

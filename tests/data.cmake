@@ -1,1 +1,2 @@
-set(CURATE_DATA_TESTS archive_test.cpp data_reader_test.cpp movielens_test.cpp split_test.cpp synthetic_test.cpp)
+set(CURATE_DATA_TESTS archive_test.cpp data_reader_test.cpp features_test.cpp movielens_test.cpp rating_reader_test.cpp
+                      split_test.cpp synthetic_test.cpp)

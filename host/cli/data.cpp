@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/inspect_sections.h"
 #include "cli/output.h"
 #include "curate/dataset.h"
 #include "data/statistics.h"
@@ -112,7 +113,8 @@ Command add_data_inspect(CLI::App& data) {
     std::string rating_range;
     bool json = false;
   };
-  CLI::App* app = data.add_subcommand("inspect", "counts, histogram and long tail of a data set");
+  CLI::App* app = data.add_subcommand(
+      "inspect", "counts, histogram and long tail of a data set, what is known beside the ratings, memory to train");
   const auto arguments = std::make_shared<Arguments>();
   app->add_option("data", arguments->path, "MovieLens folder, or a file of user, item, rating[, timestamp]")
       ->required();
@@ -124,10 +126,16 @@ Command add_data_inspect(CLI::App& data) {
             const Dataset dataset = read_dataset(arguments->path, read);
             line.clear();
             const DatasetStatistics statistics = compute_statistics(dataset);
+            const std::vector<SideCoverage> coverage = side_coverage(dataset);
+            const std::vector<ModelMemory> memory = training_memory(dataset);
             if (arguments->json) {
-              fmt::print("{}", json_text(to_json(dataset, statistics)));
+              nlohmann::ordered_json json = to_json(dataset, statistics);
+              json["side_information"] = to_json(coverage);
+              json["memory"] = to_json(memory);
+              fmt::print("{}", json_text(json));
             } else {
               print_statistics(dataset, statistics);
+              fmt::print("\n{}\n{}", to_text(coverage), to_text(memory));
             }
           }};
 }

@@ -3,77 +3,64 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <memory>
 #include <numeric>
-#include <system_error>
+#include <optional>
 
 #include "curate/dataset.h"
 #include "curate/error.h"
 #include "data/delimited_reader.h"
 #include "data/movielens.h"
+#include "data/rating_reader.h"
+#include "data/side_files.h"
 
 namespace curate {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// A file or folder as read, before ids are mapped.
+/// A file, folder or archive as read.
 struct RawDataset {
-  RawRatings rows;
+  RatingTable ratings;
   ItemTable items;
   std::string layout;
 };
 
-RawDataset read_raw(const std::string& path, ReadOptions options) {
-  std::error_code error;
-  const bool is_folder = fs::is_directory(path, error);
+/// Ids are added to `users` and `items`.
+RawDataset read_raw(const std::string& path, ReadOptions options, IdMap& users, IdMap& items) {
+  const PathKind kind = path_kind(path);
+  const bool is_release = kind == PathKind::folder || kind == PathKind::zip;
   const MovielensLayout* layout = nullptr;
-  std::string file = path;
-  std::string folder = fs::path(path).parent_path().string();
-  if (is_folder) {
+  std::optional<RatingText> text;
+  if (kind == PathKind::folder) {
     layout = &find_movielens_layout(path);
-    folder = path;
-    file = (fs::path(path) / layout->ratings_file).string();
-    if (!options.rating_range) {
-      options.rating_range = layout->rating_range;
-    }
+    text.emplace((fs::path(path) / layout->ratings_file).string());
+  } else if (kind == PathKind::zip) {
+    const std::unique_ptr<FileTree> archive = open_tree(path);
+    layout = &find_movielens_layout(*archive);
+    text.emplace(*archive, std::string(layout->ratings_file));
+  } else {
+    text.emplace(path);
   }
-
+  if (is_release && !options.rating_range) {
+    options.rating_range = layout->rating_range;
+  }
+  const DelimitedFormat format = text->detect(DelimitedContent::ratings);
+  if (is_release && format.separator != layout->separator) {
+    throw_input_error(text->name(), 1,
+                      fmt::format("the fields are separated by {} where MovieLens has {}",
+                                  separator_name(format.separator), separator_name(layout->separator)),
+                      "name the file itself instead of its folder");
+  }
+  ThreadPool pool(options.threads > 0 ? options.threads : hardware_threads());
   RawDataset raw;
-  {
-    const std::string text = read_text(file);
-    const DelimitedFormat format = detect_format(text, file, DelimitedContent::ratings);
-    if (is_folder && format.separator != layout->separator) {
-      throw_input_error(file, line_number(text, format.body == 0 ? 0 : format.body - 1),
-                        fmt::format("the fields are separated by {} where MovieLens has {}",
-                                    separator_name(format.separator), separator_name(layout->separator)),
-                        "name the file itself instead of its folder");
-    }
-    raw.rows = parse_delimited(text, file, format, options);
-    raw.layout = is_folder ? layout->name : "delimited";
-    layout = movielens_layout_of(format.separator);
-  }
-  if (layout != nullptr) {
-    raw.items = read_item_file(folder, *layout);
+  raw.ratings = text->read(format, options, users, items, pool);
+  raw.layout = is_release ? layout->name : "delimited";
+  layout = movielens_layout_of(format.separator);
+  if (layout != nullptr && kind != PathKind::pipe) {
+    raw.items = read_item_file(*files_beside(path), *layout);
   }
   return raw;
-}
-
-RatingTable map_ids(RawRatings rows, IdMap& users, IdMap& items) {
-  const auto map = [](std::vector<std::int64_t>& raw, IdMap& ids) {
-    std::vector<std::int32_t> dense(raw.size());
-    for (std::size_t k = 0; k < raw.size(); ++k) {
-      // Files are mostly sorted by user.
-      dense[k] = k > 0 && raw[k] == raw[k - 1] ? dense[k - 1] : ids.find_or_add(raw[k]);
-    }
-    raw = {};
-    return dense;
-  };
-  RatingTable table;
-  table.users = map(rows.users, users);
-  table.items = map(rows.items, items);
-  table.ratings = std::move(rows.ratings);
-  table.timestamps = std::move(rows.timestamps);
-  return table;
 }
 
 template <typename T>
@@ -90,8 +77,35 @@ void erase_marked(std::vector<T>& values, const std::vector<bool>& dropped) {
   values.resize(kept);
 }
 
+/// Whether no pair occurs twice, where that is seen at a glance: ratings that are grouped by user. A bitmap of the
+/// last user of every item, one pass.
+bool surely_distinct(const RatingTable& table, std::int32_t num_users, std::int32_t num_items) {
+  std::vector<bool> seen(static_cast<std::size_t>(num_users), false);
+  std::vector<std::int32_t> last_user(static_cast<std::size_t>(num_items), -1);
+  std::int32_t current = -1;
+  for (std::size_t k = 0; k < table.users.size(); ++k) {
+    const std::int32_t user = table.users[k];
+    if (user != current) {
+      if (seen[static_cast<std::size_t>(user)]) {
+        return false;  // not grouped
+      }
+      seen[static_cast<std::size_t>(user)] = true;
+      current = user;
+    }
+    std::int32_t& last = last_user[static_cast<std::size_t>(table.items[k])];
+    if (last == user) {
+      return false;
+    }
+    last = user;
+  }
+  return true;
+}
+
 /// Keeps one rating per pair: the latest, of equals the last in the table. Returns how many went.
 std::int64_t drop_duplicates(RatingTable& table, std::int32_t num_users, std::int32_t num_items) {
+  if (surely_distinct(table, num_users, num_items)) {
+    return 0;
+  }
   const std::size_t count = table.ratings.size();
   // Positions by user, in table order within one (counting sort).
   std::vector<std::size_t> start(static_cast<std::size_t>(num_users) + 1, 0);
@@ -134,19 +148,21 @@ std::int64_t drop_duplicates(RatingTable& table, std::int32_t num_users, std::in
 }
 
 RatingScale detect_scale(const std::vector<float>& ratings, const std::optional<std::pair<float, float>>& range) {
-  const auto [min, max] = std::minmax_element(ratings.begin(), ratings.end());
-  RatingScale scale{*min, *max, 0.0F};
+  RatingScale scale{ratings.front(), ratings.front(), 0.0F};
+  // Counted without branches: vectors of ratings at once.
+  std::size_t odd = 0;
+  std::size_t odd_halves = 0;
+  for (const float rating : ratings) {
+    scale.min = rating < scale.min ? rating : scale.min;
+    scale.max = rating > scale.max ? rating : scale.max;
+    odd += std::trunc(rating) == rating ? 0U : 1U;
+    odd_halves += std::trunc(2.0F * rating) == 2.0F * rating ? 0U : 1U;
+  }
   if (range) {
     scale.min = range->first;
     scale.max = range->second;
   }
-  bool whole = true;
-  bool half = true;
-  for (const float rating : ratings) {
-    whole = whole && std::trunc(rating) == rating;
-    half = half && std::trunc(2.0F * rating) == 2.0F * rating;
-  }
-  scale.step = whole ? 1.0F : half ? 0.5F : 0.0F;
+  scale.step = odd == 0 ? 1.0F : odd_halves == 0 ? 0.5F : 0.0F;
   return scale;
 }
 
@@ -181,22 +197,36 @@ const std::string& Dataset::title(std::int32_t item) const {
 }
 
 Dataset read_dataset(const std::string& path, const ReadOptions& options) {
-  RawDataset raw = read_raw(path, options);
   Dataset dataset;
+  RawDataset raw = read_raw(path, options, dataset.users, dataset.items);
   dataset.source = absolute_path(path);
   dataset.layout = std::move(raw.layout);
-  dataset.ratings = map_ids(std::move(raw.rows), dataset.users, dataset.items);
+  dataset.ratings = std::move(raw.ratings);
   dataset.duplicates = drop_duplicates(dataset.ratings, dataset.users.size(), dataset.items.size());
+  if (dataset.duplicates > 0 && !options.timestamps) {
+    // They decide which of the repeated ratings counts: again, with them.
+    ReadOptions with = options;
+    with.timestamps = true;
+    dataset = read_dataset(path, with);
+    dataset.ratings.timestamps = {};
+    return dataset;
+  }
   dataset.scale = detect_scale(dataset.ratings.ratings, options.rating_range);
   take_item_info(dataset, 0, raw.items);
   return dataset;
 }
 
 RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const ReadOptions& options) {
-  RawDataset raw = read_raw(path, options);
   const std::int32_t first_new_item = dataset.items.size();
-  RatingTable table = map_ids(std::move(raw.rows), dataset.users, dataset.items);
+  // Always with timestamps: reading again would find its ids known already.
+  ReadOptions with = options;
+  with.timestamps = true;
+  RawDataset raw = read_raw(path, with, dataset.users, dataset.items);
+  RatingTable table = std::move(raw.ratings);
   drop_duplicates(table, dataset.users.size(), dataset.items.size());
+  if (!options.timestamps) {
+    table.timestamps = {};
+  }
   take_item_info(dataset, first_new_item, raw.items);
   return table;
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <limits>
 #include <stdexcept>
@@ -65,6 +66,7 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
 
 Buffer::~Buffer() {
   if (data_ != nullptr) {
+    device_->allocated_ -= bytes_;
     device_->do_free(data_);
   }
 }
@@ -189,7 +191,12 @@ class Checker {
 
 Buffer Device::allocate(std::size_t bytes) {
   void* data = do_allocate(bytes);
-  return {this, data, data == nullptr ? 0 : bytes};
+  if (data == nullptr) {
+    return {this, nullptr, 0};
+  }
+  allocated_ += bytes;
+  peak_ = std::max(peak_, allocated_);
+  return {this, data, bytes};
 }
 
 void Device::check_transfer(const char* operation, const MatrixView& view, DType dtype, std::size_t count) const {

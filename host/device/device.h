@@ -224,6 +224,10 @@ class Device {
     return allocate(static_cast<std::size_t>(count) * sizeof(T));
   }
 
+  /// Memory that buffers hold now, and the most that they held at once; without what operations need of their own.
+  std::size_t allocated_bytes() const { return allocated_; }
+  std::size_t peak_bytes() const { return peak_; }
+
   /// Waits for everything enqueued so far.
   void synchronize() { do_synchronize(); }
 
@@ -399,6 +403,9 @@ class Device {
  private:
   friend class Buffer;
   void check_transfer(const char* operation, const MatrixView& view, DType dtype, std::size_t count) const;
+
+  std::size_t allocated_ = 0;
+  std::size_t peak_ = 0;
 };
 
 /// A compute engine by name: "cpu", or "cpu-deferred" (the CPU engine with a stream that runs only at blocking calls:

@@ -7,6 +7,9 @@
 
 namespace curate {
 
+/// Rows of a network's batch outside of training.
+inline constexpr std::int64_t kPredictionBatch = 16384;
+
 /// Walks pairs of users and items batch by batch, outside of training.
 class BatchWalk {
  public:

@@ -224,8 +224,6 @@ class NeuralNetwork : public RatingModel {
     });
   }
 
-  static constexpr std::int64_t kPredictionBatch = 16384;
-
   Device* device_;
   std::vector<Input> inputs_;
   std::int64_t input_width_ = 0;

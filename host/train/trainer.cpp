@@ -268,8 +268,8 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
   parts.item_info = dataset.item_info;
   parts.scale = dataset.scale;
   parts.clip = options_.clip;
-  return {Model(std::move(parts)), std::move(history), best_epoch, train_metrics, best_validation, seconds,
-          device->info().name};
+  return {Model(std::move(parts)), std::move(history),  best_epoch, train_metrics, best_validation, seconds,
+          device->info().name,     device->peak_bytes()};
 }
 
 }  // namespace curate

@@ -44,7 +44,8 @@ class CURATE_API IdMap {
 /// What is known of an item beyond its ratings; strings are UTF-8, empty where unknown.
 struct CURATE_API ItemInfo {
   std::string title;
-  std::string genres;  ///< separated by |
+  std::string genres;     ///< separated by |
+  std::int32_t year = 0;  ///< of release, from the title or u.item's release date; 0 where unknown
 };
 
 /// The values that ratings may take. `min` and `max` are ReadOptions::rating_range where the caller gave one, else the

@@ -42,8 +42,9 @@ struct CURATE_API TrainResult {
   std::int32_t best_epoch = 0;  ///< from 1
   Metrics train;
   std::optional<Metrics> validation;
-  double seconds = 0.0;  ///< from the first upload to the last epoch
-  std::string device;    ///< "cpu", ...
+  double seconds = 0.0;          ///< from the first upload to the last epoch
+  std::string device;            ///< "cpu", ...
+  std::size_t device_bytes = 0;  ///< the most memory that arrays on the device held at once
 };
 
 /// Trains models with one set of options. train() keeps no state: it may be called again.

@@ -1,0 +1,103 @@
+#include "train/memory_estimate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "device/device.h"
+#include "models/batch_walk.h"
+#include "models/rating_model.h"
+#include "train/option_table.h"
+
+namespace curate {
+namespace {
+
+constexpr std::int64_t kFloat = sizeof(float);
+constexpr std::int64_t kState = sizeof(StepState) + sizeof(ErrorSums);
+
+std::int64_t padded(std::int64_t columns) {
+  return (columns + 3) / 4 * 4;
+}
+
+/// Columns of a layer's values; a single one is not padded.
+std::int64_t padded_values(std::int64_t columns) {
+  return columns == 1 ? 1 : padded(columns);
+}
+
+/// A model's size in floats.
+struct ModelSize {
+  std::int64_t embeddings = 0;  ///< with padding
+  std::int64_t dense = 0;
+  std::int64_t untrained = 0;
+  std::int64_t plain = 0;     ///< all parameters without padding
+  std::int64_t transfer = 0;  ///< the largest array that is copied to lose its padding
+  std::int64_t batch = 0;     ///< per rating of a batch, values and gradients
+  std::int64_t predicting = 0;
+};
+
+ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
+  const std::int64_t columns = options.dim + (options.biases ? 1 : 0);
+  ModelSize model;
+  model.embeddings = (size.users + size.items) * padded(columns);
+  model.untrained = 1;
+  model.plain = (size.users + size.items) * columns + 1;
+  model.transfer = padded(columns) == options.dim ? 0 : std::max(size.users, size.items) * options.dim;
+  model.batch = 2 * (2 * options.dim + (options.biases ? 2 : 0) + 1);
+  return model;
+}
+
+ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
+  ModelSize model;
+  model.embeddings = size.users * padded(options.user_dim) + size.items * padded(options.item_dim);
+  model.plain = size.users * options.user_dim + size.items * options.item_dim;
+  for (const auto& [rows, columns] :
+       {std::pair<std::int64_t, std::int64_t>{size.users, options.user_dim}, {size.items, options.item_dim}}) {
+    model.transfer = std::max(model.transfer, padded(columns) == columns ? 0 : rows * columns);
+  }
+  std::int64_t width = options.user_dim + options.item_dim;
+  std::int64_t values = padded_values(width);
+  const std::vector<std::int64_t> widths = layer_widths(options);
+  for (std::size_t layer = 0; layer < widths.size(); ++layer) {
+    model.dense += (width + 1) * widths[layer];
+    width = widths[layer];
+    // A dropout after a hidden layer has values of its own.
+    const bool dropout = options.dense_dropout > 0.0 && layer + 1 < widths.size();
+    values += padded_values(width) * (dropout ? 2 : 1);
+  }
+  model.plain += model.dense;
+  model.batch = 2 * values;
+  model.predicting = kPredictionBatch * values;
+  return model;
+}
+
+}  // namespace
+
+MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize& size) {
+  const TrainingPlan plan = make_plan(resolved);
+  const bool mlp = resolved.model == "mlp";
+  const ModelSize model = mlp ? mlp_size(resolved, size) : mf_size(resolved, size);
+  const auto held_out = static_cast<std::int64_t>(std::round(resolved.validation * static_cast<double>(size.ratings)));
+  const std::int64_t validation = size.ratings < 2 ? 0 : std::min(held_out, size.ratings - 1);
+  const std::int64_t trained = size.ratings - validation;
+  const std::int64_t batch = std::max<std::int64_t>(1, std::min(plan.batch, trained));
+  const std::int64_t steps = (trained + batch - 1) / batch;
+
+  MemoryEstimate bytes;
+  bytes.ratings = 28 * trained + 12 * validation + kState;
+  bytes.parameters = kFloat * (model.embeddings + model.dense + model.untrained);
+  if (!plan.per_rating) {
+    const std::int64_t slots = plan.optimizer.kind == OptimizerKind::adam      ? 2
+                               : plan.optimizer.kind == OptimizerKind::adagrad ? 1
+                                                                               : 0;
+    bytes.segments = 2 * (12 * trained + 4 * steps);
+    bytes.optimizer = kFloat * (1 + slots) * (model.embeddings + model.dense);
+    bytes.batches = kFloat * (model.batch * batch + model.predicting);
+  }
+  bytes.best = kFloat * ((validation > 0 ? model.plain : 0) + model.transfer);
+  bytes.scratch = 24 * trained;
+  const std::int64_t rating = 12 + (size.timestamps ? 8 : 0);
+  bytes.host = 3 * rating * size.ratings + kFloat * model.plain + 2 * 48 * (size.users + size.items);
+  return bytes;
+}
+
+}  // namespace curate

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+
+#include "curate/options.h"
+
+namespace curate {
+
+/// What training takes its memory for.
+struct TrainingSize {
+  std::int64_t users = 0;
+  std::int64_t items = 0;
+  std::int64_t ratings = 0;  ///< of the training part, the validation slice included
+  bool timestamps = true;
+};
+
+/// Bytes that a training run needs at its peak. Everything but `scratch` and `host` lies in arrays of the device and is
+/// known to the byte. With R the ratings trained on, V those of the validation slice (R + V = ratings), U and I the
+/// users and items, B the batch (R where that is less), S = ceil(R / B) the steps of an epoch, and p(n) = n rounded up
+/// to a multiple of 4:
+///
+///   ratings     28 R + 12 V: user, item and rating as read and in the epoch's order (12 R each), the order (4 R), and
+///               the validation slice (12 V)
+///   segments    2 (12 R + 4 S): every batch's rows, starts, positions and counts, for users and for items; nothing for
+///               per-rating SGD
+///   parameters  mf: 4 (U + I) p(dim + 1), without biases 4 (U + I) p(dim), and 4 for the mean; mlp: 4 (U p(user_dim) +
+///               I p(item_dim)) and 4 (inputs + 1) outputs for every dense layer
+///   optimizer   parameters (without mf's mean) x (1 for the gradient + 1 for Adagrad, 2 for Adam); nothing for
+///               per-rating SGD
+///   best        the parameters of the best epoch so far, without padding, where V > 0, and one more array of the
+///   larger
+///               of the two embeddings while padded ones come back to the host
+///   batches     mf: 8 B (2 dim + 2 + 1), without biases 8 B (2 dim + 1): gathered rows, predictions and their
+///               gradients; mlp: 8 B (p(inputs) + p(outputs) of every layer), where p(1) = 1: values and their
+///               gradients, and half of that once more for predicting, with B = 16384
+///   scratch     24 R: keys and positions while an epoch's order is drawn (8 and 16 R on the CPU, two buffers of 8 and
+///   4
+///               R for the radix sort of a GPU). Mlp, CPU: partial gradients of dense layers, at most 15 copies, which
+///               are left out
+///   host        what the data set itself takes in the host's memory: its ratings, their training part and that part
+///               without the validation slice, each 12 bytes a rating and 8 more for timestamps; parameters as they
+///               were drawn or as they came back (1 copy without padding); 48 bytes for every id, twice
+struct MemoryEstimate {
+  std::int64_t ratings = 0;
+  std::int64_t segments = 0;
+  std::int64_t parameters = 0;
+  std::int64_t optimizer = 0;
+  std::int64_t best = 0;
+  std::int64_t batches = 0;
+  std::int64_t scratch = 0;
+  std::int64_t host = 0;
+
+  /// In arrays of the device: TrainResult::device_bytes.
+  std::int64_t arrays() const { return ratings + segments + parameters + optimizer + best + batches; }
+  /// In all, where the host is the device.
+  std::int64_t cpu() const { return arrays() + scratch + host; }
+  /// On a GPU, besides what its driver takes; `host` comes on top in the host's memory.
+  std::int64_t gpu() const { return arrays() + scratch; }
+};
+
+/// `resolved` as resolve() returns them.
+MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize& size);
+
+}  // namespace curate

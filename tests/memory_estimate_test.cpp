@@ -1,0 +1,127 @@
+// The estimate of a training run's memory against what the run took.
+
+#include "train/memory_estimate.h"
+
+#include <gtest/gtest.h>
+
+#include "curate/trainer.h"
+#include "device/device.h"
+
+namespace curate {
+namespace {
+
+struct Way {
+  const char* name;
+  void (*set)(TrainOptions& options);
+};
+
+class MemoryEstimateTest : public testing::TestWithParam<Way> {};
+
+TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
+  SyntheticOptions synthetic;
+  synthetic.users = 700;
+  synthetic.items = 330;
+  synthetic.ratings = 20000;
+  const Dataset dataset = generate_dataset(synthetic).dataset;
+  TrainOptions options;
+  options.epochs = 1;
+  options.device = "cpu";
+  options.threads = 2;
+  GetParam().set(options);
+  options = resolve(options);
+  const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
+  const MemoryEstimate estimate = estimate_memory(
+      options, {dataset.users.size(), dataset.items.size(), dataset.ratings.size(), dataset.ratings.has_timestamps()});
+  const auto taken = static_cast<double>(result.device_bytes);
+  EXPECT_NEAR(static_cast<double>(estimate.arrays()), taken, 0.005 * taken);
+  EXPECT_GT(estimate.cpu(), estimate.gpu());
+  EXPECT_GE(estimate.gpu(), estimate.arrays());
+  EXPECT_GT(estimate.host, 3 * 20 * dataset.ratings.size());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Ways, MemoryEstimateTest,
+    testing::Values(Way{"mf", [](TrainOptions&) {}},
+                    Way{"mf_adam", [](TrainOptions& options) { options.optimizer = "adam"; }},
+                    Way{"mf_adagrad", [](TrainOptions& options) { options.optimizer = "adagrad"; }},
+                    Way{"mf_sgd_batches",
+                        [](TrainOptions& options) {
+                          options.batch = 100;
+                          options.dim = 5;
+                          options.biases = false;
+                          options.validation = 0.0;
+                        }},
+                    Way{"mf_one_batch",
+                        [](TrainOptions& options) {
+                          options.batch = 100000;
+                          options.validation = 0.3;
+                          options.dim = 3;
+                        }},
+                    Way{"mf_without_validation", [](TrainOptions& options) { options.validation = 0.0; }},
+                    Way{"mlp", [](TrainOptions& options) { options.model = "mlp"; }},
+                    Way{"mlp_of_odd_widths",
+                        [](TrainOptions& options) {
+                          options.model = "mlp";
+                          options.optimizer = "adagrad";
+                          options.user_dim = 5;
+                          options.item_dim = 9;
+                          options.layers = "101,50,7";
+                          options.dense_dropout = 0.2;
+                          options.batch = 3000;
+                        }},
+                    Way{"mlp_without_layers",
+                        [](TrainOptions& options) {
+                          options.model = "mlp";
+                          options.optimizer = "sgd";
+                          options.layers = "none";
+                          options.validation = 0.0;
+                        }}),
+    [](const auto& way) { return std::string(way.param.name); });
+
+TEST(MemoryEstimate, FollowsTheFormulas) {
+  TrainOptions options;
+  options.validation = 0.0;
+  const TrainingSize size = {1000, 500, 100000, true};
+  const MemoryEstimate sgd = estimate_memory(resolve(options), size);
+  EXPECT_EQ(sgd.segments, 0);
+  EXPECT_EQ(sgd.optimizer, 0);
+  EXPECT_EQ(sgd.batches, 0);
+  EXPECT_EQ(sgd.parameters, 4 * 1500 * 68 + 4);
+  EXPECT_NEAR(static_cast<double>(sgd.ratings), 2.8e6, 200.0);
+  EXPECT_EQ(sgd.best, 4 * 1000 * 64);
+  EXPECT_EQ(sgd.scratch, 2400000);
+  options.optimizer = "adam";
+  const MemoryEstimate adam = estimate_memory(resolve(options), size);
+  EXPECT_EQ(adam.parameters, sgd.parameters);
+  EXPECT_EQ(adam.optimizer, 3 * 4 * 1500 * 68);
+  EXPECT_EQ(adam.segments, 2 * (12 * 100000 + 4 * 98));
+  EXPECT_EQ(adam.batches, 8 * 1024 * (2 * 64 + 3));
+}
+
+TEST(MemoryEstimate, TakesTheSmallest) {
+  TrainOptions options;
+  options.optimizer = "adam";
+  for (const std::int64_t ratings : {0, 1, 2}) {
+    const MemoryEstimate estimate = estimate_memory(resolve(options), {1, 1, ratings, false});
+    EXPECT_GT(estimate.cpu(), 0);
+    EXPECT_LT(estimate.cpu(), 10000);
+  }
+}
+
+TEST(DeviceMemory, CountsWhatBuffersHold) {
+  const auto device = make_device("cpu", 1);
+  EXPECT_EQ(device->allocated_bytes(), 0U);
+  {
+    const Buffer first = device->allocate(1000);
+    Buffer second = device->allocate(500);
+    EXPECT_EQ(device->allocated_bytes(), 1500U);
+    const Buffer moved = std::move(second);
+    EXPECT_EQ(device->allocated_bytes(), 1500U);
+    const Buffer none = device->allocate(0);
+  }
+  EXPECT_EQ(device->allocated_bytes(), 0U);
+  EXPECT_EQ(device->peak_bytes(), 1500U);
+}
+
+}  // namespace
+}  // namespace curate
