@@ -21,7 +21,7 @@ CURATE = os.path.abspath(os.environ.get("CURATE_BINARY", "curate"))
 GOOD = "".join(f"{u},{i},{(u * 7 + i * 3) % 5 + 1}\n" for u in range(1, 21) for i in range(1, 11))
 
 # What a message tells the reader to do, or what would be right.
-REMEDY = re.compile(r"\b(give|write|use|name|check|correct|remove|complete|close|add|unpack|train|lower|must be"
+REMEDY = re.compile(r"\b(give|write|use|name|check|correct|remove|complete|close|add|unpack|download|train|lower|must be"
                     r"|not one of|there is|lists them|takes|goes without|exclude)\b")
 
 

@@ -13,6 +13,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "curate/dataset.h"
@@ -321,8 +322,16 @@ TEST_F(DataReaderTest, RefusesFilesWithoutRatings) {
 }
 
 TEST_F(DataReaderTest, RefusesWhatIsNoText) {
-  expect_refused("PK\x03\x04 and so on", 1, "zip archive", "unpack");
-  expect_refused("\x1F\x8B\x08 and so on", 1, "gzip", "gunzip");
+  // Archives are read, but not broken ones, and not as a list of pairs.
+  for (const auto& [content, what, remedy] :
+       {std::tuple{"PK\x03\x04 and so on", "zip archive", "unpack"}, {"\x1F\x8B\x08 and so on", "gzip", "gunzip"}}) {
+    const std::string path = write("packed", content);
+    const std::string message = message_of([&] { read_dataset(path); });
+    EXPECT_EQ(message.rfind(path + ": ", 0), 0U) << message;
+    EXPECT_NE(message.find(what), std::string::npos) << message;
+    EXPECT_NE(message.find("download it again"), std::string::npos) << message;
+    EXPECT_NE(message_of([&] { read_pairs(path); }).find(remedy), std::string::npos);
+  }
   expect_refused("\xFF\xFE\x31\x00,\x00"s, 1, "UTF-16", "UTF-8");
   expect_refused("1,2,3\n1,3,\0004\n"s, 2, "not text: byte 0x00 at offset 10", "text file");
   expect_refused(

@@ -224,6 +224,13 @@ std::int64_t line_in_file(const InputFile& file, std::int64_t offset) {
 RatingText::RatingText(const std::string& path) : name_(path) {
   if (path_kind(path) == PathKind::file) {
     file_ = std::make_unique<InputFile>(path);
+    if (file_->size() == 0) {
+      // Some files that say so have content all the same (/proc), or an error.
+      file_.reset();
+      head_ = read_text(path);
+      whole_head_ = true;
+      return;
+    }
     head_.resize(static_cast<std::size_t>(std::min(file_->size(), static_cast<std::int64_t>(kHeadBytes))));
     head_.resize(file_->read_at(0, head_));
     whole_head_ = static_cast<std::int64_t>(head_.size()) == file_->size();
