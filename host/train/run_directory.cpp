@@ -192,6 +192,9 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
 RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
   ReadOptions read;
   read.progress = progress;
+  read.threads = config.options.threads;
+  // Nothing else here looks at them.
+  read.timestamps = config.split.rfind("time:", 0) == 0;
   if (!config.rating_range.empty()) {
     read.rating_range = parse_rating_range(config.rating_range);
   }
