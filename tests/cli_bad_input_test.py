@@ -328,6 +328,48 @@ class Output(BadInput):
             with self.subTest(out):
                 self.refused("data", "generate", "--out", out, naming=[out])
 
+    def test_convert(self):
+        half = self.write("1,1,3.5\n1,2,4\n", "half.csv")
+        good = self.write(GOOD, "good.csv")
+        for layout in ("ml-1m", "ml-100k"):
+            with self.subTest(layout):
+                self.refused("data", "convert", half, "--out", "new/made", "--layout", layout,
+                             naming=[half, "user 1 rated item 1 with 3.5", "no half stars", layout])
+        ten = self.write("1,1,10\n", "ten.csv")
+        self.refused("data", "convert", ten, "--out", "new/made", "--layout", "ml-csv", naming=[ten, "0.5 to 5"])
+        self.refused("data", "convert", good, "--out", "new/made", "--layout", "ml-2m", naming=["--layout ml-2m", "tsv"])
+        self.refused("data", "convert", "missing", "--out", "new/made", "--layout", "csv", naming=["missing"])
+        self.refused("data", "convert", good, "--out", self.folder, "--layout", "tsv", "--overwrite",
+                     naming=["the data to convert are there"])
+        for out in ("good.csv", "good.csv/made", "/proc/curate-data"):
+            with self.subTest(out):
+                self.refused("data", "convert", half, "--out", out, "--layout", "csv", naming=[f"--out {out}"])
+
+    def test_convert_keeps_what_was_there(self):
+        good = self.write(GOOD, "good.csv")
+        self.curate("data", "convert", good, "--out", "made", "--layout", "ml-100k")
+        for layout in ("ml-100k", "csv"):
+            self.refused("data", "convert", good, "--out", "made", "--layout", layout,
+                         naming=["--out made", "u.data", "--overwrite"])
+        self.write("1,1,3.5\n", "half.csv")
+        self.refused("data", "convert", "half.csv", "--out", "made", "--layout", "ml-1m", "--overwrite",
+                     naming=["half stars"])
+        (self.folder / "made" / "tags.csv").write_text("userId,movieId,tag\n")
+        self.refused("data", "convert", good, "--out", "made", "--layout", "csv", "--overwrite", naming=["tags.csv"])
+
+    def test_split(self):
+        good = self.write(GOOD, "good.csv")
+        for split in ("random", "random:0", "random:1.5", "time:x", "folds:1", "folds:-2", "folds:x", "none", ""):
+            with self.subTest(split):
+                self.refused("data", "split", good, "--out", "new/parts", "--split", split, naming=["--split"])
+        self.refused("data", "split", good, "--out", "new/parts", "--split", "folds:201", naming=["200 ratings"])
+        self.refused("data", "split", good, "--out", "new/parts", "--split", "time:0.1", naming=["timestamps"])
+        self.refused("data", "split", good, "--out", "good.csv", "--split", "random:0.1", naming=["--out good.csv"])
+        self.curate("data", "split", good, "--out", "parts", "--split", "folds:2")
+        self.refused("data", "split", good, "--out", "parts", "--split", "random:0.1", naming=["--overwrite"])
+        self.refused("data", "split", "parts/fold1.train.csv", "--out", "parts", "--split", "random:0.1", "--overwrite",
+                     naming=["fold1.train.csv"])
+
     def test_folds_keep_an_old_run(self):
         run = self.good_run()
         self.refused("train", self.folder / "good.csv", "--folds", 2, "--quiet", "--out", run, naming=["--overwrite"])
@@ -347,7 +389,10 @@ class Output(BadInput):
 
     def test_full_disk_leaves_nothing_half_written(self):
         path = self.write(GOOD)
-        for command in (["train", path, "--dim", 512, "--quiet"], ["data", "generate", "--ratings", 5000]):
+        many = self.write("".join(f"{k // 100},{k % 100},{k % 5 + 1}\n" for k in range(5000)), "many.csv")
+        for command in (["train", path, "--dim", 512, "--quiet"], ["data", "generate", "--ratings", 5000],
+                        ["data", "convert", many, "--layout", "ml-1m"],
+                        ["data", "split", many, "--split", "random:0.1"]):
             with self.subTest(command):
                 before = self.files()
                 result = self.with_full_disk(*command, "--out", "new/made")

@@ -1137,6 +1137,152 @@ class DataTest(CliCase):
         self.assertLess(values[2], 1.0)
 
 
+LAYOUT_RATINGS = {"ml-csv": ("ratings.csv", ","), "ml-1m": ("ratings.dat", "::"), "ml-100k": ("u.data", "\t"),
+                  "csv": ("ratings.csv", ","), "tsv": ("ratings.tsv", "\t")}
+
+
+def read_layout(folder, layout):
+    """The ratings that a folder in a layout holds, in order."""
+    name, separator = LAYOUT_RATINGS[layout]
+    lines = (folder / name).read_text(encoding="utf-8").splitlines()
+    fields = [line.split(separator) for line in lines if line[0].isdigit()]
+    return [Rating(int(f[0]), int(f[1]), float(f[2]), int(f[3])) for f in fields]
+
+
+class ConvertTest(CliCase):
+    def whole_stars(self):
+        data = self.generate()
+        ratings = [r._replace(rating=max(1, round(r.rating))) for r in read_ratings(data)]
+        rows = "".join(f"{r.user},{r.item},{r.rating},{r.time}\n" for r in ratings)
+        self.write("data/ratings.csv", "userId,movieId,rating,timestamp\n" + rows)
+        self.write("data/users.csv", "userId,gender,age,occupation,zip\n1,F,30,writer,12345\n2,M,18-24,artist,\n")
+        return data
+
+    def test_all_layouts_from_all_layouts(self):
+        data = self.whole_stars()
+        ratings, titles = read_ratings(data), read_titles(data)
+        for layout in LAYOUT_RATINGS:
+            output = self.curate("data", "convert", data, "--out", layout, "--layout", layout).stdout
+            self.assertIn(f"1,500 ratings of {len({r.item for r in ratings})} items", output)
+            self.assertEqual(read_layout(self.folder / layout, layout), ratings)
+        for first in LAYOUT_RATINGS:
+            source = self.folder / first / (LAYOUT_RATINGS[first][0] if first in ("csv", "tsv") else "")
+            for second in LAYOUT_RATINGS:
+                with self.subTest(first=first, second=second):
+                    out = self.folder / f"{first}-to-{second}"
+                    self.curate("data", "convert", source, "--out", out, "--layout", second)
+                    self.assertEqual(read_layout(out, second), ratings)
+                    back = self.folder / f"{first}-to-{second}-back"
+                    again = out / (LAYOUT_RATINGS[second][0] if second in ("csv", "tsv") else "")
+                    self.curate("data", "convert", again, "--out", back, "--layout", "ml-csv")
+                    self.assertEqual(read_ratings(back), ratings)
+                    self.assertEqual(read_titles(back), {item: titles[item] for item in {r.item for r in ratings}})
+                    users = (back / "users.csv").read_text(encoding="utf-8").splitlines()
+                    self.assertRegex(users[1], "^1,F,(30|25|25-34),writer,12345$")
+                    self.assertRegex(users[2], "^2,M,(18|18-24),artist,$")
+
+    def test_half_stars_stay_where_they_may(self):
+        data = self.generate()
+        for layout in ("ml-csv", "csv", "tsv"):
+            self.curate("data", "convert", data, "--out", layout, "--layout", layout)
+            self.assertEqual(read_layout(self.folder / layout, layout), read_ratings(data))
+
+    def test_trains_to_the_same_digits(self):
+        data = self.whole_stars()
+        first = self.train(data, out="first")
+        for layout in ("ml-100k", "ml-1m"):
+            self.curate("data", "convert", data, "--out", layout, "--layout", layout)
+            self.assertEqual(read_metrics(self.train(layout, out=f"run-{layout}"))["test"]["mse"],
+                             read_metrics(first)["test"]["mse"])
+
+    def test_overwrite_replaces_the_data_set(self):
+        data = self.whole_stars()
+        self.curate("data", "convert", data, "--out", "to", "--layout", "ml-100k")
+        (self.folder / "to" / "notes").write_text("mine")
+        self.curate("data", "convert", data, "--out", "to", "--layout", "ml-1m", "--overwrite")
+        self.assertEqual({path.name for path in (self.folder / "to").iterdir()},
+                         {"ratings.dat", "movies.dat", "users.dat", "notes"})
+
+    def test_says_what_is_lost(self):
+        data = self.whole_stars()
+        self.write("data/tags.csv", "userId,movieId,tag,timestamp\n1,1,x,1\n")
+        result = self.curate("data", "convert", data, "--out", "to", "--layout", "ml-1m")
+        self.assertIn("ages that became groups of ages: 1\n", result.stderr)
+        self.assertIn(f"not converted: {data}/tags.csv\n", result.stderr)
+
+
+class DataSplitTest(CliCase):
+    def part(self, name):
+        with open(self.folder / "parts" / name, newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            return [Rating(int(r["userId"]), int(r["movieId"]), float(r["rating"]), int(r["timestamp"]))
+                    for r in rows]
+
+    def split(self, data, *options):
+        return self.curate("data", "split", data, "--out", "parts", *options)
+
+    def check_as_trained(self, data, train, test, *options):
+        """Training counts of users and items, and errors on the test part, of a run on `data` with `options`."""
+        run = self.train(data, "--validation", 0, "--epochs", 3, "--seed", 5, *options)
+        self.assertEqual(trained_counts(run, "users.tsv"), counts_by(train, "user"))
+        self.assertEqual(trained_counts(run, "items.tsv"), counts_by(train, "item"))
+        file = self.write_ratings("test.csv", test)
+        shown = strict_json(self.curate("evaluate", run, "--data", file, "--json").stdout)["test"]
+        expected = read_metrics(run)["test"]
+        self.assertEqual(shown["ratings"], expected["ratings"])
+        self.assertAlmostEqual(shown["mse"], expected["mse"], places=9)
+
+    def test_parts_are_those_of_training(self):
+        data = self.generate()
+        ratings = read_ratings(data)
+        for split in ("random:0.2", "time:0.1"):
+            with self.subTest(split):
+                self.split(data, "--split", split, "--seed", 5, "--overwrite")
+                train, test = self.part("ratings.train.csv"), self.part("ratings.test.csv")
+                self.assertEqual(sorted(train + test), sorted(ratings))
+                self.check_as_trained(data, train, test, "--split", split, "--overwrite")
+
+    def test_folds_are_those_of_training(self):
+        data = self.generate()
+        ratings = read_ratings(data)
+        self.split(data, "--split", "folds:3", "--seed", 5)
+        self.assertEqual({path.name for path in (self.folder / "parts").iterdir()},
+                         {f"fold{fold}.{part}.csv" for fold in (1, 2, 3) for part in ("train", "test")})
+        tested = []
+        self.train(data, "--validation", 0, "--epochs", 3, "--seed", 5, "--folds", 3)
+        for fold in (1, 2, 3):
+            train, test = self.part(f"fold{fold}.train.csv"), self.part(f"fold{fold}.test.csv")
+            self.assertEqual(sorted(train + test), sorted(ratings))
+            self.assertEqual(trained_counts(self.folder / "run" / f"fold-{fold}", "users.tsv"),
+                             counts_by(train, "user"))
+            tested += test
+        self.assertEqual(sorted(tested), sorted(ratings))
+
+    def test_keep_the_order_and_can_be_trained_on(self):
+        data = self.generate()
+        self.split(data, "--split", "random:0.2")
+        test = self.part("ratings.test.csv")
+        self.assertEqual([r for r in read_ratings(data) if r in set(test)], test)
+        run = self.train("parts/ratings.train.csv", "--test", "parts/ratings.test.csv")
+        self.assertEqual(read_metrics(run)["test"]["ratings"], 300)
+
+    def test_seed(self):
+        data = self.generate()
+        parts = []
+        for options in ([], ["--seed", 1], ["--seed", 2]):
+            self.split(data, "--split", "random:0.2", "--overwrite", *options)
+            parts.append(self.part("ratings.test.csv"))
+        self.assertEqual(parts[0], parts[1])
+        self.assertNotEqual(parts[0], parts[2])
+
+    def test_overwrite_replaces_other_parts(self):
+        data = self.generate()
+        self.split(data, "--split", "folds:4")
+        self.split(data, "--split", "random:0.2", "--overwrite")
+        self.assertEqual({path.name for path in (self.folder / "parts").iterdir()},
+                         {"ratings.train.csv", "ratings.test.csv"})
+
+
 class RealDataTest(CliCase):
     def real(self, name):
         folder = os.environ.get("CURATE_TEST_DATA")
@@ -1165,6 +1311,21 @@ class RealDataTest(CliCase):
 
     def test_movielens_100k_folder(self):
         self.check_titles("ml-100k", 100000, "Toy Story (1995)")
+
+    def test_conversions_of_movielens(self):
+        for name, layout, pattern in (("ml-100k", "ml-1m", r"1::Toy Story \(1995\)::Animation\|Children's\|Comedy"),
+                                      ("ml-latest-small-2016", "tsv", r"1\|Toy Story \(1995\)\|01-Jan-1995\|.*")):
+            data = self.real(name)
+            self.curate("data", "convert", data, "--out", name, "--layout", layout)
+            items = self.folder / name / {"ml-1m": "movies.dat", "tsv": "u.item"}[layout]
+            self.assertRegex(items.read_text(encoding="utf-8").splitlines()[0], f"^{pattern}$")
+            back = self.folder / f"{name}-back"
+            source = self.folder / name / ("ratings.tsv" if layout == "tsv" else "")
+            self.curate("data", "convert", source, "--out", back, "--layout", "csv")
+            direct = self.folder / f"{name}-direct"
+            self.curate("data", "convert", data, "--out", direct, "--layout", "csv")
+            self.assertEqual((back / "ratings.csv").read_bytes(), (direct / "ratings.csv").read_bytes())
+            self.assertEqual(read_titles(back), read_titles(direct))
 
     def test_movielens_latest_small_folder(self):
         self.check_titles("ml-latest-small-2016", 100004, "Toy Story (1995)")

@@ -36,6 +36,8 @@ Command add_evaluate(CLI::App& root);
 Command add_predict(CLI::App& root);
 Command add_data_inspect(CLI::App& data);
 Command add_data_generate(CLI::App& data);
+Command add_data_convert(CLI::App& data);
+Command add_data_split(CLI::App& data);
 Command add_doctor(CLI::App& root);
 
 }  // namespace curate::cli

@@ -34,10 +34,12 @@ int run(int argc, char** argv) {
   commands.push_back(curate::cli::add_train(app));
   commands.push_back(curate::cli::add_evaluate(app));
   commands.push_back(curate::cli::add_predict(app));
-  CLI::App* data = app.add_subcommand("data", "look at data sets, or make one up");
+  CLI::App* data = app.add_subcommand("data", "look at data sets, convert or split them, or make one up");
   data->require_subcommand(1);
   commands.push_back(curate::cli::add_data_inspect(*data));
   commands.push_back(curate::cli::add_data_generate(*data));
+  commands.push_back(curate::cli::add_data_convert(*data));
+  commands.push_back(curate::cli::add_data_split(*data));
   commands.push_back(curate::cli::add_doctor(app));
   const auto parse = [&] { app.parse(argc, argv); };
   try {

@@ -1,12 +1,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
+#include <system_error>
 
 #include "curate/dataset.h"
 #include "curate/error.h"
+#include "data/split_request.h"
 #include "support/philox.h"
 
 namespace curate {
@@ -133,6 +136,42 @@ Split split_fold(const RatingTable& table, const std::vector<std::int32_t>& fold
   std::vector<bool> is_test(fold_of.size());
   std::transform(fold_of.begin(), fold_of.end(), is_test.begin(), [&](std::int32_t of) { return of == fold; });
   return split_where(table, is_test);
+}
+
+std::optional<SplitRequest> parse_split(const std::string& text) {
+  const auto whole = [&](std::size_t from, auto& value) {
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data() + from, end, value);
+    return error == std::errc() && stop == end;
+  };
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos) {
+    return std::nullopt;
+  }
+  const std::string kind = text.substr(0, colon);
+  SplitRequest request;
+  if (kind == "folds") {
+    request.kind = SplitRequest::Kind::folds;
+    return whole(colon + 1, request.folds) ? std::optional(request) : std::nullopt;
+  }
+  if (kind != "random" && kind != "time") {
+    return std::nullopt;
+  }
+  request.kind = kind == "random" ? SplitRequest::Kind::random : SplitRequest::Kind::time;
+  const bool fits = whole(colon + 1, request.fraction) && request.fraction > 0.0 && request.fraction < 1.0;
+  return fits ? std::optional(request) : std::nullopt;
+}
+
+Split split_as_asked(const RatingTable& ratings, const SplitRequest& request, std::uint64_t seed) {
+  switch (request.kind) {
+    case SplitRequest::Kind::random:
+      return split_random(ratings, request.fraction, seed);
+    case SplitRequest::Kind::time:
+      return split_by_time(ratings, request.fraction);
+    case SplitRequest::Kind::folds:
+      break;
+  }
+  throw std::invalid_argument("folds are more than one split");
 }
 
 }  // namespace curate

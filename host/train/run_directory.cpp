@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "curate/error.h"
+#include "data/split_request.h"
 #include "support/atomic_file.h"
 #include "support/json_text.h"
 #include "train/metrics_json.h"
@@ -110,21 +111,13 @@ std::pair<float, float> parse_rating_range(const std::string& text) {
   throw InputError(fmt::format("--rating-range {}: not MIN:MAX with MIN below MAX; write for instance 0.5:5", text));
 }
 
-/// "random:0.1" or "time:0.1".
-Split split_as_asked(const RatingTable& ratings, const std::string& text, std::uint64_t seed) {
-  const std::size_t colon = text.find(':');
-  const std::string kind = text.substr(0, colon);
-  double fraction = 0.0;
-  if (colon != std::string::npos && (kind == "random" || kind == "time")) {
-    const char* begin = text.data() + colon + 1;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(begin, end, fraction);
-    if (error == std::errc() && stop == end && fraction > 0.0 && fraction < 1.0) {
-      return kind == "random" ? split_random(ratings, fraction, seed) : split_by_time(ratings, fraction);
-    }
+SplitRequest split_request(const std::string& text) {
+  const std::optional<SplitRequest> request = parse_split(text);
+  if (!request || request->kind == SplitRequest::Kind::folds) {
+    throw InputError(fmt::format(
+        "--split {}: write random:FRACTION or time:FRACTION with a fraction between 0 and 1, or none", text));
   }
-  throw InputError(
-      fmt::format("--split {}: write random:FRACTION or time:FRACTION with a fraction between 0 and 1, or none", text));
+  return *request;
 }
 
 std::string csv_number(const std::optional<double>& value) {
@@ -221,7 +214,7 @@ RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
   } else if (config.split == "none" || config.split.empty()) {
     data.train = data.dataset.ratings;
   } else {
-    Split split = split_as_asked(data.dataset.ratings, config.split, config.options.seed);
+    Split split = split_as_asked(data.dataset.ratings, split_request(config.split), config.options.seed);
     data.train = std::move(split.train);
     data.test = std::move(split.test);
   }

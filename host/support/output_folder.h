@@ -1,0 +1,42 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "support/created_directory.h"
+
+namespace curate {
+
+/// A folder that a command writes a set of files into: all of them or none. They are written elsewhere first; until
+/// commit() the folder is as it was, and is gone again where it was not there.
+class OutputFolder {
+ public:
+  /// Tells the names of the files that such a command writes.
+  using IsOurs = std::function<bool(const std::string& name)>;
+
+  /// Throws InputError where the folder holds such files, unless `overwrite`.
+  OutputFolder(const std::string& path, bool overwrite, IsOurs is_ours);
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+  ~OutputFolder();
+
+  /// What the constructor throws for, without making anything.
+  static void check(const std::string& path, bool overwrite, const IsOurs& is_ours);
+
+  /// As messages call a file of the folder.
+  std::string label(const std::string& name) const;
+  /// Where to write the file before commit().
+  std::string stage(const std::string& name);
+
+  /// Removes what the folder held of such files and moves those staged there, in the order of their staging.
+  void commit();
+
+ private:
+  CreatedDirectory directory_;
+  IsOurs is_ours_;
+  std::string staging_;
+  std::vector<std::string> staged_;
+};
+
+}  // namespace curate
