@@ -25,3 +25,12 @@ if(CURATE_SANITIZE)
                                                    -fno-sanitize-recover=all)
   target_link_options(curate_settings INTERFACE -fsanitize=${CURATE_SANITIZE})
 endif()
+if(CURATE_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "CURATE_FUZZ needs clang (libFuzzer); configure with the preset fuzz.")
+  endif()
+  # Every target is instrumented; tests/fuzz adds the driver to its own.
+  target_compile_options(curate_settings INTERFACE -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow
+                                                   -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_definitions(curate_settings INTERFACE CURATE_SMALL_PIECES)
+endif()

@@ -14,13 +14,14 @@
 #include <vector>
 
 #include "curate/error.h"
+#include "data/piece_sizes.h"
 
 namespace curate {
 namespace {
 
 using namespace std::string_view_literals;
 
-constexpr std::size_t kInputBuffer = std::size_t{256} << 10;
+constexpr std::size_t kInputBuffer = kSmallPieces ? 64 : std::size_t{256} << 10;
 // What one call of read() or inflate() is asked for at most: either counts in 32 bits somewhere.
 constexpr std::size_t kMaxPiece = std::size_t{1} << 30;
 constexpr std::size_t kHeadSize = 512;

@@ -3,12 +3,13 @@
 
 #include "curate/dataset.h"
 #include "curate/error.h"
+#include "data/piece_sizes.h"
 
 namespace curate {
 namespace {
 
 /// Raw ids below this are looked up in a table by themselves: 16 MiB of it at most.
-constexpr std::int64_t kSmallIds = std::int64_t{1} << 22U;
+constexpr std::int64_t kSmallIds = std::int64_t{1} << (kSmallPieces ? 12U : 22U);
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "curate/dataset.h"
+#include "data/piece_sizes.h"
 #include "data/row_scanner.h"
 #include "support/thread_pool.h"
 
@@ -76,7 +77,7 @@ class RatingColumns {
   RatingTable take(const std::vector<RatingChunk>& chunks, IdMap& users, IdMap& items, ThreadPool& pool);
 
  private:
-  static constexpr std::size_t kSegmentRows = std::size_t{1} << 20U;
+  static constexpr std::size_t kSegmentRows = kSmallPieces ? 16 : std::size_t{1} << 20U;
   enum Column { kUsers, kItems, kRatings, kTimestamps, kColumns };
 
   struct Segment {

@@ -12,16 +12,17 @@
 #include <thread>
 
 #include "curate/error.h"
+#include "data/piece_sizes.h"
 #include "data/row_scanner.h"
 
 namespace curate {
 namespace {
 
-constexpr std::size_t kChunkBytes = std::size_t{1} << 20U;
-constexpr std::size_t kHeadBytes = kChunkBytes;
+constexpr std::size_t kChunkBytes = kSmallPieces ? 96 : std::size_t{1} << 20U;
+constexpr std::size_t kHeadBytes = kSmallPieces ? 160 : kChunkBytes;
 // Past the end of a chunk its last line is looked for in steps of this.
-constexpr std::size_t kTailBytes = std::size_t{4} << 10U;
-constexpr std::size_t kMostLineBytes = std::size_t{16} << 20U;
+constexpr std::size_t kTailBytes = kSmallPieces ? 16 : std::size_t{4} << 10U;
+constexpr std::size_t kMostLineBytes = kSmallPieces ? 1024 : std::size_t{16} << 20U;
 // Lines that go to the slow parser at once where the fast one gets nowhere.
 constexpr std::size_t kMostSlowLines = 256;
 
