@@ -1,5 +1,6 @@
 #include "data/rating_reader.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <zlib.h>
 
@@ -219,6 +220,47 @@ TEST_F(RatingReader, RatingsOutOfRangeAreFoundOnTheFastPath) {
   } catch (const InputError& error) {
     EXPECT_NE(std::string(error.what()).find(":150001: the rating is outside 0 to 5"), std::string::npos)
         << error.what();
+  }
+}
+
+// A quote that does not end is no less wrong in a column that is passed over.
+TEST_F(RatingReader, QuotesAreCheckedInColumnsThatNobodyReads) {
+  const auto refusal = [&](const std::string& text) -> std::string {
+    try {
+      read_dataset(write("ratings.csv", text));
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::vector<std::pair<std::string, std::string>> layouts = {{"user,item,rating,note\n", "1,{},3,{}\n"},
+                                                                    {"note,user,item,rating\n", "{1},1,{0},3\n"}};
+  for (const auto& [header, row] : layouts) {
+    std::string rows;
+    for (const std::string note : {"fine", "", "\"a, \"\"b\"\"\"", " \"c\" ", "d \"e"}) {
+      rows += fmt::format(fmt::runtime(row), rows.size() + 1, note);
+    }
+    EXPECT_EQ(refusal(header + rows), "");
+    for (const std::string note : {"\"open", " \"open", "\t\"open", "\"a\"b"}) {
+      const std::string odd = fmt::format(fmt::runtime(row), 1000, note) + fmt::format(fmt::runtime(row), 1001, "x");
+      EXPECT_NE(refusal(header + rows + odd).find(":7: a quoted field does not end"), std::string::npos) << odd;
+    }
+  }
+}
+
+TEST_F(RatingReader, ALastLineThatIsCutOffIsSuspectedWhereverItBegins) {
+  constexpr std::size_t kChunk = std::size_t{1} << 20U;
+  for (std::size_t begin = kChunk - 8; begin <= kChunk + 1; ++begin) {
+    std::string text = many_rows(43600, csv_row);
+    text.resize(text.rfind('\n', begin - 100) + 1);
+    text.resize(begin - 1, ' ');
+    text += "\n123,45";
+    try {
+      read_dataset(write("ratings.csv", text));
+      FAIL() << "taken";
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find("truncated last line?"), std::string::npos) << begin << error.what();
+    }
   }
 }
 

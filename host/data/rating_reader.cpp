@@ -311,7 +311,8 @@ std::vector<RatingChunk> RatingText::read_file(const DelimitedFormat& format, co
     try {
       const std::string_view text = worker->buffer.read(*file_, begin, end, c == 0);
       offset = worker->buffer.offset_of(text);
-      worker->parser.parse(text, c + 1 == count);
+      // The last line may have begun before the last chunk.
+      worker->parser.parse(text, offset + static_cast<std::int64_t>(text.size()) == file_->size());
     } catch (const RowError& found) {
       error = found;
     }

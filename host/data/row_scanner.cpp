@@ -85,6 +85,11 @@ constexpr std::array<float, 100> kTenths = make_tenths();
   return static_cast<float>(digits8(end, length, odd));
 }
 
+/// Whether a field may start with a quote, after blanks: one of those that are passed over, which must end then.
+[[gnu::always_inline]] inline bool opens_quote(const char* begin, const char* end) {
+  return begin != end && (*begin == '"' || *begin == ' ' || *begin == '\t' || *begin == '\r');
+}
+
 struct Layout {
   char separator;
   std::uint32_t marks;
@@ -112,6 +117,9 @@ template <bool kUsual, bool kTimed>
   }
   const __m128i separator = _mm_set1_epi8(layout.separator);
   const __m128i newline = _mm_set1_epi8('\n');
+  // Where no column is passed over, none is checked for quotes.
+  const bool all_read = layout.fields == (layout.timestamp < layout.fields ? 4U : 3U);
+  const std::uint32_t first_checked = all_read ? layout.fields : kUsual ? 3 : 0;
   const char* at = start;
   std::size_t rows = 0;
   while (rows < RowBlock::kCapacity && at < end) {
@@ -159,6 +167,9 @@ template <bool kUsual, bool kTimed>
     block.items[rows] = whole_number(begins[layout.item], ends[layout.item], odd);
     const float rating = rating_number(begins[layout.rating], ends[layout.rating], odd);
     block.ratings[rows] = rating;
+    for (std::uint32_t f = first_checked; f < layout.fields; ++f) {
+      odd |= opens_quote(begins[f], ends[f]) ? 1U : 0U;
+    }
     if (layout.timestamp < layout.fields) {
       block.timestamps[rows] = whole_number(begins[layout.timestamp], ends[layout.timestamp], odd);
     }

@@ -33,8 +33,9 @@ class RowScanner {
 
   /// Reads rows from `at` (the start of a line) on and returns how many went into `block`: until the block is full,
   /// until `end`, or until a line that is not plain (anything but unsigned whole numbers of at most 16 digits, ratings
-  /// of up to 8 digits or like 4.5, LF or CRLF), right or wrong. `at` is then behind the last row read, at the start of
-  /// a line. A last line without its end is not read.
+  /// of up to 8 digits or like 4.5, in other columns anything that does not start with a quote or a blank, LF or CRLF),
+  /// right or wrong. `at` is then behind the last row read, at the start of a line. A last line without its end is not
+  /// read.
   std::size_t scan(const char*& at, const char* end, RowBlock& block) const;
 
  private:
