@@ -71,6 +71,26 @@ TEST_F(RunDirectoryTest, BadConfigNamesFileLineAndKey) {
   }
 }
 
+TEST_F(RunDirectoryTest, MessagesHaveNoControlCharacters) {
+  for (const std::string text : {"\"\\u001b[2J\" = 1\n", "preset = \"\\u001b[2J\"\n"}) {
+    write_file_atomically(path("bad.toml"), text);
+    try {
+      read_config(path("bad.toml"));
+      ADD_FAILURE() << "taken: " << text;
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find("\\x1b[2J"), std::string::npos) << error.what();
+    }
+  }
+  TrainOptions options;
+  options.model = "\x1b[2J";
+  try {
+    resolve(options);
+    ADD_FAILURE() << "taken";
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find("--model \\x1b[2J: not one of"), std::string::npos) << error.what();
+  }
+}
+
 TEST_F(RunDirectoryTest, WholeNumbersPassForReals) {
   write_file_atomically(path("config.toml"), "lr = 1\n");
   EXPECT_EQ(read_config(path("config.toml")).options.learning_rate, 1.0);

@@ -44,6 +44,22 @@ TEST(Safetensors, EveryCutIsRefused) {
   std::filesystem::remove(path);
 }
 
+// Names come from the file: none may write to the terminal by way of a message.
+TEST(Safetensors, MessagesHaveNoControlCharacters) {
+  const std::string path = temporary_path("control");
+  write_safetensors(path, {{{"\x1b[2J\n\x7f", {{1}, {1.0F}}}}, {}});
+  std::string content = read_file(path);
+  content.replace(content.find("F32"), 3, "F16");
+  write_file_atomically(path, content);
+  try {
+    read_safetensors(path);
+    ADD_FAILURE() << "taken";
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find("tensor \\x1b[2J\\x0a\\x7f is F16"), std::string::npos) << error.what();
+  }
+  std::filesystem::remove(path);
+}
+
 TEST(Safetensors, DamagedBytesNeverCrash) {
   const std::string path = temporary_path("damaged");
   write_safetensors(path, example());

@@ -12,6 +12,8 @@
 #include <system_error>
 #include <utility>
 
+#include "support/printable.h"
+
 namespace curate {
 namespace {
 
@@ -20,15 +22,6 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kDownloadRemedy = "download it again";
 constexpr std::string_view kUnpackRemedy = "unpack it and name what comes out";
-
-/// Printable ASCII as it is, all else escaped.
-std::string printable(std::string_view bytes) {
-  std::string result;
-  for (const char c : bytes) {
-    result += c >= 0x20 && c < 0x7f ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-  }
-  return result;
-}
 
 /// What is wrong with a name as the path of a file below something, or nothing.
 std::string_view fault_of_name(std::string_view name) {

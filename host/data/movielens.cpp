@@ -11,6 +11,7 @@
 
 #include "curate/error.h"
 #include "data/text_table.h"
+#include "support/printable.h"
 
 namespace curate {
 namespace {
@@ -163,9 +164,10 @@ ItemTable parse_u_item(std::string_view text, const std::string& file, const std
     for (std::size_t genre = 0; genre < genres.size(); ++genre) {
       const std::string_view flag = trimmed(fields[kItemFieldsBeforeGenres + genre]);
       if (flag != "0" && flag != "1") {
-        throw_input_error(file, number,
-                          fmt::format("the flag of genre {} is neither 0 nor 1 ({})", genres[genre], excerpt(flag)),
-                          kItemRemedy);
+        throw_input_error(
+            file, number,
+            fmt::format("the flag of genre {} is neither 0 nor 1 ({})", printable(genres[genre]), excerpt(flag)),
+            kItemRemedy);
       }
       if (flag == "1" && genres[genre] != "unknown") {
         info.genres += info.genres.empty() ? "" : "|";

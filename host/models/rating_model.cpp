@@ -8,6 +8,7 @@
 #include "curate/error.h"
 #include "models/embedding_table.h"
 #include "support/philox.h"
+#include "support/printable.h"
 #include "train/option_table.h"
 
 namespace curate {
@@ -114,7 +115,7 @@ Activation make_activation(const std::string& name, float low, float high) {
   if (name == "sigmoid") {
     return {ActivationKind::sigmoid, low, high};
   }
-  throw InputError(fmt::format("the model has an activation '{}', not known to this version", name));
+  throw InputError(fmt::format("the model has an activation '{}', not known to this version", printable(name)));
 }
 
 /// Uniform with the variance 2 / (inputs + outputs).
@@ -205,7 +206,7 @@ std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, c
   } else if (spec.kind == "mlp") {
     model = make_mlp(device, mlp_shape_of(spec, tensors));
   } else {
-    throw InputError(fmt::format("a model of kind '{}' is not known to this version", spec.kind));
+    throw InputError(fmt::format("a model of kind '{}' is not known to this version", printable(spec.kind)));
   }
   model->upload(tensors);
   return model;

@@ -14,6 +14,7 @@
 #include "device/device.h"
 #include "models/rating_model.h"
 #include "support/atomic_file.h"
+#include "support/printable.h"
 #include "train/device_ratings.h"
 #include "train/fallback.h"
 #include "train/option_table.h"
@@ -65,7 +66,7 @@ std::int64_t parse_integer(const std::string& path, std::int64_t line, std::stri
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) {
-    throw InputError(fmt::format("{}:{}: '{}' is not an integer; train the model again", path, line, text));
+    throw InputError(fmt::format("{}:{}: '{}' is not an integer; train the model again", path, line, printable(text)));
   }
   return value;
 }
@@ -150,7 +151,9 @@ const char* name_of(PredictionBasis basis) {
 }
 
 Model::Model(Parts parts) : parts_(std::move(parts)) {
-  const auto fail = [](const std::string& problem) { throw InputError(problem + "; train the model again"); };
+  const auto fail = [](const std::string& problem) {
+    throw InputError(printable(problem) + "; train the model again");
+  };
   const TensorMap& tensors = parts_.tensors;
   const std::int64_t users = parts_.users.size();
   const std::int64_t items = parts_.items.size();
@@ -192,7 +195,7 @@ Model Model::load(const std::string& run_directory) {
   SafetensorsFile file = read_safetensors(path);
   if (file.metadata["format"] != kFormat) {
     throw InputError(fmt::format("{}: written as '{}', this version reads '{}'; train the model again", path,
-                                 file.metadata["format"], kFormat));
+                                 printable(file.metadata["format"]), kFormat));
   }
   IdTable users = read_ids(users_path(run_directory), false);
   IdTable items = read_ids(items_path(run_directory), true);

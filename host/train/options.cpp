@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "curate/error.h"
+#include "support/printable.h"
 #include "train/option_table.h"
 
 namespace curate {
@@ -22,14 +23,14 @@ constexpr double kAuto = -1.0;
 
 void require(bool condition, const char* option, const std::string& value, const char* remedy) {
   if (!condition) {
-    throw InputError(fmt::format("--{} {}: {}", option, value, remedy));
+    throw InputError(fmt::format("--{} {}: {}", option, printable(value), remedy));
   }
 }
 
 void require_one_of(const char* option, const std::string& value, std::initializer_list<const char*> allowed) {
   const bool found = std::any_of(allowed.begin(), allowed.end(), [&](const char* name) { return value == name; });
   if (!found) {
-    throw InputError(fmt::format("--{} {}: not one of {}", option, value, fmt::join(allowed, ", ")));
+    throw InputError(fmt::format("--{} {}: not one of {}", option, printable(value), fmt::join(allowed, ", ")));
   }
 }
 
@@ -201,7 +202,8 @@ TrainOptions preset_options(const std::string& name) {
     options.init_scale = 0.05;
     return options;
   }
-  throw InputError(fmt::format("--preset {}: no such preset; there is {}", name, fmt::join(preset_names(), ", ")));
+  throw InputError(
+      fmt::format("--preset {}: no such preset; there is {}", printable(name), fmt::join(preset_names(), ", ")));
 }
 
 TrainOptions resolve(const TrainOptions& given) {

@@ -14,6 +14,7 @@
 #include "data/split_request.h"
 #include "support/atomic_file.h"
 #include "support/json_text.h"
+#include "support/printable.h"
 #include "train/metrics_json.h"
 #include "train/option_table.h"
 
@@ -108,14 +109,16 @@ std::pair<float, float> parse_rating_range(const std::string& text) {
       return {low, high};
     }
   }
-  throw InputError(fmt::format("--rating-range {}: not MIN:MAX with MIN below MAX; write for instance 0.5:5", text));
+  throw InputError(
+      fmt::format("--rating-range {}: not MIN:MAX with MIN below MAX; write for instance 0.5:5", printable(text)));
 }
 
 SplitRequest split_request(const std::string& text) {
   const std::optional<SplitRequest> request = parse_split(text);
   if (!request || request->kind == SplitRequest::Kind::folds) {
-    throw InputError(fmt::format(
-        "--split {}: write random:FRACTION or time:FRACTION with a fraction between 0 and 1, or none", text));
+    throw InputError(
+        fmt::format("--split {}: write random:FRACTION or time:FRACTION with a fraction between 0 and 1, or none",
+                    printable(text)));
   }
   return *request;
 }
@@ -154,7 +157,8 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
   try {
     table = toml::parse(content, path);
   } catch (const toml::parse_error& error) {
-    throw InputError(fmt::format("{}:{}: {}; correct that line", path, error.source().begin.line, error.description()));
+    throw InputError(
+        fmt::format("{}:{}: {}; correct that line", path, error.source().begin.line, printable(error.description())));
   }
   RunConfig config = base;
   if (const toml::node* preset = table.get("preset")) {
@@ -176,7 +180,7 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
     });
     if (!known) {
       throw InputError(fmt::format("{}:{}: no option is called {}; curate train --help lists them", path,
-                                   node.source().begin.line, std::string_view(key.str())));
+                                   node.source().begin.line, printable(key.str())));
     }
   }
   return config;

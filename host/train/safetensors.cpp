@@ -9,6 +9,7 @@
 
 #include "curate/error.h"
 #include "support/atomic_file.h"
+#include "support/printable.h"
 
 namespace curate {
 namespace {
@@ -18,7 +19,8 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 constexpr std::size_t kLengthBytes = 8;
 
 [[noreturn]] void fail(const std::string& path, const std::string& problem) {
-  throw InputError(fmt::format("{}: not a sound safetensors file: {}; train the model again", path, problem));
+  throw InputError(
+      fmt::format("{}: not a sound safetensors file: {}; train the model again", path, printable(problem)));
 }
 
 Tensor read_tensor(const std::string& path, const std::string& name, const nlohmann::json& entry,
