@@ -1,6 +1,7 @@
 // The scanner of plain rows against a parser that does one character after the other. Input: six bytes that choose the
 // layout, then the text.
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <optional>
@@ -105,10 +106,14 @@ std::optional<Layout> take_layout(Input& input) {
   layout.format.timestamp = given[5] % 4 == 0 ? kNoColumn : column(given[5] / 16);
   layout.timed = given[5] % 4 == 1 && layout.format.timestamp != kNoColumn;
   layout.range = given[5] % 8 < 4 ? std::pair(0.5F, 5.0F) : std::pair(-1e30F, 1e30F);
-  return layout.format.user != layout.format.item && layout.format.user != layout.format.rating &&
-                 layout.format.item != layout.format.rating
-             ? std::optional(layout)
-             : std::nullopt;
+  const std::array<int, 4> columns = {layout.format.user, layout.format.item, layout.format.rating,
+                                      layout.format.timestamp};
+  for (const int number : columns) {
+    if (std::count(columns.begin(), columns.end(), number) > 1) {
+      return std::nullopt;
+    }
+  }
+  return layout;
 }
 
 /// The text in a buffer of its own, `around` on both sides, scanned and compared.
