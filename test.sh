@@ -64,6 +64,14 @@ run_tests ci "optimised"
 run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE slow
 skipped+=("tests on a GPU: this version has no CUDA engine")
 
+say "Fuzz targets of the readers (tests/fuzz), for a few seconds each"
+if clang++ -fsanitize=fuzzer -x c++ -o /dev/null - 2>/dev/null \
+  <<<'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }'; then
+  CURATE_FUZZ_OPTIONS=-seed=1 tests/fuzz/run.sh 5
+else
+  skipped+=("fuzz targets: no clang++ with libFuzzer here")
+fi
+
 say "Skipped"
 printf '%s\n' "${skipped[@]}"
 say "All tests that this machine can run have passed"

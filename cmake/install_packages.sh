@@ -7,7 +7,7 @@ packages=(cmake g++ ninja-build python3 curl ca-certificates
   libfmt-dev libcli11-dev nlohmann-json3-dev librandom123-dev libtomlplusplus-dev libopenblas-dev libzip-dev zlib1g-dev)
 case "${1:-}" in
   build) ;;
-  test) packages+=(libgtest-dev clang-format-14 git pkg-config) ;;
+  test) packages+=(libgtest-dev clang-format-14 clang libclang-rt-dev git pkg-config) ;;
   *)
     echo "usage: cmake/install_packages.sh build|test" >&2
     exit 2

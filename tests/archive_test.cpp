@@ -584,6 +584,9 @@ TEST_F(ArchiveTest, RefusesNamesThatLeadOutOfTheArchive) {
   const std::string file = write_zip({{"a\n/../x"}});
   expect_refused(file, "a name in the archive, \"a\\x0a/../x\", ", "do not trust this archive",
                  [&] { open_tree(file); });
+  // What is absolute without the folder that all are in.
+  expect_refused(write_zip({{"set/a"}, {"set/C:x"}}), "a name in the archive, \"set/C:x\", is an absolute path",
+                 "do not trust this archive", [&] { open_tree(path("set.zip")); });
   EXPECT_EQ(open_tree(write_zip({{"a..b/..c/d..", "x"}}))->names(), std::vector<std::string>{"..c/d.."});
 }
 

@@ -336,14 +336,19 @@ class ZipArchive : public FileTree {
     const std::string name = given != nullptr ? given : "";
     const bool is_folder = name.ends_with('/');
     const std::string_view bare = is_folder ? std::string_view(name).substr(0, name.size() - 1) : name;
-    const std::string_view fault = fault_of_name(bare);
-    if (!fault.empty()) {
-      throw_source_error(path(), fmt::format("a name in the archive, \"{}\", {}", printable(name), fault),
-                         "do not trust this archive, or pack it anew with plain names");
-    }
+    check_member(bare, name);
     if (!is_folder && !members_.emplace(name, index).second) {
       throw_source_error(path(), fmt::format("the archive has \"{}\" more than once", printable(name)),
                          "pack it anew with one of them");
+    }
+  }
+
+  /// `name` is how the archive has it.
+  void check_member(std::string_view below, const std::string& name) const {
+    const std::string_view fault = fault_of_name(below);
+    if (!fault.empty()) {
+      throw_source_error(path(), fmt::format("a name in the archive, \"{}\", {}", printable(name), fault),
+                         "do not trust this archive, or pack it anew with plain names");
     }
   }
 
@@ -367,6 +372,8 @@ class ZipArchive : public FileTree {
     }
     std::map<std::string, zip_uint64_t> stripped;
     for (const auto& [name, index] : members_) {
+      // set/C:x has become absolute.
+      check_member(name.substr(folder.size()), name);
       stripped.emplace(name.substr(folder.size()), index);
     }
     members_ = std::move(stripped);
