@@ -21,7 +21,7 @@ def put(target, name, content):
 
 # ratings: a byte of flags (see ratings.cpp), then the text.
 
-NO_TIMESTAMPS, RANGE, PAIRS, ONE_THREAD, STREAM = 1, 2, 4, 8, 16
+NO_TIMESTAMPS, RANGE, PAIRS, ONE_THREAD, STREAM, SHRINKS = 1, 2, 4, 8, 16, 32
 ROWS = [(1, 31, "2.5", 1260759144), (1, 1029, "3.0", 1260759179), (2, 31, "4", 835355493), (15, 1, "0.5", 1)]
 
 
@@ -65,6 +65,7 @@ RATINGS = {
     "out-of-range": (RANGE, "1,2,5\n1,3,5.5\n"),
     "pieces": (0, many(",", 20)),
     "pieces-stream": (STREAM, "userId\tmovieId\trating\ttimestamp\n" + many("\t", 20)),
+    "shrinks": (SHRINKS, many(",", 20)),
     "pieces-bad": (0, many("::", 16) + "1::x::3::4\n" + many("::", 3)),
     "long-line": (0, lines(",") + "1,1," + "5" * 1200 + "\n"),
     "long-line-stream": (STREAM, lines(",") + "1,1," + "5" * 1200),
@@ -311,6 +312,12 @@ def model():
     put_model("mlp", safetensors({**fallback, **embeddings, **dense}, of_network))
     put_model("mlp-widths", safetensors({**fallback, **embeddings, **dense, "dense.1.weight": ([1, 2], [1, 1])},
                                         of_network))
+    nobody = {**fallback, "fallback.user": ([0], []), "fallback.item": ([0], []),
+              "user.embedding": ([0, 1 << 62], []), "item.embedding": ([0, 1 << 62], [])}
+    titles = items.split("\n")[0] + "\n"
+    put_model("nobody-mf", safetensors({**nobody, "global_mean": ([1], [3])}, metadata), users[:24], titles)
+    put_model("nobody-mlp", safetensors({**nobody, "dense.0.weight": ([1, (1 << 63) - 1], [])}, of_network), users[:24],
+              titles)
     put_model("not-finite", safetensors({**mf, "global_mean": ([1], [float("nan")])}, metadata))
     put_model("other-dtype", safetensors(mf, metadata, user_bias={"dtype": "F16"}))
     put_model("shape-overflow", safetensors(mf, metadata, user_embedding={"shape": [1 << 62, 4]}))
