@@ -140,9 +140,11 @@ class FileSource : public ByteSource {
 
 class PipeSource : public ByteSource {
  public:
-  PipeSource(const std::string& path, std::int64_t max_bytes)
-      : ByteSource(path), fd_(open_to_read(path)), max_bytes_(max_bytes) {}
+  explicit PipeSource(const std::string& path) : ByteSource(path), fd_(open_to_read(path)) {}
   ~PipeSource() override { ::close(fd_); }
+
+  /// read() throws beyond that many bytes.
+  void limit(std::int64_t max_bytes) { max_bytes_ = max_bytes; }
 
   /// The first bytes, which read() still gives.
   std::string_view head() {
@@ -181,7 +183,7 @@ class PipeSource : public ByteSource {
   }
 
   int fd_;
-  std::int64_t max_bytes_;
+  std::int64_t max_bytes_ = kUnlimited;
   std::int64_t consumed_ = 0;
   std::string head_;
 };
@@ -293,7 +295,7 @@ std::unique_ptr<ByteSource> open_file(const std::string& path, std::int64_t max_
     case FileType::folder:
       throw_source_error(path, "this is a folder", "name a file in it");
     case FileType::pipe: {
-      auto pipe = std::make_unique<PipeSource>(path, max_bytes);
+      auto pipe = std::make_unique<PipeSource>(path);
       const std::string_view head = pipe->head();
       if (starts_as_zip(head)) {
         throw_source_error(path, "a zip archive cannot be read through a pipe", "name the archive itself");
@@ -301,6 +303,7 @@ std::unique_ptr<ByteSource> open_file(const std::string& path, std::int64_t max_
       if (starts_as_gzip(head)) {
         return std::make_unique<GzipSource>(std::move(pipe), max_bytes);
       }
+      pipe->limit(max_bytes);
       return pipe;
     }
     case FileType::regular:
