@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/reading.h"
 #include "curate/error.h"
 #include "data/side_files.h"
 #include "data/user_info.h"
@@ -24,6 +25,7 @@ struct ConvertArguments {
   std::string out;
   std::string layout;
   bool overwrite = false;
+  ReadingArguments reading;
 };
 
 /// Files of a layout that are not converted would go on telling of the data set that was there.
@@ -59,12 +61,10 @@ void run_convert(const ConvertArguments& arguments) {
   check_layout(arguments.layout);
   check_folder(arguments);
   LiveLine line;
-  ReadOptions read;
-  read.progress = reading_progress(line);
-  const Dataset dataset = read_dataset(arguments.data, read);
+  const Dataset dataset = read_dataset(arguments.data, read_options(arguments.reading, line));
   line.clear();
   const std::unique_ptr<SideFiles> files = files_beside(dataset.source);
-  const UserTable users = read_user_file(*files, dataset.layout);
+  const UserTable users = dataset.users.numbers() ? read_user_file(*files, dataset.layout) : UserTable();
   OutputFolder folder(arguments.out, arguments.overwrite, is_layout_file);
   const LayoutLosses losses = write_layout(dataset, users, arguments.layout, folder);
   folder.commit();
@@ -88,6 +88,7 @@ Command add_data_convert(CLI::App& data) {
   app->add_option("--out", arguments->out, "folder to write into")->required();
   app->add_option("--layout", arguments->layout, fmt::format("{}", fmt::join(layout_names(), ", ")))->required();
   app->add_flag("--overwrite", arguments->overwrite, "replace a data set in --out");
+  add_reading_options(*app, arguments->reading);
   return {app, [arguments](const Reparse& /*reparse*/) { run_convert(*arguments); }};
 }
 

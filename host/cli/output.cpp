@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "report/progress.h"
+
 namespace curate::cli {
 
 std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& parts) {
@@ -24,14 +26,6 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
     }
   }
   return text;
-}
-
-ReadProgress reading_progress(LiveLine& line) {
-  return [&line](std::int64_t done, std::int64_t total) {
-    const double fraction = static_cast<double>(done) / static_cast<double>(std::max<std::int64_t>(1, total));
-    line.show(
-        fmt::format("reading {} {:3.0f} % of {} MB", progress_bar(fraction, 30), 100.0 * fraction, total / 1000000));
-  };
 }
 
 }  // namespace curate::cli

@@ -21,7 +21,7 @@ def put(target, name, content):
 
 # ratings: a byte of flags (see ratings.cpp), then the text.
 
-NO_TIMESTAMPS, RANGE, PAIRS, ONE_THREAD, STREAM, SHRINKS = 1, 2, 4, 8, 16, 32
+NO_TIMESTAMPS, RANGE, PAIRS, ONE_THREAD, STREAM, SHRINKS, TEXT_IDS, CACHED = 1, 2, 4, 8, 16, 32, 64, 128
 ROWS = [(1, 31, "2.5", 1260759144), (1, 1029, "3.0", 1260759179), (2, 31, "4", 835355493), (15, 1, "0.5", 1)]
 
 
@@ -73,6 +73,18 @@ RATINGS = {
     "utf-16": (0, "\ufeff1,2,3\n".encode("utf-16-le")),
     "binary": (0, b"1,2,3\n\x00\x01\x02,2,3\n"),
     "nothing": (0, ""),
+    "empty-timestamps": (NO_TIMESTAMPS, "1,2,3,4\n" + "1,2,3,\n" * 60),
+    "text-ids": (0, 'userId,movieId,rating\nann,tt0114709,3\n"b ""q"" c",tt1,4\nann,7,5\n007,7,5\n7,tt1,1\n'),
+    "text-ids-late": (0, "1,2,3\n2,b,4\n"),
+    "text-ids-asked-for": (TEXT_IDS, "1,2,3,4\n+1,02,3,4\n9223372036854775808,2,3,5\n" + many(",", 12)),
+    "text-ids-control": (TEXT_IDS, "1,2,3\na\x01b,2,3\n"),
+    "text-ids-long": (TEXT_IDS, "1,2,3\n" + "a" * 1100 + ",2,3\n"),
+    "text-ids-stream": (STREAM, "".join(f"u{k % 5}::i{k % 7}::{k % 5}::1\n" for k in range(40))),
+    "cached": (CACHED, many("\t", 20)),
+    "cached-text": (CACHED | TEXT_IDS, many("\t", 20) + "x\ty\t-3.25\t-5\n"),
+    "cached-many-ratings": (CACHED, "".join(f"1,{k * 4001},{k}.125,{k ** 7}\n" for k in range(30))),
+    "cached-untimed": (CACHED | NO_TIMESTAMPS, many("\t", 20)),
+    "pairs-text": (PAIRS, "user,item\nann,tt1\n007,7\n"),
     "pairs": (PAIRS, "userId,movieId\n1,2\n3,4\n"),
     "pairs-plain": (PAIRS, "1\t2\t3\n3\t4\t5\n"),
 }

@@ -51,8 +51,8 @@ void test(std::string_view users, std::string_view items, std::string_view tenso
   std::vector<RawPair> pairs = {{1, 1}, {-1, -1}};
   RatingTable ratings;
   for (std::int32_t id = 0; id < std::max(parts.users.size(), parts.items.size()) && id < 4; ++id) {
-    pairs.push_back(
-        {id < parts.users.size() ? parts.users.raw(id) : 1, id < parts.items.size() ? parts.items.raw(id) : 1});
+    pairs.push_back({id < parts.users.size() ? parts.users.id(id) : RawId(1),
+                     id < parts.items.size() ? parts.items.id(id) : RawId(1)});
     ratings.users.push_back(id);
     ratings.items.push_back(id);
     ratings.ratings.push_back(3.0F);

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -27,6 +28,8 @@ constexpr std::uint8_t kPairs = 4;
 constexpr std::uint8_t kOneThread = 8;
 constexpr std::uint8_t kStream = 16;
 constexpr std::uint8_t kShrinks = 32;
+constexpr std::uint8_t kTextIds = 64;
+constexpr std::uint8_t kCached = 128;
 
 // Whether a longer line is refused depends on where pieces end.
 constexpr std::size_t kSurelyTaken = 800;
@@ -68,7 +71,8 @@ class MemoryTree : public FileTree {
 
 bool same_format(const DelimitedFormat& a, const DelimitedFormat& b) {
   return a.separator == b.separator && a.header == b.header && a.fields == b.fields && a.user == b.user &&
-         a.item == b.item && a.rating == b.rating && a.timestamp == b.timestamp && a.body == b.body;
+         a.item == b.item && a.rating == b.rating && a.timestamp == b.timestamp && a.body == b.body &&
+         a.user_text == b.user_text && a.item_text == b.item_text;
 }
 
 bool same_bits(float a, float b) {
@@ -102,54 +106,101 @@ void check_table(const RatingTable& table, const IdMap& users, const IdMap& item
   }
 }
 
-void check_same(const RatingTable& table, const IdMap& users, const IdMap& items, const RawRatings& rows, bool timed) {
+using Ids = std::vector<std::string>;
+
+/// Ids as they are spelled, by row.
+Ids ids_of(const std::vector<std::int64_t>& column, bool texts, std::string_view text) {
+  Ids ids;
+  std::string unquoted;
+  for (const std::int64_t value : column) {
+    ids.push_back(texts ? std::string(field_text(text, value, unquoted)) : std::to_string(value));
+  }
+  return ids;
+}
+
+/// The same ids, numbered by first appearance.
+void check_ids(const Column<std::int32_t>& column, const IdMap& map, const Ids& ids) {
+  std::unordered_map<std::string, std::int32_t> expected;
+  for (std::size_t k = 0; k < ids.size(); ++k) {
+    const auto dense = expected.emplace(ids[k], static_cast<std::int32_t>(expected.size())).first->second;
+    check(column[k] == dense && map.text(dense) == ids[k], "another id: " + ids[k]);
+    check(map.find(RawId(ids[k])) == dense && map.find(ids[k]) == dense, "an id that is not found: " + ids[k]);
+  }
+  check(map.size() == static_cast<std::int32_t>(expected.size()), "another number of ids");
+}
+
+struct Rows {
+  RawRatings raw;
+  Ids users;
+  Ids items;
+};
+
+void check_same(const RatingTable& table, const IdMap& users, const IdMap& items, const Rows& rows, bool timed) {
   check_table(table, users, items);
   check(table.ratings.size() == rows.users.size(), "another number of rows");
   check(table.has_timestamps() == timed, "timestamps that nobody wants, or none");
-  IdMap expected_users;
-  IdMap expected_items;
+  check_ids(table.users, users, rows.users);
+  check_ids(table.items, items, rows.items);
   for (std::size_t k = 0; k < rows.users.size(); ++k) {
-    check(table.users[k] == expected_users.find_or_add(rows.users[k]), "another user");
-    check(table.items[k] == expected_items.find_or_add(rows.items[k]), "another item");
-    check(users.raw(table.users[k]) == rows.users[k], "another raw user id");
-    check(items.raw(table.items[k]) == rows.items[k], "another raw item id");
-    check(same_bits(table.ratings[k], rows.ratings[k]), "another rating");
-    check(!timed || table.timestamps[k] == rows.timestamps[k], "another timestamp");
+    check(same_bits(table.ratings[k], rows.raw.ratings[k]), "another rating");
+    check(!timed || table.timestamps[k] == rows.raw.timestamps[k], "another timestamp");
   }
 }
 
 /// What read_dataset keeps of repeated pairs, slowly.
-void check_distinct(const Dataset& dataset, const RawRatings& rows) {
-  using Pair = std::pair<std::int64_t, std::int64_t>;
+void check_distinct(const Dataset& dataset, const Rows& rows) {
+  using Pair = std::pair<std::string, std::string>;
+  const std::vector<std::int64_t>& times = rows.raw.timestamps;
   std::map<Pair, std::size_t> kept;
   for (std::size_t k = 0; k < rows.users.size(); ++k) {
     const auto [found, is_new] = kept.emplace(Pair(rows.users[k], rows.items[k]), k);
-    if (!is_new && (rows.timestamps.empty() || rows.timestamps[k] >= rows.timestamps[found->second])) {
+    if (!is_new && (times.empty() || times[k] >= times[found->second])) {
       found->second = k;
     }
   }
   check(dataset.ratings.ratings.size() == kept.size(), "another number of distinct pairs");
   check(dataset.duplicates == static_cast<std::int64_t>(rows.users.size() - kept.size()), "duplicates miscounted");
   for (std::size_t k = 0; k < kept.size(); ++k) {
-    const Pair pair(dataset.users.raw(dataset.ratings.users[k]), dataset.items.raw(dataset.ratings.items[k]));
-    const auto found = kept.find(pair);
+    const auto found = kept.find(Pair(dataset.users.text(dataset.ratings.users[k]),  //
+                                      dataset.items.text(dataset.ratings.items[k])));
     check(found != kept.end(), "a pair that is not in the text");
-    check(same_bits(dataset.ratings.ratings[k], rows.ratings[found->second]), "another rating of a pair is kept");
+    check(same_bits(dataset.ratings.ratings[k], rows.raw.ratings[found->second]), "another rating of a pair is kept");
   }
 }
 
-void test_pairs(const ScratchFile& file, std::string_view text) {
-  RawRatings rows;
+void check_equal(const Dataset& a, const Dataset& b) {
+  check(a.ratings.users == b.ratings.users && a.ratings.items == b.ratings.items &&
+            a.ratings.timestamps == b.ratings.timestamps && a.duplicates == b.duplicates,
+        "the cache has other rows");
+  check(std::equal(a.ratings.ratings.begin(), a.ratings.ratings.end(), b.ratings.ratings.begin(),
+                   b.ratings.ratings.end(), same_bits),
+        "the cache has other ratings");
+  check(a.scale.min == b.scale.min && a.scale.max == b.scale.max && a.scale.step == b.scale.step,
+        "the cache has another scale");
+  for (const auto& [of_a, of_b] : {std::pair(&a.users, &b.users), std::pair(&a.items, &b.items)}) {
+    check(of_a->size() == of_b->size() && of_a->numbers() == of_b->numbers(), "the cache has other ids");
+    for (std::int32_t id = 0; id < of_a->size(); ++id) {
+      check(of_a->text(id) == of_b->text(id), "the cache has another id");
+    }
+  }
+}
+
+void test_pairs(const ScratchFile& file, std::string_view text, bool text_ids) {
+  Rows rows;
   const auto refusal = refusal_of([&] {
-    const DelimitedFormat format = detect_format(text, file.path(), DelimitedContent::pairs);
-    rows = parse_delimited(text, file.path(), format, {});
+    DelimitedFormat format = detect_format(text, file.path(), DelimitedContent::pairs);
+    format.user_text = format.user_text || text_ids;
+    format.item_text = format.item_text || text_ids;
+    rows.raw = parse_delimited(text, file.path(), format, {});
+    rows.users = ids_of(rows.raw.users, format.user_text, text);
+    rows.items = ids_of(rows.raw.items, format.item_text, text);
   });
   file.write(text);
   std::vector<RawPair> pairs;
-  check(refusal_of([&] { pairs = read_pairs(file.path()); }) == refusal, "pairs: another message");
+  check(refusal_of([&] { pairs = read_pairs(file.path(), text_ids); }) == refusal, "pairs: another message");
   check(pairs.size() == rows.users.size() && pairs.size() == rows.items.size(), "pairs: another number");
   for (std::size_t k = 0; k < pairs.size(); ++k) {
-    check(pairs[k].user == rows.users[k] && pairs[k].item == rows.items[k], "pairs: another pair");
+    check(pairs[k].user.text() == rows.users[k] && pairs[k].item.text() == rows.items[k], "pairs: another pair");
   }
 }
 
@@ -158,7 +209,7 @@ void test(std::uint8_t flags, std::string_view text) {
   static ThreadPool one(1);
   static ThreadPool three(3);
   if ((flags & kPairs) != 0) {
-    test_pairs(kFile, text);
+    test_pairs(kFile, text, (flags & kTextIds) != 0);
     return;
   }
   ReadOptions options;
@@ -170,13 +221,20 @@ void test(std::uint8_t flags, std::string_view text) {
   if (refusal_of([&] { format = detect_format(text, kFile.path(), DelimitedContent::ratings); })) {
     return;
   }
-  RawRatings rows;
-  const auto slow_refusal = refusal_of([&] { rows = parse_delimited(text, kFile.path(), format, options); });
+  options.text_ids = (flags & kTextIds) != 0;
+  format.user_text = format.user_text || options.text_ids;
+  format.item_text = format.item_text || options.text_ids;
+  Rows rows;
+  const auto slow_refusal = refusal_of([&] {
+    rows.raw = parse_delimited(text, kFile.path(), format, options);
+    rows.users = ids_of(rows.raw.users, format.user_text, text);
+    rows.items = ids_of(rows.raw.items, format.item_text, text);
+  });
 
   options.timestamps = (flags & kNoTimestamps) == 0;
   const bool shrinks = (flags & kShrinks) != 0 && (flags & kStream) == 0;
   std::int64_t last_done = 0;
-  options.progress = [&](std::int64_t done, std::int64_t total) {
+  options.progress = [&](const char* /*phase*/, std::int64_t done, std::int64_t total) {
     check(done >= last_done && (done <= total || total == 0), "progress goes backwards or too far");
     last_done = done;
     if (shrinks) {
@@ -188,7 +246,12 @@ void test(std::uint8_t flags, std::string_view text) {
   RatingText fast = (flags & kStream) != 0 ? RatingText(tree, "ratings.txt") : RatingText(kFile.path());
   DelimitedFormat fast_format;
   // From the first bytes alone; a first line that is longer than these is not this target's.
-  if (refusal_of([&] { fast_format = fast.detect(DelimitedContent::ratings); }) || !same_format(fast_format, format)) {
+  if (refusal_of([&] { fast_format = fast.detect(DelimitedContent::ratings); })) {
+    return;
+  }
+  fast_format.user_text = fast_format.user_text || options.text_ids;
+  fast_format.item_text = fast_format.item_text || options.text_ids;
+  if (!same_format(fast_format, format)) {
     return;
   }
   RatingTable table;
@@ -221,10 +284,17 @@ void test(std::uint8_t flags, std::string_view text) {
   options.progress = {};
   kFile.write(text);
   Dataset dataset;
+  options.cache = (flags & kCached) != 0;
+  options.cache_from = 0;
   const auto refusal = refusal_of([&] { dataset = read_dataset(kFile.path(), options); });
   check(!refusal, "read_dataset refuses: " + refusal.value_or(""));
   check_table(dataset.ratings, dataset.users, dataset.items);
   check_distinct(dataset, rows);
+  if (options.cache) {
+    const Dataset again = read_dataset(kFile.path(), options);
+    check(again.from_cache, "no cache was made");
+    check_equal(again, dataset);
+  }
 }
 
 }  // namespace
