@@ -249,6 +249,19 @@ TEST_F(RatingReader, QuotesAreCheckedInColumnsThatNobodyReads) {
   }
 }
 
+// Rows may be shorter than those that have all columns: memory is reserved by the length of the text.
+TEST_F(RatingReader, TimestampsThatNobodyWantsMayBeMissing) {
+  std::string text = "user,item,rating,timestamp\n";
+  for (int k = 0; k < 100; ++k) {
+    text += fmt::format("{},{},3,\n", k / 10, k % 10);
+  }
+  ReadOptions options;
+  options.timestamps = false;
+  EXPECT_EQ(read_dataset(write("ratings.csv", text), options).ratings.size(), 100);
+  EXPECT_EQ(read_dataset(write_gzip("ratings.csv.gz", text), options).ratings.size(), 100);
+  EXPECT_THROW(read_dataset(write("ratings.csv", text)), InputError);
+}
+
 TEST_F(RatingReader, ALastLineThatIsCutOffIsSuspectedWhereverItBegins) {
   constexpr std::size_t kChunk = std::size_t{1} << 20U;
   for (std::size_t begin = kChunk - 8; begin <= kChunk + 1; ++begin) {

@@ -163,9 +163,9 @@ void reserve(RatingTable& table, std::size_t rows, bool timestamps) {
 }
 
 /// No text of so many bytes has more rows.
-std::size_t most_rows(const DelimitedFormat& format, std::int64_t bytes) {
-  // A character in each field that is read, the separators, the line end.
-  const std::size_t shortest = (format.timestamp == kNoColumn ? 3 : 4) + format.fields;
+std::size_t most_rows(const DelimitedFormat& format, bool timed, std::int64_t bytes) {
+  // A character in each field that is read (others may be empty), the separators, the line end.
+  const std::size_t shortest = (timed ? 4 : 3) + format.fields;
   return static_cast<std::size_t>(bytes) / shortest + 2;
 }
 
@@ -302,7 +302,7 @@ RatingTable RatingText::read_file(const DelimitedFormat& format, const ReadOptio
   const bool timed = options.timestamps && format.timestamp != kNoColumn;
   // All that there could be: memory that is not written costs nothing.
   RatingTable table;
-  resize(table, most_rows(format, file_->size() - body), timed);
+  resize(table, most_rows(format, timed, file_->size() - body), timed);
   KnownIds known_users;
   KnownIds known_items;
 
@@ -408,7 +408,7 @@ RatingTable RatingText::read_stream(const DelimitedFormat& format, const ReadOpt
   if (source_) {
     // Of compressed files the size of the text is a guess: if it falls short the columns grow.
     constexpr std::int64_t kUsualRatio = 6;
-    reserve(table, most_rows(format, source_->size().value_or(kUsualRatio * source_->total())), timed);
+    reserve(table, most_rows(format, timed, source_->size().value_or(kUsualRatio * source_->total())), timed);
   }
   KnownIds known_users;
   KnownIds known_items;
