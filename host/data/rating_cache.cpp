@@ -26,6 +26,7 @@
 
 #include "curate/error.h"
 #include "data/byte_source.h"
+#include "data/delimited_reader.h"
 #include "data/piece_sizes.h"
 
 namespace curate {
@@ -491,6 +492,12 @@ bool unpack_rows(std::span<const char> block, std::size_t begin, std::size_t end
                      [&](float rating) { return rating >= header.min && rating <= header.max; });
 }
 
+/// What the reader of the text takes as an id.
+bool is_text_id(std::string_view text) {
+  return !text.empty() && text.size() <= kMostIdBytes &&
+         std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; });
+}
+
 bool unpack_ids(std::span<const char> block, bool texts, std::int64_t count, IdMap& ids) {
   std::size_t at = 0;
   for (std::int64_t id = 0; id < count; ++id) {
@@ -507,7 +514,11 @@ bool unpack_ids(std::span<const char> block, bool texts, std::int64_t count, IdM
       if (block.size() - at < length) {
         return false;
       }
-      dense = ids.find_or_add(std::string_view(block.data() + at, length));
+      const std::string_view text(block.data() + at, length);
+      if (!is_text_id(text)) {
+        return false;
+      }
+      dense = ids.find_or_add(text);
       at += length;
     } else {
       std::memcpy(&raw, block.data() + at, head);

@@ -343,6 +343,79 @@ def model():
     put_model("control-characters", safetensors({**mf, "a\u001b[2Jb\nc": ([1], [float("inf")])}, metadata))
 
 
+# rating_cache: a byte of flags, then the cache. Its hashes are put right by the target. Blocks are of 8 rows.
+
+def rating_cache():
+    text_ids, timestamps, threads, as_it_is = 1, 2, 4, 8
+
+    def packed(numbers, width):
+        return b"".join((number % (1 << 64)).to_bytes(8, "little")[:width] for number in numbers)
+
+    def ids(raw):
+        return b"".join(struct.pack("<q", one) if isinstance(one, int) else struct.pack("<I", len(one)) + one
+                        for one in raw)
+
+    def cache(table, users, items, wanted_text=False, coded=True, times=True, item_bytes=1, time_bytes=2, **lies):
+        ratings = sorted({rating for _, _, rating, _ in table})
+        first = min(time for *_, time in table)
+        blocks = []
+        for begin in range(0, len(table), 8):
+            part = table[begin:begin + 8]
+            runs = []
+            for user, *_ in part:
+                if not runs or runs[-1][0] != user:
+                    runs.append([user, 0])
+                runs[-1][1] += 1
+            blocks.append(struct.pack("<Q", len(runs)) + b"".join(struct.pack("<ii", *run) for run in runs)
+                          + packed([item for _, item, _, _ in part], item_bytes)
+                          + (bytes(ratings.index(rating) for _, _, rating, _ in part) if coded else
+                             b"".join(struct.pack("<f", rating) for _, _, rating, _ in part)))
+        if times:
+            blocks += [packed([time - first for *_, time in table[begin:begin + 8]], time_bytes)
+                       for begin in range(0, len(table), 8)]
+        blocks += [ids(users), ids(items)]
+        body, index = b"", b""
+        for block in blocks:
+            index += struct.pack("<qqQ", 1168 + len(body), len(block), 0)
+            body += block
+        flags = ((1 if wanted_text else 0) | (2 if times else 0) | (4 if isinstance(users[0], bytes) else 0)
+                 | (8 if isinstance(items[0], bytes) else 0) | (16 if coded else 0))
+        has = {"rows": len(table), "user_count": len(users), "items": len(items), "codes": len(ratings) if coded else 0,
+               "index": 1168 + len(body), "entries": len(blocks), **lies}
+        header = b"curateR\n" + struct.pack("<IIqqQqqqqqqIIIfff", 1, flags, 0, 0, 0, 0, has["rows"], has["user_count"],
+                                            has["items"], 0, first, item_bytes, time_bytes, has["codes"], ratings[0],
+                                            ratings[-1], 0.5)
+        values = ratings if coded else []
+        header += struct.pack("<256f", *values, *[0.0] * (256 - len(values)))
+        return header + struct.pack("<qqQQ", has["index"], has["entries"], 0, 0) + body + index
+
+    rows = [(k // 3, k % 4, 0.5 * (k % 9 + 1), 1000000000 + 7 * k) for k in range(20)]
+    users, items = list(range(1, 8)), [10, 1 << 40, -3, 4095]
+    names, titles = [b"u%d" % k for k in range(7)], [b"a", b"tt0114709", b"007", b"\xc3\xa9"]
+    seeds = {
+        "usual": (timestamps, cache(rows, users, items)),
+        "usual-untimed": (threads, cache(rows, users, items)),
+        "no-timestamps": (0, cache(rows, users, items, times=False)),
+        "floats": (timestamps, cache(rows, users, items, coded=False)),
+        "texts": (timestamps, cache(rows, names, titles)),
+        "texts-asked-for": (text_ids | threads, cache(rows, names, titles, wanted_text=True)),
+        "one-row": (timestamps, cache(rows[:1], [5], [6], item_bytes=0, time_bytes=0)),
+        "as-it-is": (as_it_is, cache(rows, users, items)),
+        "item-out-of-range": (0, cache(rows, users, items[:3])),
+        "user-out-of-range": (0, cache(rows, users[:6], items)),
+        "id-twice": (0, cache(rows, [1, 1] + users[2:], items)),
+        "empty-text": (0, cache(rows, names, [b""] + titles[1:])),
+        "text-with-tab": (0, cache(rows, [b"a\tb"] + names[1:], titles)),
+        "more-rows": (0, cache(rows, users, items, rows=1 << 39)),
+        "more-users": (0, cache(rows, users, items, user_count=1 << 30)),
+        "more-codes": (0, cache(rows, users, items, codes=1 << 31)),
+        "other-index": (0, cache(rows, users, items, index=-1)),
+        "cut-off": (0, cache(rows, users, items)[:1200]),
+    }
+    for name, (flags, content) in seeds.items():
+        put("rating_cache", name, bytes([flags]) + content)
+
+
 def config():
     seeds = {
         "all": 'data = "/data/made-up"\nsplit = "random:0.1"\nfolds = 5\nfold = 1\nrating_range = "0.5:5"\n'
@@ -365,5 +438,5 @@ def config():
 
 
 if __name__ == "__main__":
-    for target in (archive, byte_source, config, item_files, model, ratings, row_scanner, side_tables):
+    for target in (archive, byte_source, config, item_files, model, rating_cache, ratings, row_scanner, side_tables):
         target()
