@@ -265,6 +265,28 @@ TEST_F(RatingCache, DamageIsSeen) {
   EXPECT_TRUE(read().from_cache);
 }
 
+// Ids of a cache go into the tables of a run: they are what the reader of a text would have taken.
+TEST_F(RatingCache, IdsThatNoTextHasAreRefused) {
+  write("ann,2,3\n");
+  ThreadPool pool(1);
+  const auto loads = [&](const std::string& id) {
+    CachedRatings content;
+    content.ratings.users = {0};
+    content.ratings.items = {0};
+    content.ratings.ratings = {3.0F};
+    content.users.find_or_add(std::string_view(id));
+    content.items.find_or_add(std::int64_t{2});
+    content.scale = {3.0F, 3.0F, 1.0F};
+    store_cache(path_, *stamp_of(path_), false, content, pool);
+    return load_cache(path_, false, false, pool).has_value();
+  };
+  EXPECT_TRUE(loads("ann"));
+  EXPECT_TRUE(loads(std::string(1024, 'x')));
+  EXPECT_FALSE(loads(std::string(1025, 'x')));
+  EXPECT_FALSE(loads("a\tb"));
+  EXPECT_FALSE(loads("a\n"));
+}
+
 TEST_F(RatingCache, GoesWithoutWhereItCannotBeWritten) {
   write("1,2,3\n");
   fs::create_directory(cache_path(path_));
