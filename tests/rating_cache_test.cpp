@@ -265,6 +265,14 @@ TEST_F(RatingCache, DamageIsSeen) {
   EXPECT_TRUE(read().from_cache);
 }
 
+TEST_F(RatingCache, HoldsWhatIsTheSameInAllRows) {
+  write("7,8,3.5,100\n");
+  const Dataset expected = read();
+  const Dataset cached = read();
+  EXPECT_TRUE(cached.from_cache);
+  expect_equal(cached, expected);
+}
+
 // Ids of a cache go into the tables of a run: they are what the reader of a text would have taken.
 TEST_F(RatingCache, IdsThatNoTextHasAreRefused) {
   write("ann,2,3\n");

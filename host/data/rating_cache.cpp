@@ -152,7 +152,9 @@ void pack(std::vector<char>& to, std::uint32_t width, std::size_t count, Value v
   for_width(width, [&](auto bytes) {
     for (std::size_t k = 0; k < count; ++k) {
       const std::uint64_t number = value(k);
-      std::memcpy(out + k * bytes, &number, bytes);
+      if constexpr (decltype(bytes)::value > 0) {  // else `out` may be null
+        std::memcpy(out + k * bytes, &number, bytes);
+      }
     }
   });
 }
@@ -163,7 +165,9 @@ void unpack(const char* from, std::uint32_t width, std::size_t count, Take take)
   for_width(width, [&](auto bytes) {
     for (std::size_t k = 0; k < count; ++k) {
       std::uint64_t number = 0;
-      std::memcpy(&number, from + k * bytes, bytes);
+      if constexpr (decltype(bytes)::value > 0) {
+        std::memcpy(&number, from + k * bytes, bytes);
+      }
       take(k, number);
     }
   });
