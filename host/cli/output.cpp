@@ -3,6 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include "curate/error.h"
+#include "data/write_layouts.h"
+#include "support/output_folder.h"
 
 namespace curate::cli {
 
@@ -32,6 +38,17 @@ ReadProgress reading_progress(LiveLine& line) {
     line.show(
         fmt::format("reading {} {:3.0f} % of {} MB", progress_bar(fraction, 30), 100.0 * fraction, total / 1000000));
   };
+}
+
+void check_layout_folder(const std::string& out, bool overwrite) {
+  for (const char* name : {"tags.csv", "tags.dat", "genome-scores.csv", "genome-tags.csv"}) {
+    std::error_code error;
+    if (std::filesystem::exists(std::filesystem::path(out) / name, error)) {
+      throw InputError(
+          fmt::format("--out {}: holds {}, which tells of another data set; give another folder", out, name));
+    }
+  }
+  OutputFolder::check(out, overwrite, is_layout_file);
 }
 
 }  // namespace curate::cli

@@ -17,4 +17,8 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
 /// Progress of reading a file, as a live line.
 ReadProgress reading_progress(LiveLine& line);
 
+/// Whether a command may write a data set to --out: throws InputError where files of some layout are there, unless
+/// `overwrite`, and where other files are that would go on telling of the data set that was there.
+void check_layout_folder(const std::string& out, bool overwrite);
+
 }  // namespace curate::cli
