@@ -150,7 +150,7 @@ Command add_data_generate(CLI::App& data) {
   CLI::App* app = data.add_subcommand("generate", "make up ratings from a planted model, in a layout of MovieLens");
   const auto arguments = std::make_shared<GenerateArguments>();
   SyntheticOptions& options = arguments->options;
-  app->add_option("--out", arguments->out, "folder to write ratings.csv and movies.csv into")->required();
+  app->add_option("--out", arguments->out, "folder to write into")->required();
   app->add_option("--like", arguments->like,
                   fmt::format("the shape and the files of a release: {}", fmt::join(movielens_shape_names(), ", ")));
   app->add_option("--scale", arguments->scale, "with --like, part of its users and ratings, 0.01 to 1")
