@@ -1146,7 +1146,8 @@ class DataTest(CliCase):
         ratings = read_ratings(self.folder / "like")
         self.assertEqual(len({(r.user, r.item) for r in ratings}), 200003)
         self.assertEqual([(r.user, r.item) for r in ratings], sorted((r.user, r.item) for r in ratings))
-        by_user, by_item = Counter(r.user for r in ratings), Counter(r.item for r in ratings)
+        by_user = collections.Counter(r.user for r in ratings)
+        by_item = collections.Counter(r.item for r in ratings)
         self.assertEqual((len(by_user), min(by_user.values()), max(by_user.values())), (1385, 20, 1994))
         self.assertEqual((len(by_item), max(by_item.values())), (5762, shown["most_rated_item"]))
         self.assertEqual(set(read_titles(self.folder / "like")), set(by_item))
@@ -1168,7 +1169,7 @@ class DataTest(CliCase):
                 self.assertEqual(shown["duplicates"], 0)
                 self.assertEqual(shown["scale"]["step"], 1 if name == "ml-1m" else 0.5)
                 self.assertEqual({row["name"] for row in shown["side_information"]}, side)
-                self.assertTrue(all(row["rows_known"] == row["rows"] for row in shown["side_information"]))
+                self.assertTrue(all(row["share_of_rows"] == 1 for row in shown["side_information"]))
 
     def test_generate_like_depends_on_the_seed_alone(self):
         first = self.like("ml-10m", "--scale", 0.03, "--threads", 1, out="first")
