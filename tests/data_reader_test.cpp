@@ -206,8 +206,8 @@ TEST_F(DataReaderTest, IdsMapBothWaysInOrderOfAppearance) {
   const Dataset dataset = read("50,-7,1\n-3,8,2\n50,8,3\n0,-7,4\n");
   EXPECT_EQ(dataset.users.size(), 3);
   EXPECT_EQ(dataset.items.size(), 2);
-  EXPECT_EQ(dataset.ratings.users, (std::vector<std::int32_t>{0, 1, 0, 2}));
-  EXPECT_EQ(dataset.ratings.items, (std::vector<std::int32_t>{0, 1, 1, 0}));
+  EXPECT_EQ(dataset.ratings.users, (Column<std::int32_t>{0, 1, 0, 2}));
+  EXPECT_EQ(dataset.ratings.items, (Column<std::int32_t>{0, 1, 1, 0}));
   const std::vector<std::int64_t> raw = {50, -3, 0};
   for (std::int32_t user = 0; user < 3; ++user) {
     EXPECT_EQ(dataset.users.raw(user), raw[static_cast<std::size_t>(user)]);
@@ -460,7 +460,7 @@ TEST_F(DataReaderTest, FurtherRatingsShareIds) {
   Dataset dataset = read_dataset(write("train.tsv", "1\t10\t3\n2\t20\t4\n"));
   const RatingTable test = read_more_ratings(dataset, write("test.csv", "user,item,rating\n2,10,5\n3,30,1\n2,10,4\n"));
   EXPECT_EQ(rows_of(test, dataset), (std::vector<Row>{{3, 30, 1.0F}, {2, 10, 4.0F}}));
-  EXPECT_EQ(test.users, (std::vector<std::int32_t>{2, 1}));
+  EXPECT_EQ(test.users, (Column<std::int32_t>{2, 1}));
   EXPECT_EQ(dataset.users.size(), 3);
   EXPECT_EQ(dataset.items.size(), 3);
   EXPECT_EQ(dataset.ratings.size(), 2);
@@ -478,7 +478,7 @@ TEST_F(DataReaderTest, ReadsPairs) {
   const auto pairs = [&](const std::string& text) {
     std::vector<std::pair<std::int64_t, std::int64_t>> result;
     for (const RawPair& pair : read_pairs(write("pairs.txt", text))) {
-      result.emplace_back(pair.user, pair.item);
+      result.emplace_back(pair.user.number(), pair.item.number());
     }
     return result;
   };

@@ -49,7 +49,7 @@ const std::vector<std::string>& names() {
 }
 
 /// How often every dense id occurs.
-std::vector<std::int64_t> counts_of(const std::vector<std::int32_t>& ids, std::int32_t size) {
+std::vector<std::int64_t> counts_of(const Column<std::int32_t>& ids, std::int32_t size) {
   std::vector<std::int64_t> counts(static_cast<std::size_t>(size), 0);
   for (const std::int32_t id : ids) {
     ++counts.at(static_cast<std::size_t>(id));
@@ -84,7 +84,7 @@ void expect_shape(const Dataset& dataset, const MovielensShape& shape) {
   EXPECT_EQ(last_item, shape.last_item);
 }
 
-double mean_of(const std::vector<float>& values) {
+double mean_of(const Column<float>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 

@@ -177,7 +177,7 @@ TEST_F(MovielensTest, FurtherRatingsBringTitlesOfNewItems) {
   write("u.item", kItem1 + kItem2);
   Dataset dataset = read_dataset(write("u1.base", "1\t1\t3\t1\n"));
   const RatingTable test = read_more_ratings(dataset, write("u1.test", "1\t2\t3\t1\n"));
-  EXPECT_EQ(test.items, (std::vector<std::int32_t>{1}));
+  EXPECT_EQ(test.items, (Column<std::int32_t>{1}));
   EXPECT_EQ(dataset.title(0), "Toy Story (1995)");
   EXPECT_EQ(dataset.title(1), "Mis\xC3\xA9rables, Les (1995)");
 }

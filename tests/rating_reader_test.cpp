@@ -9,6 +9,7 @@
 #include <string>
 
 #include "curate/error.h"
+#include "data/chunk_ids.h"
 
 namespace curate {
 namespace {
@@ -242,7 +243,7 @@ TEST_F(RatingReader, TimestampsDecideBetweenRepeatedRatingsEvenWhereNobodyWantsT
   const Dataset dataset = read_dataset(path, options);
   EXPECT_EQ(dataset.duplicates, 1);
   EXPECT_FALSE(dataset.ratings.has_timestamps());
-  EXPECT_EQ(dataset.ratings.ratings, (std::vector<float>{5.0F, 4.0F}));
+  EXPECT_EQ(dataset.ratings.ratings, (Column<float>{5.0F, 4.0F}));
 }
 
 TEST_F(RatingReader, RepeatedRatingsAreFoundInGroupedAndInMixedOrder) {
@@ -253,14 +254,20 @@ TEST_F(RatingReader, RepeatedRatingsAreFoundInGroupedAndInMixedOrder) {
   EXPECT_EQ(read_dataset(write("new.csv", text + "1,7,2.5,3\n")).duplicates, 0);
 }
 
+std::vector<std::int32_t> numbers_of(LocalIds& ids, const std::vector<std::int64_t>& raw) {
+  std::vector<std::int32_t> numbers;
+  for (const std::int64_t id : raw) {
+    numbers.push_back(ids.find_or_add(id));
+  }
+  return numbers;
+}
+
 TEST(LocalIds, NumbersByFirstAppearanceAgainAndAgain) {
   LocalIds ids;
   const std::vector<std::int64_t> raw = {7, 7, -3, 4194304, 7, 9223372036854775807, -3, 0, 4194303};
   for (int round = 0; round < 3; ++round) {
     ids.clear();
-    std::vector<std::int32_t> local(raw.size());
-    ids.map(raw.data(), raw.size(), local.data());
-    EXPECT_EQ(local, (std::vector<std::int32_t>{0, 0, 1, 2, 0, 3, 1, 4, 5}));
+    EXPECT_EQ(numbers_of(ids, raw), (std::vector<std::int32_t>{0, 0, 1, 2, 0, 3, 1, 4, 5}));
     EXPECT_EQ(ids.raw(), (std::vector<std::int64_t>{7, -3, 4194304, 9223372036854775807, 0, 4194303}));
   }
   // Enough of both kinds for the tables to grow.
@@ -269,11 +276,8 @@ TEST(LocalIds, NumbersByFirstAppearanceAgainAndAgain) {
   for (std::int64_t k = 0; k < 20000; ++k) {
     many.push_back(k % 2 == 0 ? k * 3 : (std::int64_t{1} << 40U) + k * 1000003);
   }
-  std::vector<std::int32_t> first(many.size());
-  std::vector<std::int32_t> second(many.size());
-  ids.map(many.data(), many.size(), first.data());
-  ids.map(many.data(), many.size(), second.data());
-  EXPECT_EQ(first, second);
+  const std::vector<std::int32_t> first = numbers_of(ids, many);
+  EXPECT_EQ(numbers_of(ids, many), first);
   EXPECT_EQ(ids.raw(), many);
 }
 

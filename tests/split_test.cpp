@@ -34,7 +34,7 @@ RatingTable make_table(std::int64_t size, bool timed, std::uint32_t seed = 1) {
 
 /// Both parts keep the order of the table, hold whole ratings, and together are the table.
 void expect_partition(const RatingTable& table, const Split& split) {
-  std::vector<std::int32_t> all;
+  Column<std::int32_t> all;
   for (const RatingTable* part : {&split.train, &split.test}) {
     EXPECT_TRUE(std::is_sorted(part->users.begin(), part->users.end()));
     EXPECT_EQ(part->has_timestamps(), table.has_timestamps() && part->size() > 0);
@@ -173,7 +173,7 @@ TEST(Folds, AreReproducedByTheirSeed) {
 TEST(Folds, TestPartsTogetherAreTheTable) {
   const RatingTable table = make_table(103, true);
   const std::vector<std::int32_t> fold_of = assign_folds(table.size(), 4, 9);
-  std::vector<std::int32_t> tested;
+  Column<std::int32_t> tested;
   for (std::int32_t fold = 0; fold < 4; ++fold) {
     const Split split = split_fold(table, fold_of, fold);
     expect_partition(table, split);
@@ -196,11 +196,11 @@ TEST(Folds, RefusesWhatCannotBeFolded) {
 TEST(Select, TakesPositionsInTheirOrder) {
   const RatingTable table = make_table(10, true);
   const RatingTable picked = select(table, {7, 2, 2});
-  EXPECT_EQ(picked.users, (std::vector<std::int32_t>{7, 2, 2}));
-  EXPECT_EQ(picked.items, (std::vector<std::int32_t>{21, 6, 6}));
-  EXPECT_EQ(picked.ratings, (std::vector<float>{3.5F, 1.0F, 1.0F}));
+  EXPECT_EQ(picked.users, (Column<std::int32_t>{7, 2, 2}));
+  EXPECT_EQ(picked.items, (Column<std::int32_t>{21, 6, 6}));
+  EXPECT_EQ(picked.ratings, (Column<float>{3.5F, 1.0F, 1.0F}));
   EXPECT_EQ(picked.timestamps,
-            (std::vector<std::int64_t>{table.timestamps[7], table.timestamps[2], table.timestamps[2]}));
+            (Column<std::int64_t>{table.timestamps[7], table.timestamps[2], table.timestamps[2]}));
   EXPECT_FALSE(select(make_table(10, false), {1}).has_timestamps());
   EXPECT_EQ(select(table, {}).size(), 0);
   EXPECT_THROW(select(table, {10}), std::out_of_range);

@@ -26,11 +26,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-double mean_of(const std::vector<float>& values) {
+double mean_of(const Column<float>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-double sd_of(const std::vector<float>& values) {
+double sd_of(const Column<float>& values) {
   const double mean = mean_of(values);
   double sum = 0.0;
   for (const float value : values) {
@@ -40,7 +40,7 @@ double sd_of(const std::vector<float>& values) {
 }
 
 /// How often every raw id, 1..map.size(), occurs.
-std::vector<int> counts_of(const std::vector<std::int32_t>& ids, const IdMap& map) {
+std::vector<int> counts_of(const Column<std::int32_t>& ids, const IdMap& map) {
   std::vector<int> counts(static_cast<std::size_t>(map.size()), 0);
   for (const std::int32_t id : ids) {
     ++counts.at(static_cast<std::size_t>(map.raw(id) - 1));
@@ -96,7 +96,7 @@ TEST(Synthetic, SpreadsNicely) {
   for (const double noise : {0.0, 0.4, 0.8}) {
     SyntheticOptions options = sizes(2000, 1000, 100000);
     options.noise = noise;
-    const std::vector<float> ratings = generate_dataset(options).dataset.ratings.ratings;
+    const Column<float> ratings = generate_dataset(options).dataset.ratings.ratings;
     EXPECT_NEAR(mean_of(ratings), 3.5, 0.15) << noise;
     EXPECT_NEAR(sd_of(ratings), 0.95, 0.06) << noise;  // clamping takes some
   }
@@ -296,7 +296,7 @@ TEST_F(WriteDatasetTest, QuotesWhatNeedsIt) {
                                        {"two\nlines", "War"},
                                        {"Misérables\r", "War"},
                                        {"\"quoted\"", "War"}};
-  const std::vector<float> ratings = {0.1F, 3.3333333F, 1e-8F, -2.5F, 16777215.0F, 5.0F, 4.5F};
+  const Column<float> ratings = {0.1F, 3.3333333F, 1e-8F, -2.5F, 16777215.0F, 5.0F, 4.5F};
   for (std::size_t k = 0; k < ratings.size(); ++k) {
     dataset.ratings.users.push_back(dataset.users.find_or_add(std::numeric_limits<std::int64_t>::min()));
     dataset.ratings.items.push_back(

@@ -57,7 +57,7 @@ void run_convert(const ConvertArguments& arguments) {
   const Dataset dataset = read_dataset(arguments.data, read);
   line.clear();
   const std::unique_ptr<SideFiles> files = files_beside(dataset.source);
-  const UserTable users = read_user_file(*files, dataset.layout);
+  const UserTable users = dataset.users.numbers() ? read_user_file(*files, dataset.layout) : UserTable();
   OutputFolder folder(arguments.out, arguments.overwrite, is_layout_file);
   const LayoutLosses losses = write_layout(dataset, users, arguments.layout, folder);
   folder.commit();

@@ -17,7 +17,7 @@ double share(std::int64_t part, std::int64_t whole) {
 }
 
 void add(std::vector<SideCoverage>& all, const char* side, const FeatureTable& table,
-         const std::vector<std::int32_t>& ids) {
+         std::span<const std::int32_t> ids) {
   for (const FeatureColumn& column : table.columns) {
     SideCoverage one;
     one.side = side;

@@ -15,38 +15,53 @@ namespace {
 
 struct PredictArguments {
   std::string run;
-  std::optional<std::int64_t> user;
-  std::optional<std::int64_t> item;
+  std::optional<std::string> user;
+  std::optional<std::string> item;
   std::string pairs;
   ComputeOptions compute;
   bool json = false;
 };
 
-std::string title_of(const Model& model, std::int64_t raw_item) {
+std::string title_of(const Model& model, const RawId& raw_item) {
   const auto item = model.parts().items.find(raw_item);
   const auto& info = model.parts().item_info;
   return item && static_cast<std::size_t>(*item) < info.size() ? info[static_cast<std::size_t>(*item)].title : "";
 }
 
+/// An id as the model's data had it. Throws InputError for what is no number where all ids are.
+RawId one_id(const char* flag, const std::string& text, const IdMap& ids) {
+  const std::optional<std::int32_t> known = ids.find(std::string_view(text));
+  const RawId id = known ? ids.id(*known) : RawId(text);
+  if (ids.numbers() && !id.is_number()) {
+    throw InputError(fmt::format("{} {}: ids of this model are whole numbers of 64 bits; give one", flag, text));
+  }
+  return id;
+}
+
+nlohmann::ordered_json to_json(const RawId& id) {
+  return id.is_number() ? nlohmann::ordered_json(id.number()) : nlohmann::ordered_json(id.text());
+}
+
 void run_predict(const PredictArguments& arguments) {
-  std::vector<RawPair> pairs;
-  if (!arguments.pairs.empty()) {
-    if (arguments.user || arguments.item) {
-      throw InputError("--pairs goes without --user and --item; give one or the other");
-    }
-    pairs = read_pairs(arguments.pairs);
-  } else if (arguments.user && arguments.item) {
-    pairs.push_back({*arguments.user, *arguments.item});
-  } else {
+  if (!arguments.pairs.empty() && (arguments.user || arguments.item)) {
+    throw InputError("--pairs goes without --user and --item; give one or the other");
+  }
+  if (arguments.pairs.empty() && !(arguments.user && arguments.item)) {
     throw InputError("nothing to predict: give --user U --item I, or --pairs FILE");
   }
   const Model model = Model::load(arguments.run);
+  const IdMap& users = model.parts().users;
+  const IdMap& items = model.parts().items;
+  const std::vector<RawPair> pairs =
+      arguments.pairs.empty()
+          ? std::vector<RawPair>{{one_id("--user", *arguments.user, users), one_id("--item", *arguments.item, items)}}
+          : read_pairs(arguments.pairs, !users.numbers() || !items.numbers());
   const std::vector<Prediction> predictions = model.predict(pairs, arguments.compute);
   if (arguments.json) {
     nlohmann::ordered_json json = nlohmann::ordered_json::array();
     for (std::size_t n = 0; n < pairs.size(); ++n) {
-      json.push_back({{"user", pairs[n].user},
-                      {"item", pairs[n].item},
+      json.push_back({{"user", to_json(pairs[n].user)},
+                      {"item", to_json(pairs[n].item)},
                       {"prediction", predictions[n].rating},
                       {"basis", name_of(predictions[n].basis)},
                       {"title", title_of(model, pairs[n].item)}});
@@ -56,8 +71,9 @@ void run_predict(const PredictArguments& arguments) {
   }
   std::string text = "userId,movieId,prediction,basis,title\n";
   for (std::size_t n = 0; n < pairs.size(); ++n) {
-    text += fmt::format("{},{},{:.4f},{},{}\n", pairs[n].user, pairs[n].item, predictions[n].rating,
-                        name_of(predictions[n].basis), csv_field(title_of(model, pairs[n].item)));
+    text += fmt::format("{},{},{:.4f},{},{}\n", csv_field(pairs[n].user.text()), csv_field(pairs[n].item.text()),
+                        predictions[n].rating, name_of(predictions[n].basis),
+                        csv_field(title_of(model, pairs[n].item)));
   }
   fmt::print("{}", text);
 }
@@ -68,8 +84,8 @@ Command add_predict(CLI::App& root) {
   CLI::App* app = root.add_subcommand("predict", "predict ratings with a trained model, as csv on standard output");
   const auto arguments = std::make_shared<PredictArguments>();
   app->add_option("run", arguments->run, "run directory of curate train")->required();
-  app->add_option("--user", arguments->user, "user id, as in the data")->transform(whole_number<std::int64_t>);
-  app->add_option("--item", arguments->item, "item id, as in the data")->transform(whole_number<std::int64_t>);
+  app->add_option("--user", arguments->user, "user id, as in the data");
+  app->add_option("--item", arguments->item, "item id, as in the data");
   app->add_option("--pairs", arguments->pairs, "file of user, item (further columns are ignored)");
   app->add_option("--device", arguments->compute.device, "auto, cpu or cuda")->capture_default_str();
   app->add_option("--threads", arguments->compute.threads, "CPU threads; 0: all cores")

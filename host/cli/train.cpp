@@ -200,14 +200,14 @@ void show_samples(const RunData& data, const Model& model, const TrainOptions& o
   for (std::int64_t s = 0; s < kSamples; ++s) {
     const auto row = static_cast<std::size_t>((2 * s + 1) * test.size() / (2 * kSamples));
     rows.push_back(row);
-    pairs.push_back({data.dataset.users.raw(test.users[row]), data.dataset.items.raw(test.items[row])});
+    pairs.push_back({data.dataset.users.id(test.users[row]), data.dataset.items.id(test.items[row])});
   }
   const std::vector<Prediction> predictions = model.predict(pairs, {options.device, options.threads});
   fmt::print(stderr, "\nA few test ratings and their predictions:\n");
   for (std::size_t s = 0; s < rows.size(); ++s) {
     const std::string& title = data.dataset.title(test.items[rows[s]]);
-    fmt::print(stderr, "  user {:<6} rated {:.1f}, predicted {:.2f}  {}\n", pairs[s].user, test.ratings[rows[s]],
-               predictions[s].rating, title.empty() ? fmt::format("item {}", pairs[s].item) : title);
+    fmt::print(stderr, "  user {:<6} rated {:.1f}, predicted {:.2f}  {}\n", pairs[s].user.text(), test.ratings[rows[s]],
+               predictions[s].rating, title.empty() ? fmt::format("item {}", pairs[s].item.text()) : title);
   }
 }
 

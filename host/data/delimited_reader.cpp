@@ -27,6 +27,12 @@ constexpr std::array<std::string_view, 3> kRatingNames = {"rating", "score", "st
 constexpr std::array<std::string_view, 3> kTimestampNames = {"timestamp", "ts", "time"};
 
 constexpr std::string_view kIdRemedy = "write ids as whole numbers of at most 64 bits";
+constexpr std::string_view kTextIdRemedy =
+    "write ids as whole numbers of at most 64 bits as in the first row, or give --text-ids";
+
+// References to fields: offset and length in one number.
+constexpr std::uint32_t kLengthBits = 11;
+static_assert(kMostIdBytes < (std::size_t{1} << kLengthBits));
 
 bool is_blank(char c) {
   return c == ' ' || c == '\t' || c == '\r';
@@ -99,6 +105,20 @@ bool is_number(std::string_view field) {
   return error != std::errc::invalid_argument && end == field.data() + field.size();
 }
 
+/// Whether the field is there and no whole number of 64 bits.
+bool is_text_id(const std::vector<std::string_view>& row, int column) {
+  if (static_cast<std::size_t>(column) >= row.size() || row[static_cast<std::size_t>(column)].empty()) {
+    return false;
+  }
+  std::string_view field = row[static_cast<std::size_t>(column)];
+  if (field.size() > 1 && field[0] == '+' && field[1] != '-') {
+    field.remove_prefix(1);
+  }
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
+  return error != std::errc() || end != field.data() + field.size();
+}
+
 template <std::size_t kCount>
 int find_column(const std::vector<std::string_view>& header, const std::array<std::string_view, kCount>& accepted) {
   for (const std::string_view name : accepted) {
@@ -130,8 +150,8 @@ class RowParser {
     if (fields_.size() != format_.fields) {
       fail_field_count();
     }
-    const std::int64_t user = integer(format_.user, "the user id", kIdRemedy);
-    const std::int64_t item = integer(format_.item, "the item id", kIdRemedy);
+    const std::int64_t user = id(format_.user, format_.user_text, "the user id");
+    const std::int64_t item = id(format_.item, format_.item_text, "the item id");
     float rating = 0.0F;
     std::int64_t timestamp = 0;
     if (format_.rating != kNoColumn) {
@@ -176,6 +196,25 @@ class RowParser {
       fail("truncated last line? " + what, "complete or remove the line, or fetch the file again");
     }
     fail(what, "give every line the same fields as the first");
+  }
+
+  std::int64_t id(int column, bool as_text, std::string_view name) const {
+    if (!as_text) {
+      return integer(column, name, format_.release ? kIdRemedy : kTextIdRemedy);
+    }
+    const std::string_view field = fields_[static_cast<std::size_t>(column)];
+    if (field.empty()) {
+      fail(fmt::format("{} is missing ({})", name, excerpt(line_)), "give every line both ids or remove the line");
+    }
+    if (field.size() > kMostIdBytes) {
+      fail(fmt::format("{} has {} bytes ({})", name, field.size(), excerpt(field)),
+           fmt::format("use ids of at most {} bytes", kMostIdBytes));
+    }
+    if (std::any_of(field.begin(), field.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; })) {
+      fail(fmt::format("{} has a control character ({})", name, excerpt(field)), "remove it");
+    }
+    return static_cast<std::int64_t>(static_cast<std::size_t>(field.data() - text_.data()) << kLengthBits |
+                                     field.size());
   }
 
   std::int64_t integer(int column, std::string_view name, std::string_view remedy) const {
@@ -298,6 +337,22 @@ std::string_view separator_name(Separator separator) {
   return kNames[static_cast<std::size_t>(separator)];
 }
 
+std::string_view field_text(std::string_view text, std::int64_t reference, std::string& unquoted) {
+  const auto packed = static_cast<std::size_t>(reference);
+  const std::size_t offset = packed >> kLengthBits;
+  const std::string_view field = text.substr(offset, packed & ((std::size_t{1} << kLengthBits) - 1));
+  if (offset == 0 || text[offset - 1] != '"' || field.find('"') == std::string_view::npos) {
+    return field;
+  }
+  // Within quotes, two stand for one.
+  unquoted.clear();
+  for (std::size_t at = 0; at < field.size(); ++at) {
+    unquoted += field[at];
+    at += field[at] == '"' && at + 1 < field.size() ? 1 : 0;
+  }
+  return unquoted;
+}
+
 std::string excerpt(std::string_view bytes) {
   while (!bytes.empty() && (bytes.back() == '\r' || bytes.back() == '\n')) {
     bytes.remove_suffix(1);
@@ -413,6 +468,10 @@ DelimitedFormat detect_format(std::string_view text, const std::string& file, De
   // The first separator that yields numbers, else the first that yields enough fields: a header may hold anything, and
   // 1;2;3,5;4,0 has commas.
   DelimitedFormat format;
+  const auto tell_text_ids = [&](const std::vector<std::string_view>& first_row) {
+    format.user_text = is_text_id(first_row, format.user);
+    format.item_text = is_text_id(first_row, format.item);
+  };
   std::vector<std::string_view> fields;
   std::vector<std::string_view> chosen;
   bool numbers = false;
@@ -442,6 +501,7 @@ DelimitedFormat detect_format(std::string_view text, const std::string& file, De
       format.rating = 2;
       format.timestamp = chosen.size() > 3 ? 3 : kNoColumn;
     }
+    tell_text_ids(chosen);
     return format;
   }
 
@@ -461,6 +521,13 @@ DelimitedFormat detect_format(std::string_view text, const std::string& file, De
     format.timestamp = find_column(chosen, kTimestampNames);
     require(format.rating, "rating", names(kRatingNames));
   }
+  std::string_view row;
+  while (trimmed(row).empty() && offset < text.size()) {
+    row = next_line(text, offset);
+  }
+  if (split_fields(row, format.separator, fields)) {
+    tell_text_ids(fields);
+  }
   return format;
 }
 
@@ -477,7 +544,7 @@ void parse_piece(std::string_view text, const DelimitedFormat& format, std::size
                  const std::optional<std::pair<float, float>>& rating_range, bool last, RawRatings& rows) {
   RowParser slow(text, format, rating_range, last, rows);
   const bool timed = format.timestamp != kNoColumn;
-  const bool plain = format.user == 0 && format.item == 1 && format.rating == 2 &&
+  const bool plain = !format.user_text && !format.item_text && format.user == 0 && format.item == 1 && format.rating == 2 &&
                      ((format.fields == 3 && !timed) || (format.fields == 4 && format.timestamp == 3));
   const std::string_view mark = separator_text(format.separator);
   const char* const stop = text.data() + end;

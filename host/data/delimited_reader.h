@@ -38,16 +38,25 @@ struct DelimitedFormat {
   int rating = kNoColumn;
   int timestamp = kNoColumn;
   std::size_t body = 0;  ///< offset of the first line that may hold data
+  // Ids as text, see ReadOptions::text_ids.
+  bool user_text = false;
+  bool item_text = false;
+  bool release = false;  ///< of MovieLens: ids are numbers, come what may
 };
 
 /// Columns as read: raw ids, in file order, duplicates and all. `ratings` is empty for pairs, `timestamps` where the
-/// text has none.
+/// text has none. Of ids that are text, where in the text parsed they stand: see field_text().
 struct RawRatings {
   std::vector<std::int64_t> users;
   std::vector<std::int64_t> items;
   std::vector<float> ratings;
   std::vector<std::int64_t> timestamps;
 };
+
+inline constexpr std::size_t kMostIdBytes = 1024;
+
+/// The id that stands at `reference` of RawRatings in `text`; in `unquoted` where it is quoted with quotes in it.
+std::string_view field_text(std::string_view text, std::int64_t reference, std::string& unquoted);
 
 /// Bytes in double quotes, cut at about 40 characters, anything but printable ASCII escaped.
 std::string excerpt(std::string_view bytes);
@@ -74,7 +83,8 @@ void check_is_text(std::string_view text, const std::string& file);
 /// The whole file. Throws InputError with a remedy for one that is missing, a folder or unreadable.
 std::string read_text(const std::string& path);
 
-/// Tells separator, header and columns from the first line that is not empty. `file` is for messages.
+/// Tells separator, header and columns from the first line that is not empty, and whether ids are text from the first
+/// row. `file` is for messages.
 DelimitedFormat detect_format(std::string_view text, const std::string& file, DelimitedContent content);
 
 /// Appends the rows in [begin, end) of `text`, both at starts of lines (or the end of the text). Pieces may be parsed

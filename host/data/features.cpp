@@ -468,10 +468,14 @@ std::size_t GenomeReader::tag_index(std::int64_t tag) {
 
 Features read_features(const SideFiles& files, const Dataset& dataset, std::int32_t most_tags) {
   Features features;
-  features.users = user_features(read_user_file(files, dataset.layout), dataset.users);
+  // Files about users and items have numbers as ids.
+  features.users.rows = dataset.users.size();
+  if (dataset.users.numbers()) {
+    features.users = user_features(read_user_file(files, dataset.layout), dataset.users);
+  }
   features.items = item_features(dataset.item_info, dataset.items.size());
   const auto wanted = [&](std::string_view layout, const char* file) {
-    return (dataset.layout == layout || dataset.layout == "delimited") && files.has(file);
+    return (dataset.layout == layout || dataset.layout == "delimited") && dataset.items.numbers() && files.has(file);
   };
   if (wanted("ml-csv", "tags.csv")) {
     add_column(features.items,
@@ -492,7 +496,7 @@ Features read_features(const SideFiles& files, const Dataset& dataset, std::int3
   return features;
 }
 
-FeatureCoverage coverage_of(const FeatureColumn& column, std::int32_t rows, const std::vector<std::int32_t>& ids) {
+FeatureCoverage coverage_of(const FeatureColumn& column, std::int32_t rows, std::span<const std::int32_t> ids) {
   std::vector<bool> known(static_cast<std::size_t>(rows));
   FeatureCoverage coverage;
   for (std::int32_t row = 0; row < rows; ++row) {

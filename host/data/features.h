@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -49,7 +50,7 @@ struct FeatureTable {
   const FeatureColumn* find(std::string_view name) const;
 };
 
-/// sex, age (of those known in years), age_group (see kAgeGroups), occupation. Users that only the table knows are left
+/// Of users whose ids are numbers: sex, age (of those known in years), age_group (see kAgeGroups), occupation. Users that only the table knows are left
 /// out, as are columns without any value.
 FeatureTable user_features(const UserTable& table, const IdMap& users);
 
@@ -132,6 +133,6 @@ struct FeatureCoverage {
 };
 
 /// `ids` are the rows that the ratings belong to: RatingTable::users or items.
-FeatureCoverage coverage_of(const FeatureColumn& column, std::int32_t rows, const std::vector<std::int32_t>& ids);
+FeatureCoverage coverage_of(const FeatureColumn& column, std::int32_t rows, std::span<const std::int32_t> ids);
 
 }  // namespace curate

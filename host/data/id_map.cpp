@@ -1,47 +1,201 @@
+#include "curate/id_map.h"
+
 #include <algorithm>
+#include <charconv>
+#include <functional>
 #include <limits>
 
-#include "curate/dataset.h"
 #include "curate/error.h"
 
 namespace curate {
 namespace {
 
-/// Raw ids below this are looked up in a table by themselves: 16 MiB of it at most.
+/// Numbers below this are looked up in a table by themselves: 16 MiB of it at most.
 constexpr std::int64_t kSmallIds = std::int64_t{1} << 22U;
+constexpr std::size_t kFewestSlots = 1024;
+
+bool is_small(std::int64_t raw) {
+  return raw >= 0 && raw < kSmallIds;
+}
+
+std::size_t hash_of(std::int64_t raw) {
+  // Fibonacci hashing (Knuth, The Art of Computer Programming 3, section 6.4); the high bits are the good ones.
+  return static_cast<std::size_t>((static_cast<std::uint64_t>(raw) * 0x9E3779B97F4A7C15ULL) >> 20U);
+}
+
+std::string decimal(std::int64_t number) {
+  return std::to_string(number);
+}
+
+/// The number that the whole text says, if any: with a sign and zeros in front or without.
+std::optional<std::int64_t> number_in(std::string_view text) {
+  if (text.size() > 1 && text[0] == '+' && text[1] != '-') {
+    text.remove_prefix(1);
+  }
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return number;
+}
 
 }  // namespace
 
+RawId::RawId(std::string_view text) {
+  const std::optional<std::int64_t> number = number_in(text);
+  if (number && decimal(*number) == text) {
+    number_ = *number;
+  } else {
+    text_ = text;
+  }
+}
+
+std::string RawId::text() const {
+  return is_number() ? decimal(number_) : text_;
+}
+
+std::string_view IdMap::text_view(std::int32_t dense) const {
+  const auto index = static_cast<std::size_t>(dense);
+  const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
+  return std::string_view(texts_).substr(begin, ends_[index] - begin);
+}
+
+/// Where the id is, or the free slot where it would be. There is a free one.
+std::size_t IdMap::slot_of(std::int64_t raw) const {
+  std::size_t at = hash_of(raw) & (slots_.size() - 1);
+  while (slots_[at] >= 0 && raw_[static_cast<std::size_t>(slots_[at])] != raw) {
+    at = (at + 1) & (slots_.size() - 1);
+  }
+  return at;
+}
+
+std::size_t IdMap::slot_of(std::string_view text) const {
+  std::size_t at = std::hash<std::string_view>()(text) & (slots_.size() - 1);
+  while (slots_[at] >= 0 && text_view(slots_[at]) != text) {
+    at = (at + 1) & (slots_.size() - 1);
+  }
+  return at;
+}
+
 std::optional<std::int32_t> IdMap::find(std::int64_t raw) const {
-  if (raw >= 0 && raw < kSmallIds) {
+  if (!numbers()) {
+    return find(std::string_view(decimal(raw)));
+  }
+  if (is_small(raw)) {
     const auto index = static_cast<std::size_t>(raw);
     return index < small_.size() && small_[index] >= 0 ? std::optional(small_[index]) : std::nullopt;
   }
-  const auto found = others_.find(raw);
-  return found == others_.end() ? std::nullopt : std::optional(found->second);
+  if (slots_.empty()) {
+    return std::nullopt;
+  }
+  const std::int32_t dense = slots_[slot_of(raw)];
+  return dense >= 0 ? std::optional(dense) : std::nullopt;
+}
+
+std::optional<std::int32_t> IdMap::find(std::string_view text) const {
+  if (numbers()) {
+    const std::optional<std::int64_t> number = number_in(text);
+    return number ? find(*number) : std::nullopt;
+  }
+  const std::int32_t dense = slots_[slot_of(text)];
+  return dense >= 0 ? std::optional(dense) : std::nullopt;
+}
+
+std::optional<std::int32_t> IdMap::find(const RawId& id) const {
+  return id.is_number() ? find(id.number()) : find(std::string_view(id.text()));
+}
+
+std::int32_t IdMap::take_number() {
+  if (size_ == std::numeric_limits<std::int32_t>::max()) {
+    throw InputError("more than 2147483647 different user or item ids; split the data");
+  }
+  return size_++;
+}
+
+void IdMap::grow_slots() {
+  if (2 * (taken_ + 1) <= slots_.size()) {
+    return;
+  }
+  std::vector<std::int32_t> old(std::max(kFewestSlots, 2 * slots_.size()), -1);
+  old.swap(slots_);
+  for (const std::int32_t dense : old) {
+    if (dense >= 0) {
+      slots_[numbers() ? slot_of(raw_[static_cast<std::size_t>(dense)]) : slot_of(text_view(dense))] = dense;
+    }
+  }
 }
 
 std::int32_t IdMap::find_or_add(std::int64_t raw) {
-  const bool small = raw >= 0 && raw < kSmallIds;
-  if (const std::optional<std::int32_t> found = find(raw)) {
-    return *found;
+  if (!numbers()) {
+    return find_or_add(std::string_view(decimal(raw)));
   }
-  if (raw_.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
-    throw InputError("more than 2147483647 different user or item ids; split the data");
-  }
-  const std::int32_t dense = size();
-  raw_.push_back(raw);
-  if (small) {
+  if (is_small(raw)) {
     const auto index = static_cast<std::size_t>(raw);
     if (index >= small_.size()) {
       small_.resize(std::min<std::size_t>(static_cast<std::size_t>(kSmallIds), std::max<std::size_t>(1024, 2 * index)),
                     -1);
     }
-    small_[index] = dense;
-  } else {
-    others_.emplace(raw, dense);
+    if (small_[index] < 0) {
+      small_[index] = take_number();
+      raw_.push_back(raw);
+    }
+    return small_[index];
   }
-  return dense;
+  grow_slots();
+  std::int32_t& slot = slots_[slot_of(raw)];
+  if (slot < 0) {
+    slot = take_number();
+    ++taken_;
+    raw_.push_back(raw);
+  }
+  return slot;
+}
+
+void IdMap::turn_into_texts() {
+  const std::vector<std::int64_t> raw = std::move(raw_);
+  raw_.clear();
+  small_ = {};
+  slots_.assign(kFewestSlots, -1);
+  taken_ = 0;
+  for (std::size_t dense = 0; dense < raw.size(); ++dense) {
+    texts_ += decimal(raw[dense]);
+    ends_.push_back(texts_.size());
+    grow_slots();
+    slots_[slot_of(text_view(static_cast<std::int32_t>(dense)))] = static_cast<std::int32_t>(dense);
+    ++taken_;
+  }
+}
+
+std::int32_t IdMap::find_or_add(std::string_view text) {
+  if (numbers()) {
+    const RawId id(text);
+    if (id.is_number()) {
+      return find_or_add(id.number());
+    }
+    turn_into_texts();
+  }
+  grow_slots();
+  std::int32_t& slot = slots_[slot_of(text)];
+  if (slot < 0) {
+    slot = take_number();
+    ++taken_;
+    texts_ += text;
+    ends_.push_back(texts_.size());
+  }
+  return slot;
+}
+
+std::int32_t IdMap::find_or_add(const RawId& id) {
+  return id.is_number() ? find_or_add(id.number()) : find_or_add(std::string_view(id.text()));
+}
+
+RawId IdMap::id(std::int32_t dense) const {
+  return numbers() ? RawId(raw(dense)) : RawId(text_view(dense));
+}
+
+std::string IdMap::text(std::int32_t dense) const {
+  return numbers() ? decimal(raw(dense)) : std::string(text_view(dense));
 }
 
 }  // namespace curate

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
+#include <condition_variable>
 #include <cstring>
+#include <exception>
 #include <future>
 #include <limits>
 #include <mutex>
@@ -12,6 +13,7 @@
 #include <thread>
 
 #include "curate/error.h"
+#include "data/chunk_ids.h"
 #include "data/row_scanner.h"
 
 namespace curate {
@@ -37,14 +39,17 @@ std::string long_line() {
   return fmt::format("a line of more than {} MiB", kMostLineBytes >> 20U);
 }
 
-/// One thread's working memory: parses chunks into columns with ids numbered by chunk.
+/// One thread's working memory: parses chunks into columns.
 class ChunkParser {
  public:
-  ChunkParser(const DelimitedFormat& format, const ReadOptions& options, bool timestamps)
+  ChunkParser(const DelimitedFormat& format, const ReadOptions& options, bool timestamps, KnownIds& known_users,
+              KnownIds& known_items)
       : format_(format),
         range_(options.rating_range),
         timed_(timestamps),
-        scanner_(format, accepted_range(options), timestamps) {}
+        scanner_(format, accepted_range(options), timestamps),
+        user_ids_(known_users),
+        item_ids_(known_items) {}
 
   /// Whole lines; kSlack bytes before and behind them may be read. Throws RowError.
   void parse(std::string_view text, bool last) {
@@ -57,7 +62,7 @@ class ChunkParser {
     while (at < end) {
       const std::size_t count = scanner_.scan(at, end, block_);
       if (count > 0) {
-        add_block(count);
+        add(text, block_.users.data(), block_.items.data(), block_.ratings.data(), block_.timestamps.data(), count);
         slow_lines = 1;
         if (count == RowBlock::kCapacity || at == end) {
           continue;
@@ -74,7 +79,8 @@ class ChunkParser {
       slow_.ratings.clear();
       slow_.timestamps.clear();
       parse_piece(text, format_, begin, next, range_, last, slow_);
-      add_slow();
+      add(text, slow_.users.data(), slow_.items.data(), slow_.ratings.data(), slow_.timestamps.data(),
+          slow_.users.size());
       at = text.data() + next;
       slow_lines = count > 0 ? 1 : std::min(2 * slow_lines, kMostSlowLines);
     }
@@ -82,51 +88,45 @@ class ChunkParser {
 
   std::size_t rows() const { return rows_; }
 
-  /// Copies what parse() found.
-  void store(RatingChunk& chunk, const RatingColumns::Row& to) const {
-    std::copy_n(users_.begin(), rows_, to.users);
-    std::copy_n(items_.begin(), rows_, to.items);
-    std::copy_n(ratings_.begin(), rows_, to.ratings);
-    if (to.timestamps != nullptr) {
-      std::copy_n(timestamps_.begin(), rows_, to.timestamps);
+  /// Numbers the ids that are new; chunk by chunk, one thread at a time.
+  void resolve(IdMap& users, IdMap& items) {
+    user_ids_.resolve(users);
+    item_ids_.resolve(items);
+  }
+
+  /// What parse() found, after resolve().
+  void store(RatingTable& table, std::size_t first_row) const {
+    user_ids_.finish(users_.data(), rows_, table.users.data() + first_row);
+    item_ids_.finish(items_.data(), rows_, table.items.data() + first_row);
+    std::copy_n(ratings_.begin(), rows_, table.ratings.data() + first_row);
+    if (timed_) {
+      std::copy_n(timestamps_.begin(), rows_, table.timestamps.data() + first_row);
     }
-    chunk.users = user_ids_.raw();
-    chunk.items = item_ids_.raw();
   }
 
  private:
-  void make_room(std::size_t count) {
-    if (rows_ + count <= users_.size()) {
-      return;
+  void add(std::string_view text, const std::int64_t* users, const std::int64_t* items, const float* ratings,
+           const std::int64_t* timestamps, std::size_t count) {
+    if (rows_ + count > users_.size()) {
+      const std::size_t size = std::max<std::size_t>(1U << 15U, 2 * (rows_ + count));
+      users_.resize(size);
+      items_.resize(size);
+      ratings_.resize(size);
+      timestamps_.resize(timed_ ? size : 0);
     }
-    const std::size_t size = std::max<std::size_t>(1U << 15U, 2 * (rows_ + count));
-    users_.resize(size);
-    items_.resize(size);
-    ratings_.resize(size);
-    if (timed_) {
-      timestamps_.resize(size);
+    if (format_.user_text) {
+      user_ids_.map_texts(text, users, count, users_.data() + rows_);
+    } else {
+      user_ids_.map(users, count, users_.data() + rows_);
     }
-  }
-
-  void add_block(std::size_t count) {
-    make_room(count);
-    user_ids_.map(block_.users.data(), count, users_.data() + rows_);
-    item_ids_.map(block_.items.data(), count, items_.data() + rows_);
-    std::copy_n(block_.ratings.begin(), count, ratings_.begin() + static_cast<std::ptrdiff_t>(rows_));
-    if (timed_) {
-      std::copy_n(block_.timestamps.begin(), count, timestamps_.begin() + static_cast<std::ptrdiff_t>(rows_));
+    if (format_.item_text) {
+      item_ids_.map_texts(text, items, count, items_.data() + rows_);
+    } else {
+      item_ids_.map(items, count, items_.data() + rows_);
     }
-    rows_ += count;
-  }
-
-  void add_slow() {
-    const std::size_t count = slow_.users.size();
-    make_room(count);
-    user_ids_.map(slow_.users.data(), count, users_.data() + rows_);
-    item_ids_.map(slow_.items.data(), count, items_.data() + rows_);
-    std::copy_n(slow_.ratings.begin(), count, ratings_.begin() + static_cast<std::ptrdiff_t>(rows_));
+    std::copy_n(ratings, count, ratings_.data() + rows_);
     if (timed_) {
-      std::copy_n(slow_.timestamps.begin(), count, timestamps_.begin() + static_cast<std::ptrdiff_t>(rows_));
+      std::copy_n(timestamps, count, timestamps_.data() + rows_);
     }
     rows_ += count;
   }
@@ -137,14 +137,35 @@ class ChunkParser {
   RowScanner scanner_;
   RowBlock block_{};
   RawRatings slow_;
-  LocalIds user_ids_;
-  LocalIds item_ids_;
+  ChunkIds user_ids_;
+  ChunkIds item_ids_;
   std::size_t rows_ = 0;
-  std::vector<std::int32_t> users_;
-  std::vector<std::int32_t> items_;
-  std::vector<float> ratings_;
-  std::vector<std::int64_t> timestamps_;
+  Column<std::int32_t> users_;
+  Column<std::int32_t> items_;
+  Column<float> ratings_;
+  Column<std::int64_t> timestamps_;
 };
+
+void resize(RatingTable& table, std::size_t rows, bool timestamps) {
+  table.users.resize(rows);
+  table.items.resize(rows);
+  table.ratings.resize(rows);
+  table.timestamps.resize(timestamps ? rows : 0);
+}
+
+void reserve(RatingTable& table, std::size_t rows, bool timestamps) {
+  table.users.reserve(rows);
+  table.items.reserve(rows);
+  table.ratings.reserve(rows);
+  table.timestamps.reserve(timestamps ? rows : 0);
+}
+
+/// No text of so many bytes has more rows.
+std::size_t most_rows(const DelimitedFormat& format, std::int64_t bytes) {
+  // A character in each field that is read, the separators, the line end.
+  const std::size_t shortest = (format.timestamp == kNoColumn ? 3 : 4) + format.fields;
+  return static_cast<std::size_t>(bytes) / shortest + 2;
+}
 
 /// The lines of a plain file that start in [begin, end), in a buffer that is used again and again.
 class ChunkBuffer {
@@ -203,6 +224,12 @@ class ChunkBuffer {
   std::int64_t from_ = 0;  ///< offset of the first byte in the buffer
 };
 
+/// A wrong row and its offset in the file.
+struct PlacedError {
+  RowError error;
+  std::int64_t offset = 0;
+};
+
 /// Line of an offset in a plain file, by counting.
 std::int64_t line_in_file(const InputFile& file, std::int64_t offset) {
   std::vector<char> buffer(kChunkBytes);
@@ -257,42 +284,62 @@ DelimitedFormat RatingText::detect(DelimitedContent content) {
 
 RatingTable RatingText::read(const DelimitedFormat& format, const ReadOptions& options, IdMap& users, IdMap& items,
                              ThreadPool& pool) {
-  RatingColumns columns(options.timestamps && format.timestamp != kNoColumn);
-  const std::vector<RatingChunk> chunks =
-      file_ ? read_file(format, options, columns, pool) : read_stream(format, options, columns);
-  if (std::all_of(chunks.begin(), chunks.end(), [](const RatingChunk& chunk) { return chunk.rows == 0; })) {
+  RatingTable table = file_ ? read_file(format, options, users, items, pool) : read_stream(format, options, users, items);
+  if (table.size() == 0) {
     throw_input_error(name_, line_number(head_, format.body == 0 ? 0 : format.body - 1), "nothing follows the header",
                       "add lines of data below it");
   }
-  return columns.take(chunks, users, items, pool);
+  return table;
 }
 
-std::vector<RatingChunk> RatingText::read_file(const DelimitedFormat& format, const ReadOptions& options,
-                                               RatingColumns& columns, ThreadPool& pool) const {
+RatingTable RatingText::read_file(const DelimitedFormat& format, const ReadOptions& options, IdMap& users, IdMap& items,
+                                  ThreadPool& pool) const {
   const auto body = static_cast<std::int64_t>(format.body);
   const std::int64_t count =
       (file_->size() - body + static_cast<std::int64_t>(kChunkBytes) - 1) / static_cast<std::int64_t>(kChunkBytes);
-  std::vector<RatingChunk> chunks(static_cast<std::size_t>(count));
+  const bool timed = options.timestamps && format.timestamp != kNoColumn;
+  // All that there could be: memory that is not written costs nothing.
+  RatingTable table;
+  resize(table, most_rows(format, file_->size() - body), timed);
+  KnownIds known_users;
+  KnownIds known_items;
 
   struct Worker {
-    Worker(const DelimitedFormat& format, const ReadOptions& options, bool timestamps)
-        : parser(format, options, timestamps) {}
+    Worker(const DelimitedFormat& format, const ReadOptions& options, bool timed, KnownIds& users, KnownIds& items)
+        : parser(format, options, timed, users, items) {}
     ChunkParser parser;
     ChunkBuffer buffer;
   };
   std::mutex mutex;  // of all that follows
   std::vector<std::unique_ptr<Worker>> idle;
-  std::int64_t first_bad = count;
-  std::int64_t bad_offset = 0;
-  RowError bad;
-  std::int64_t done = 0;
+  // Chunks are parsed side by side, but each waits for those before it when it comes to numbering its ids and to where
+  // its rows go. The pool starts them in order, so that somebody is always at work on the one that is waited for.
+  std::condition_variable turns;
+  std::int64_t turn = 0;
+  std::size_t rows = 0;
+  std::exception_ptr error;  // of the first chunk that had one
   const std::thread::id caller = std::this_thread::get_id();
 
+  const auto parse = [&](std::int64_t c, Worker& worker) -> std::exception_ptr {
+    const std::int64_t begin = body + c * static_cast<std::int64_t>(kChunkBytes);
+    const std::int64_t end = std::min(begin + static_cast<std::int64_t>(kChunkBytes), file_->size());
+    std::int64_t offset = begin;
+    try {
+      const std::string_view text = worker.buffer.read(*file_, begin, end, c == 0);
+      offset = worker.buffer.offset_of(text);
+      worker.parser.parse(text, c + 1 == count);
+      return nullptr;
+    } catch (const RowError& bad) {
+      return std::make_exception_ptr(PlacedError{bad, offset + static_cast<std::int64_t>(bad.offset)});
+    } catch (...) {
+      return std::current_exception();
+    }
+  };
   pool.run(count, [&](std::int64_t c) {
     std::unique_ptr<Worker> worker;
     {
       const std::lock_guard lock(mutex);
-      if (c > first_bad) {
+      if (error) {
         return;
       }
       if (!idle.empty()) {
@@ -301,54 +348,68 @@ std::vector<RatingChunk> RatingText::read_file(const DelimitedFormat& format, co
       }
     }
     if (!worker) {
-      worker = std::make_unique<Worker>(format, options, columns.timestamps());
+      worker = std::make_unique<Worker>(format, options, timed, known_users, known_items);
     }
-    const std::int64_t begin = body + c * static_cast<std::int64_t>(kChunkBytes);
-    const std::int64_t end = std::min(begin + static_cast<std::int64_t>(kChunkBytes), file_->size());
-    std::int64_t offset = begin;
-    std::optional<RowError> error;
-    try {
-      const std::string_view text = worker->buffer.read(*file_, begin, end, c == 0);
-      offset = worker->buffer.offset_of(text);
-      worker->parser.parse(text, c + 1 == count);
-    } catch (const RowError& found) {
-      error = found;
-    }
-    RatingChunk& chunk = chunks[static_cast<std::size_t>(c)];
-    RatingColumns::Row rows{};
+    std::exception_ptr failed = parse(c, *worker);
+    std::size_t first_row = 0;
     {
-      const std::lock_guard lock(mutex);
+      std::unique_lock lock(mutex);
+      turns.wait(lock, [&] { return turn == c || error; });
       if (error) {
-        if (c < first_bad) {
-          first_bad = c;
-          bad = *error;
-          bad_offset = offset + static_cast<std::int64_t>(error->offset);
-        }
         return;
       }
-      rows = columns.allocate(chunk, worker->parser.rows());
-      done += end - begin;
+      if (!failed) {
+        try {
+          worker->parser.resolve(users, items);
+        } catch (...) {
+          failed = std::current_exception();
+        }
+      }
+      error = failed;
+      first_row = rows;
+      rows += worker->parser.rows();
+      ++turn;
+      turns.notify_all();
+      if (error) {
+        return;
+      }
     }
-    worker->parser.store(chunk, rows);
-    const std::lock_guard lock(mutex);
-    idle.push_back(std::move(worker));
+    worker->parser.store(table, first_row);
+    {
+      const std::lock_guard lock(mutex);
+      idle.push_back(std::move(worker));
+    }
     if (options.progress && std::this_thread::get_id() == caller) {
-      options.progress(body + done, file_->size());
+      options.progress(std::min(body + (c + 1) * static_cast<std::int64_t>(kChunkBytes), file_->size()), file_->size());
     }
   });
-  if (first_bad < count) {
-    throw_input_error(name_, line_in_file(*file_, bad_offset), bad.what, bad.remedy);
+  if (error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const PlacedError& bad) {
+      throw_input_error(name_, line_in_file(*file_, bad.offset), bad.error.what, bad.error.remedy);
+    }
   }
+  resize(table, rows, timed);
   if (options.progress) {
     options.progress(file_->size(), file_->size());
   }
-  return chunks;
+  return table;
 }
 
-std::vector<RatingChunk> RatingText::read_stream(const DelimitedFormat& format, const ReadOptions& options,
-                                                 RatingColumns& columns) {
-  std::vector<RatingChunk> chunks;
-  ChunkParser parser(format, options, columns.timestamps());
+RatingTable RatingText::read_stream(const DelimitedFormat& format, const ReadOptions& options, IdMap& users,
+                                    IdMap& items) {
+  const bool timed = options.timestamps && format.timestamp != kNoColumn;
+  RatingTable table;
+  std::size_t rows = 0;
+  if (source_) {
+    // Of compressed files the size of the text is a guess: if it falls short the columns grow.
+    constexpr std::int64_t kUsualRatio = 6;
+    reserve(table, most_rows(format, source_->size().value_or(kUsualRatio * source_->total())), timed);
+  }
+  KnownIds known_users;
+  KnownIds known_items;
+  ChunkParser parser(format, options, timed, known_users, known_items);
   constexpr std::size_t kSlack = RowScanner::kSlack;
   // Two buffers: one is parsed while the other is filled. Each starts with the line that the other one cut off.
   std::vector<char> current(kSlack + head_.size() + kSlack);
@@ -378,9 +439,10 @@ std::vector<RatingChunk> RatingText::read_stream(const DelimitedFormat& format, 
       } catch (const RowError& error) {
         throw_input_error(name_, lines + line_number(text, error.offset) - 1, error.what, error.remedy);
       }
-      RatingChunk& chunk = chunks.emplace_back();
-      const RatingColumns::Row rows = columns.allocate(chunk, parser.rows());
-      parser.store(chunk, rows);
+      parser.resolve(users, items);
+      resize(table, rows + parser.rows(), timed);
+      parser.store(table, rows);
+      rows += parser.rows();
       lines += std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(whole), '\n');
     }
     if (ended) {
@@ -394,7 +456,7 @@ std::vector<RatingChunk> RatingText::read_stream(const DelimitedFormat& format, 
     size = rest.size() + got;
     current = std::move(next);
   }
-  return chunks;
+  return table;
 }
 
 }  // namespace curate

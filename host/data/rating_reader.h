@@ -3,13 +3,11 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "curate/dataset.h"
 #include "data/archive.h"
 #include "data/byte_source.h"
 #include "data/delimited_reader.h"
-#include "data/rating_columns.h"
 #include "support/thread_pool.h"
 
 namespace curate {
@@ -35,10 +33,9 @@ class RatingText {
 
  private:
   void open_stream(std::unique_ptr<ByteSource> source);
-  std::vector<RatingChunk> read_file(const DelimitedFormat& format, const ReadOptions& options, RatingColumns& columns,
-                                     ThreadPool& pool) const;
-  std::vector<RatingChunk> read_stream(const DelimitedFormat& format, const ReadOptions& options,
-                                       RatingColumns& columns);
+  RatingTable read_file(const DelimitedFormat& format, const ReadOptions& options, IdMap& users, IdMap& items,
+                        ThreadPool& pool) const;
+  RatingTable read_stream(const DelimitedFormat& format, const ReadOptions& options, IdMap& users, IdMap& items);
 
   std::string name_;
   std::unique_ptr<InputFile> file_;  ///< plain files

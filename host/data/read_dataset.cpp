@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <optional>
 
@@ -27,7 +29,7 @@ struct RawDataset {
 };
 
 /// Ids are added to `users` and `items`.
-RawDataset read_raw(const std::string& path, ReadOptions options, IdMap& users, IdMap& items) {
+RawDataset read_raw(const std::string& path, ReadOptions options, IdMap& users, IdMap& items, ThreadPool& pool) {
   const PathKind kind = path_kind(path);
   const bool is_release = kind == PathKind::folder || kind == PathKind::zip;
   const MovielensLayout* layout = nullptr;
@@ -45,26 +47,29 @@ RawDataset read_raw(const std::string& path, ReadOptions options, IdMap& users, 
   if (is_release && !options.rating_range) {
     options.rating_range = layout->rating_range;
   }
-  const DelimitedFormat format = text->detect(DelimitedContent::ratings);
+  DelimitedFormat format = text->detect(DelimitedContent::ratings);
+  format.release = is_release;
+  // Ids that are text already keep their spelling.
+  format.user_text = !is_release && (format.user_text || options.text_ids || !users.numbers());
+  format.item_text = !is_release && (format.item_text || options.text_ids || !items.numbers());
   if (is_release && format.separator != layout->separator) {
     throw_input_error(text->name(), 1,
                       fmt::format("the fields are separated by {} where MovieLens has {}",
                                   separator_name(format.separator), separator_name(layout->separator)),
                       "name the file itself instead of its folder");
   }
-  ThreadPool pool(options.threads > 0 ? options.threads : hardware_threads());
   RawDataset raw;
   raw.ratings = text->read(format, options, users, items, pool);
   raw.layout = is_release ? layout->name : "delimited";
   layout = movielens_layout_of(format.separator);
-  if (layout != nullptr && kind != PathKind::pipe) {
+  if (layout != nullptr && kind != PathKind::pipe && items.numbers()) {
     raw.items = read_item_file(*files_beside(path), *layout);
   }
   return raw;
 }
 
 template <typename T>
-void erase_marked(std::vector<T>& values, const std::vector<bool>& dropped) {
+void erase_marked(Column<T>& values, const std::vector<bool>& dropped) {
   if (values.empty()) {
     return;
   }
@@ -77,33 +82,42 @@ void erase_marked(std::vector<T>& values, const std::vector<bool>& dropped) {
   values.resize(kept);
 }
 
-/// Whether no pair occurs twice, where that is seen at a glance: ratings that are grouped by user. A bitmap of the
-/// last user of every item, one pass.
-bool surely_distinct(const RatingTable& table, std::int32_t num_users, std::int32_t num_items) {
-  std::vector<bool> seen(static_cast<std::size_t>(num_users), false);
-  std::vector<std::int32_t> last_user(static_cast<std::size_t>(num_items), -1);
-  std::int32_t current = -1;
-  for (std::size_t k = 0; k < table.users.size(); ++k) {
-    const std::int32_t user = table.users[k];
-    if (user != current) {
-      if (seen[static_cast<std::size_t>(user)]) {
-        return false;  // not grouped
-      }
-      seen[static_cast<std::size_t>(user)] = true;
-      current = user;
+/// Whether no pair occurs twice, where that is seen at a glance: ratings that are grouped by user, whose dense ids never
+/// fall then. The last user of every item, one pass.
+bool surely_distinct(const RatingTable& table, std::int32_t num_items, ThreadPool& pool) {
+  const std::size_t rows = table.users.size();
+  const auto pieces = static_cast<std::size_t>(pool.threads());
+  std::vector<std::size_t> begins;
+  for (std::size_t piece = 0; piece <= pieces; ++piece) {
+    // At a change of user.
+    std::size_t begin = rows / pieces * piece;
+    while (begin > 0 && begin < rows && table.users[begin] == table.users[begin - 1]) {
+      ++begin;
     }
-    std::int32_t& last = last_user[static_cast<std::size_t>(table.items[k])];
-    if (last == user) {
-      return false;
-    }
-    last = user;
+    begins.push_back(piece == pieces ? rows : begin);
   }
-  return true;
+  std::atomic<bool> distinct = true;
+  pool.run(static_cast<std::int64_t>(pieces), [&](std::int64_t piece) {
+    std::vector<std::int32_t> last_user(static_cast<std::size_t>(num_items), -1);
+    const std::size_t begin = begins[static_cast<std::size_t>(piece)];
+    std::int32_t before = begin == 0 ? 0 : table.users[begin - 1];
+    for (std::size_t k = begin; k < begins[static_cast<std::size_t>(piece) + 1]; ++k) {
+      const std::int32_t user = table.users[k];
+      std::int32_t& last = last_user[static_cast<std::size_t>(table.items[k])];
+      if (user < before || last == user) {
+        distinct = false;
+        return;
+      }
+      before = user;
+      last = user;
+    }
+  });
+  return distinct;
 }
 
 /// Keeps one rating per pair: the latest, of equals the last in the table. Returns how many went.
-std::int64_t drop_duplicates(RatingTable& table, std::int32_t num_users, std::int32_t num_items) {
-  if (surely_distinct(table, num_users, num_items)) {
+std::int64_t drop_duplicates(RatingTable& table, std::int32_t num_users, std::int32_t num_items, ThreadPool& pool) {
+  if (surely_distinct(table, num_items, pool)) {
     return 0;
   }
   const std::size_t count = table.ratings.size();
@@ -147,17 +161,31 @@ std::int64_t drop_duplicates(RatingTable& table, std::int32_t num_users, std::in
   return duplicates;
 }
 
-RatingScale detect_scale(const std::vector<float>& ratings, const std::optional<std::pair<float, float>>& range) {
+RatingScale detect_scale(const Column<float>& ratings, const std::optional<std::pair<float, float>>& range,
+                         ThreadPool& pool) {
   RatingScale scale{ratings.front(), ratings.front(), 0.0F};
-  // Counted without branches: vectors of ratings at once.
   std::size_t odd = 0;
   std::size_t odd_halves = 0;
-  for (const float rating : ratings) {
-    scale.min = rating < scale.min ? rating : scale.min;
-    scale.max = rating > scale.max ? rating : scale.max;
-    odd += std::trunc(rating) == rating ? 0U : 1U;
-    odd_halves += std::trunc(2.0F * rating) == 2.0F * rating ? 0U : 1U;
-  }
+  std::mutex mutex;
+  constexpr std::int64_t kGrain = std::int64_t{1} << 20U;
+  pool.parallel_for(static_cast<std::int64_t>(ratings.size()), kGrain, [&](std::int64_t begin, std::int64_t end) {
+    RatingScale here = {ratings[static_cast<std::size_t>(begin)], ratings[static_cast<std::size_t>(begin)], 0.0F};
+    std::size_t here_odd = 0;
+    std::size_t here_odd_halves = 0;
+    // Counted without branches: vectors of ratings at once.
+    for (std::int64_t k = begin; k < end; ++k) {
+      const float rating = ratings[static_cast<std::size_t>(k)];
+      here.min = rating < here.min ? rating : here.min;
+      here.max = rating > here.max ? rating : here.max;
+      here_odd += std::trunc(rating) == rating ? 0U : 1U;
+      here_odd_halves += std::trunc(2.0F * rating) == 2.0F * rating ? 0U : 1U;
+    }
+    const std::lock_guard lock(mutex);
+    scale.min = std::min(scale.min, here.min);
+    scale.max = std::max(scale.max, here.max);
+    odd += here_odd;
+    odd_halves += here_odd_halves;
+  });
   if (range) {
     scale.min = range->first;
     scale.max = range->second;
@@ -168,7 +196,7 @@ RatingScale detect_scale(const std::vector<float>& ratings, const std::optional<
 
 /// Fills in items from `first_item` on; strings are moved out of `known`.
 void take_item_info(Dataset& dataset, std::int32_t first_item, ItemTable& known) {
-  if (known.empty()) {
+  if (known.empty() || !dataset.items.numbers()) {
     return;
   }
   dataset.item_info.resize(static_cast<std::size_t>(dataset.items.size()));
@@ -197,12 +225,13 @@ const std::string& Dataset::title(std::int32_t item) const {
 }
 
 Dataset read_dataset(const std::string& path, const ReadOptions& options) {
+  ThreadPool pool(options.threads > 0 ? options.threads : hardware_threads());
   Dataset dataset;
-  RawDataset raw = read_raw(path, options, dataset.users, dataset.items);
+  RawDataset raw = read_raw(path, options, dataset.users, dataset.items, pool);
   dataset.source = absolute_path(path);
   dataset.layout = std::move(raw.layout);
   dataset.ratings = std::move(raw.ratings);
-  dataset.duplicates = drop_duplicates(dataset.ratings, dataset.users.size(), dataset.items.size());
+  dataset.duplicates = drop_duplicates(dataset.ratings, dataset.users.size(), dataset.items.size(), pool);
   if (dataset.duplicates > 0 && !options.timestamps) {
     // They decide which of the repeated ratings counts: again, with them.
     ReadOptions with = options;
@@ -211,19 +240,25 @@ Dataset read_dataset(const std::string& path, const ReadOptions& options) {
     dataset.ratings.timestamps = {};
     return dataset;
   }
-  dataset.scale = detect_scale(dataset.ratings.ratings, options.rating_range);
+  dataset.scale = detect_scale(dataset.ratings.ratings, options.rating_range, pool);
   take_item_info(dataset, 0, raw.items);
   return dataset;
 }
 
 RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const ReadOptions& options) {
+  ThreadPool pool(options.threads > 0 ? options.threads : hardware_threads());
   const std::int32_t first_new_item = dataset.items.size();
   // Always with timestamps: reading again would find its ids known already.
   ReadOptions with = options;
   with.timestamps = true;
-  RawDataset raw = read_raw(path, with, dataset.users, dataset.items);
+  // A failure leaves the data set as it was.
+  IdMap users = dataset.users;
+  IdMap items = dataset.items;
+  RawDataset raw = read_raw(path, with, users, items, pool);
+  dataset.users = std::move(users);
+  dataset.items = std::move(items);
   RatingTable table = std::move(raw.ratings);
-  drop_duplicates(table, dataset.users.size(), dataset.items.size());
+  drop_duplicates(table, dataset.users.size(), dataset.items.size(), pool);
   if (!options.timestamps) {
     table.timestamps = {};
   }
@@ -231,13 +266,19 @@ RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const R
   return table;
 }
 
-std::vector<RawPair> read_pairs(const std::string& path) {
+std::vector<RawPair> read_pairs(const std::string& path, bool text_ids) {
   const std::string text = read_text(path);
-  const DelimitedFormat format = detect_format(text, path, DelimitedContent::pairs);
+  DelimitedFormat format = detect_format(text, path, DelimitedContent::pairs);
+  format.user_text = format.user_text || text_ids;
+  format.item_text = format.item_text || text_ids;
   const RawRatings rows = parse_delimited(text, path, format, {});
   std::vector<RawPair> pairs(rows.users.size());
+  std::string unquoted;
+  const auto id = [&](bool is_text, std::int64_t value) {
+    return is_text ? RawId(field_text(text, value, unquoted)) : RawId(value);
+  };
   for (std::size_t k = 0; k < pairs.size(); ++k) {
-    pairs[k] = {rows.users[k], rows.items[k]};
+    pairs[k] = {id(format.user_text, rows.users[k]), id(format.item_text, rows.items[k])};
   }
   return pairs;
 }

@@ -206,7 +206,7 @@ RowScanner::RowScanner(const DelimitedFormat& format, std::pair<float, float> ra
       low_(range.first),
       high_(range.second),
       applies_(kScans && format.fields <= kMostFields && format.rating != kNoColumn &&
-               format.separator != Separator::space) {}
+               format.separator != Separator::space && !format.user_text && !format.item_text) {}
 
 std::size_t RowScanner::scan(const char*& at, const char* end, RowBlock& block) const {
 #if defined(__SSE2__) && defined(__x86_64__)

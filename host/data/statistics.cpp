@@ -8,7 +8,7 @@
 namespace curate {
 namespace {
 
-TailStatistics tail(const std::vector<std::int32_t>& ids, std::int32_t size) {
+TailStatistics tail(const Column<std::int32_t>& ids, std::int32_t size) {
   TailStatistics statistics;
   if (size == 0) {
     return statistics;

@@ -24,7 +24,8 @@ std::string ratings_csv(const Dataset& dataset) {
   for (std::size_t k = 0; k < table.ratings.size(); ++k) {
     const float rating = table.ratings[k];
     auto to = std::back_inserter(out);
-    fmt::format_to(to, "{},{},", dataset.users.raw(table.users[k]), dataset.items.raw(table.items[k]));
+    fmt::format_to(to, "{},{},", csv_field(dataset.users.text(table.users[k])),
+                   csv_field(dataset.items.text(table.items[k])));
     if (std::fabs(rating) < 1000.0F && std::trunc(2.0F * rating) == 2.0F * rating) {
       fmt::format_to(to, "{:.1f}", rating);  // as MovieLens writes them
     } else {
@@ -44,7 +45,7 @@ std::string movies_csv(const Dataset& dataset) {
   for (std::int32_t item = 0; item < dataset.items.size(); ++item) {
     const auto index = static_cast<std::size_t>(item);
     const ItemInfo& info = index < dataset.item_info.size() ? dataset.item_info[index] : kUnknown;
-    fmt::format_to(std::back_inserter(out), "{},", dataset.items.raw(item));
+    fmt::format_to(std::back_inserter(out), "{},", csv_field(dataset.items.text(item)));
     out += csv_field(info.title);
     out += ',';
     out += csv_field(info.genres.empty() ? "(no genres listed)" : info.genres);

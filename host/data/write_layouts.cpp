@@ -85,6 +85,14 @@ void append_rating(BufferedFile& out, float rating, bool one_decimal) {
   out.append_number(rating);
 }
 
+void append_id(BufferedFile& out, const IdMap& ids, std::int32_t dense) {
+  if (ids.numbers()) {
+    out.append_number(ids.raw(dense));
+  } else {
+    out.append(csv_field(ids.text(dense)));
+  }
+}
+
 void write_ratings(BufferedFile& out, const Dataset& ids, const RatingTable& table, const RatingsFormat& format) {
   const bool timed = table.has_timestamps();
   if (!format.header[0].empty()) {
@@ -96,9 +104,9 @@ void write_ratings(BufferedFile& out, const Dataset& ids, const RatingTable& tab
     out.append('\n');
   }
   for (std::size_t k = 0; k < table.ratings.size(); ++k) {
-    out.append_number(ids.users.raw(table.users[k]));
+    append_id(out, ids.users, table.users[k]);
     out.append(format.separator);
-    out.append_number(ids.items.raw(table.items[k]));
+    append_id(out, ids.items, table.items[k]);
     out.append(format.separator);
     append_rating(out, table.ratings[k], format.one_decimal);
     if (timed) {
@@ -113,6 +121,10 @@ void check_ratings_fit(const Dataset& dataset, const Layout& layout) {
   if (layout.min > layout.max) {
     return;
   }
+  if (!dataset.users.numbers() || !dataset.items.numbers()) {
+    throw InputError(fmt::format("{}: has ids that are text, but {} holds whole numbers; use --layout csv",
+                                 dataset.source, layout.name));
+  }
   const RatingTable& table = dataset.ratings;
   for (std::size_t k = 0; k < table.ratings.size(); ++k) {
     const float rating = table.ratings[k];
@@ -121,7 +133,7 @@ void check_ratings_fit(const Dataset& dataset, const Layout& layout) {
       continue;
     }
     const std::string which = fmt::format("{}: user {} rated item {} with {}", dataset.source,
-                                          dataset.users.raw(table.users[k]), dataset.items.raw(table.items[k]), rating);
+                                          dataset.users.text(table.users[k]), dataset.items.text(table.items[k]), rating);
     if (layout.whole_stars) {
       throw InputError(fmt::format("{}, but {} holds whole stars from {:g} to {:g} only{}; use --layout {}", which,
                                    layout.name, layout.min, layout.max,
@@ -141,7 +153,9 @@ std::vector<std::int32_t> known_by_raw_id(const IdMap& ids, const std::function<
       order.push_back(id);
     }
   }
-  std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return ids.raw(a) < ids.raw(b); });
+  if (ids.numbers()) {
+    std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return ids.raw(a) < ids.raw(b); });
+  }
   return order;
 }
 
@@ -243,7 +257,7 @@ class ItemWriter {
   void write_lines(BufferedFile& out, std::string_view separator) {
     for (const std::int32_t item : items_) {
       fit_.start();
-      out.append_number(dataset_.items.raw(item));
+      append_id(out, dataset_.items, item);
       out.append(separator);
       out.append(fit_(info(item).title));
       out.append(separator);
@@ -267,7 +281,7 @@ class ItemWriter {
     write_file(folder, "u.item", [&](BufferedFile& out) {
       for (const std::int32_t item : items_) {
         fit_.start();
-        out.append_number(dataset_.items.raw(item));
+        append_id(out, dataset_.items, item);
         out.append('|');
         out.append(fit_(info(item).title));
         out.append('|');
@@ -333,8 +347,10 @@ class UserWriter {
  public:
   UserWriter(const Dataset& dataset, const UserTable& table, SideFormat format, LayoutLosses& losses)
       : dataset_(dataset), table_(table), format_(format), losses_(losses), fit_(format) {
-    users_ =
-        known_by_raw_id(dataset.users, [&](std::int32_t user) { return table.count(dataset.users.raw(user)) > 0; });
+    if (dataset.users.numbers()) {
+      users_ =
+          known_by_raw_id(dataset.users, [&](std::int32_t user) { return table.count(dataset.users.raw(user)) > 0; });
+    }
   }
 
   void write(OutputFolder& folder) {

@@ -100,8 +100,7 @@ IdTable read_ids(const std::string& path, bool items) {
       throw InputError(fmt::format("{}:{}: {} fields, not {}; train the model again", path, line_number, fields.size(),
                                    fields_wanted));
     }
-    const std::int64_t raw = parse_integer(path, line_number, fields[0]);
-    if (parse_integer(path, line_number, fields[1]) != table.ids.find_or_add(raw)) {
+    if (fields[0].empty() || parse_integer(path, line_number, fields[1]) != table.ids.find_or_add(fields[0])) {
       throw InputError(
           fmt::format("{}:{}: dense ids do not count up from 0; train the model again", path, line_number));
     }
@@ -239,13 +238,13 @@ void Model::save(const std::string& run_directory) const {
   std::string users = kUsersHeader;
   for (std::int32_t user = 0; user < parts_.users.size(); ++user) {
     users +=
-        fmt::format("{}\t{}\t{}\n", parts_.users.raw(user), user, parts_.user_counts[static_cast<std::size_t>(user)]);
+        fmt::format("{}\t{}\t{}\n", parts_.users.text(user), user, parts_.user_counts[static_cast<std::size_t>(user)]);
   }
   std::string items = kItemsHeader;
   for (std::int32_t item = 0; item < parts_.items.size(); ++item) {
     const auto index = static_cast<std::size_t>(item);
     const ItemInfo info = index < parts_.item_info.size() ? parts_.item_info[index] : ItemInfo{};
-    items += fmt::format("{}\t{}\t{}\t{}\t{}\n", parts_.items.raw(item), item, tsv_field(info.title),
+    items += fmt::format("{}\t{}\t{}\t{}\t{}\n", parts_.items.text(item), item, tsv_field(info.title),
                          tsv_field(info.genres), parts_.item_counts[index]);
   }
   write_file_atomically(users_path(run_directory), users);
@@ -268,7 +267,7 @@ RatingTable Model::translate(const Dataset& dataset, const RatingTable& ratings)
   const auto map = [](const IdMap& from, const IdMap& to) {
     std::vector<std::int32_t> dense(static_cast<std::size_t>(from.size()));
     for (std::int32_t id = 0; id < from.size(); ++id) {
-      dense[static_cast<std::size_t>(id)] = to.find(from.raw(id)).value_or(-1);
+      dense[static_cast<std::size_t>(id)] = to.find(from.id(id)).value_or(-1);
     }
     return dense;
   };

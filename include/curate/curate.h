@@ -2,9 +2,11 @@
 
 /// All of cuRate's library.
 
+#include "curate/column.h"
 #include "curate/dataset.h"
 #include "curate/error.h"
 #include "curate/export.h"
+#include "curate/id_map.h"
 #include "curate/metrics.h"
 #include "curate/model.h"
 #include "curate/options.h"

@@ -4,41 +4,25 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "curate/column.h"
 #include "curate/export.h"
+#include "curate/id_map.h"
 
 namespace curate {
 
 /// Ratings as parallel arrays of one length. `users` and `items` are dense ids (see IdMap). `timestamps` (seconds since
 /// 1970) is empty where the source has none.
 struct CURATE_API RatingTable {
-  std::vector<std::int32_t> users;
-  std::vector<std::int32_t> items;
-  std::vector<float> ratings;
-  std::vector<std::int64_t> timestamps;
+  Column<std::int32_t> users;
+  Column<std::int32_t> items;
+  Column<float> ratings;
+  Column<std::int64_t> timestamps;
 
   std::int64_t size() const { return static_cast<std::int64_t>(ratings.size()); }
   bool has_timestamps() const { return !timestamps.empty(); }
-};
-
-/// Raw ids (any 64-bit integers) to dense ids 0..size-1 in order of first appearance, and back.
-class CURATE_API IdMap {
- public:
-  std::int32_t size() const { return static_cast<std::int32_t>(raw_.size()); }
-  /// The dense id, or nothing where the raw id was never added.
-  std::optional<std::int32_t> find(std::int64_t raw) const;
-  /// The dense id, new if need be. Throws InputError past 2^31 - 1 ids.
-  std::int32_t find_or_add(std::int64_t raw);
-  /// The raw id of a dense one, which must lie in [0, size()).
-  std::int64_t raw(std::int32_t dense) const { return raw_[static_cast<std::size_t>(dense)]; }
-
- private:
-  std::vector<std::int64_t> raw_;
-  std::vector<std::int32_t> small_;  ///< by raw id from 0 on, -1 where there is none
-  std::unordered_map<std::int64_t, std::int32_t> others_;
 };
 
 /// What is known of an item beyond its ratings; strings are UTF-8, empty where unknown.
@@ -83,6 +67,10 @@ struct CURATE_API ReadOptions {
   std::int32_t threads = 0;  ///< 0: all cores
   /// Without, they are read only where they decide between repeated ratings, and RatingTable::timestamps stays empty.
   bool timestamps = true;
+  /// Ids are text even where the first row has numbers. Without, an id column of a delimited file is text where the
+  /// first row has no whole number of 64 bits there; those of MovieLens folders are numbers. Text keeps its spelling
+  /// ("007" is not "7") and reads more slowly.
+  bool text_ids = false;
 };
 
 /// Reads a MovieLens folder (100k: u.data and u.item; 1M, 10M: ratings.dat and movies.dat; 20M, 25M, 32M, latest:
@@ -102,13 +90,13 @@ CURATE_API RatingTable read_more_ratings(Dataset& dataset, const std::string& pa
 
 /// One raw pair of ids.
 struct CURATE_API RawPair {
-  std::int64_t user = 0;
-  std::int64_t item = 0;
+  RawId user;
+  RawId item;
 };
 
 /// Reads pairs user, item (further columns are ignored), delimited as in read_dataset, in file order, repeated ones
-/// included. Throws InputError.
-CURATE_API std::vector<RawPair> read_pairs(const std::string& path);
+/// included. `text_ids` as in ReadOptions. Throws InputError.
+CURATE_API std::vector<RawPair> read_pairs(const std::string& path, bool text_ids = false);
 
 /// Ratings of `table` at `positions`, in that order. Throws std::out_of_range for a position outside the table.
 CURATE_API RatingTable select(const RatingTable& table, const std::vector<std::int64_t>& positions);

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "curate/export.h"
+
+namespace curate {
+
+/// Memory for a column of a large table, in large pages where the system has them. Throws std::bad_alloc.
+CURATE_API void* allocate_column(std::size_t bytes);
+CURATE_API void free_column(void* data) noexcept;
+
+/// Leaves new elements of numbers as they are: a vector that is resized and then written touches its memory once, on
+/// the threads that write it, and what was reserved beyond costs no memory.
+template <typename T>
+class CURATE_API ColumnAllocator {
+ public:
+  using value_type = T;
+  static_assert(std::is_arithmetic_v<T>);
+
+  ColumnAllocator() = default;
+  template <typename U>
+  ColumnAllocator(const ColumnAllocator<U>& /*other*/) noexcept {}  // NOLINT(google-explicit-constructor)
+
+  T* allocate(std::size_t count) {
+    if (count > static_cast<std::size_t>(-1) / sizeof(T)) {
+      throw std::bad_array_new_length();
+    }
+    return static_cast<T*>(allocate_column(count * sizeof(T)));
+  }
+  void deallocate(T* data, std::size_t /*count*/) noexcept { free_column(data); }
+
+  template <typename U>
+  void construct(U* /*at*/) noexcept {}
+  template <typename U, typename... Arguments>
+  void construct(U* at, Arguments&&... arguments) {
+    ::new (static_cast<void*>(at)) U(std::forward<Arguments>(arguments)...);
+  }
+
+  friend bool operator==(const ColumnAllocator& /*a*/, const ColumnAllocator& /*b*/) noexcept { return true; }
+};
+
+/// A vector of numbers whose resize() does not initialise.
+template <typename T>
+using Column = std::vector<T, ColumnAllocator<T>>;
+
+}  // namespace curate
