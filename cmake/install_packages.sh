@@ -4,7 +4,8 @@
 set -euo pipefail
 
 packages=(cmake g++ ninja-build python3 curl ca-certificates
-  libfmt-dev libcli11-dev nlohmann-json3-dev librandom123-dev libtomlplusplus-dev libopenblas-dev libzip-dev zlib1g-dev)
+  libfmt-dev libcli11-dev nlohmann-json3-dev librandom123-dev libtomlplusplus-dev libopenblas-dev libzip-dev zlib1g-dev
+  libxxhash-dev)
 case "${1:-}" in
   build) ;;
   test) packages+=(libgtest-dev clang-format-14 git pkg-config) ;;

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/inspect_sections.h"
 #include "cli/output.h"
+#include "cli/reading.h"
 #include "curate/dataset.h"
 #include "data/statistics.h"
 #include "report/progress.h"
@@ -104,7 +105,7 @@ void print_statistics(const Dataset& dataset, const DatasetStatistics& statistic
 Command add_data_inspect(CLI::App& data) {
   struct Arguments {
     std::string path;
-    std::string rating_range;
+    ReadingArguments reading;
     bool json = false;
   };
   CLI::App* app = data.add_subcommand(
@@ -113,11 +114,10 @@ Command add_data_inspect(CLI::App& data) {
   app->add_option("data", arguments->path, "MovieLens folder, or a file of user, item, rating[, timestamp]")
       ->required();
   app->add_flag("--json", arguments->json, "as JSON");
+  add_reading_options(*app, arguments->reading);
   return {app, [arguments](const Reparse& /*reparse*/) {
             LiveLine line;
-            ReadOptions read;
-            read.progress = reading_progress(line);
-            const Dataset dataset = read_dataset(arguments->path, read);
+            const Dataset dataset = read_dataset(arguments->path, read_options(arguments->reading, line));
             line.clear();
             const DatasetStatistics statistics = compute_statistics(dataset);
             const std::vector<SideCoverage> coverage = side_coverage(dataset);

@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/reading.h"
 #include "curate/error.h"
 #include "data/side_files.h"
 #include "data/user_info.h"
@@ -24,6 +25,7 @@ struct ConvertArguments {
   std::string out;
   std::string layout;
   bool overwrite = false;
+  ReadingArguments reading;
 };
 
 void check_folder(const ConvertArguments& arguments) {
@@ -52,9 +54,7 @@ void run_convert(const ConvertArguments& arguments) {
   check_layout(arguments.layout);
   check_folder(arguments);
   LiveLine line;
-  ReadOptions read;
-  read.progress = reading_progress(line);
-  const Dataset dataset = read_dataset(arguments.data, read);
+  const Dataset dataset = read_dataset(arguments.data, read_options(arguments.reading, line));
   line.clear();
   const std::unique_ptr<SideFiles> files = files_beside(dataset.source);
   const UserTable users = dataset.users.numbers() ? read_user_file(*files, dataset.layout) : UserTable();
@@ -81,6 +81,7 @@ Command add_data_convert(CLI::App& data) {
   app->add_option("--out", arguments->out, "folder to write into")->required();
   app->add_option("--layout", arguments->layout, fmt::format("{}", fmt::join(layout_names(), ", ")))->required();
   app->add_flag("--overwrite", arguments->overwrite, "replace a data set in --out");
+  add_reading_options(*app, arguments->reading);
   return {app, [arguments](const Reparse& /*reparse*/) { run_convert(*arguments); }};
 }
 

@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/reading.h"
 #include "curate/error.h"
 #include "curate/options.h"
 #include "data/split_request.h"
@@ -24,6 +25,7 @@ struct SplitArguments {
   std::string split;
   std::uint64_t seed = TrainOptions().seed;
   bool overwrite = false;
+  ReadingArguments reading;
 };
 
 /// ratings.train.csv, fold3.test.csv and the like.
@@ -71,9 +73,7 @@ void write_parts(const Dataset& dataset, const Split& parts, const std::string& 
 void run_split(const SplitArguments& arguments) {
   const SplitRequest request = checked_request(arguments);
   LiveLine line;
-  ReadOptions read;
-  read.progress = reading_progress(line);
-  const Dataset dataset = read_dataset(arguments.data, read);
+  const Dataset dataset = read_dataset(arguments.data, read_options(arguments.reading, line));
   line.clear();
   OutputFolder folder(arguments.out, arguments.overwrite, is_part_file);
   if (request.kind == SplitRequest::Kind::folds) {
@@ -105,6 +105,7 @@ Command add_data_split(CLI::App& data) {
       ->transform(whole_number<std::uint64_t>)
       ->capture_default_str();
   app->add_flag("--overwrite", arguments->overwrite, "replace parts in --out");
+  add_reading_options(*app, arguments->reading);
   return {app, [arguments](const Reparse& /*reparse*/) { run_split(*arguments); }};
 }
 

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/reading.h"
 #include "curate/error.h"
 #include "curate/model.h"
 #include "support/json_text.h"
@@ -18,6 +19,7 @@ struct EvaluateArguments {
   std::string run;
   std::string data;
   std::string rating_range;
+  ReadingArguments reading;
   ComputeOptions compute;
   bool json = false;
 };
@@ -33,7 +35,7 @@ void run_evaluate(const EvaluateArguments& arguments) {
     const RunConfig config = read_config(config_path);
     source = config.test.empty() ? config.data : config.test;
     try {
-      const RunData data = load_run_data(config, reading_progress(line));
+      const RunData data = load_run_data(config, read_options(arguments.reading, line));
       if (!data.test) {
         throw InputError("trained without a test part; give --data FILE");
       }
@@ -46,7 +48,8 @@ void run_evaluate(const EvaluateArguments& arguments) {
     config.data = arguments.data;
     config.split = "none";
     config.rating_range = arguments.rating_range;
-    const RunData data = load_run_data(config, reading_progress(line));
+    config.text_ids = arguments.reading.text_ids || !model.parts().users.numbers() || !model.parts().items.numbers();
+    const RunData data = load_run_data(config, read_options(arguments.reading, line));
     ratings = model.translate(data.dataset, data.train);
     source = arguments.data;
   }
@@ -75,6 +78,7 @@ Command add_evaluate(CLI::App& root) {
   app->add_option("--threads", arguments->compute.threads, "CPU threads; 0: all cores")
       ->transform(whole_number<std::int32_t>)
       ->capture_default_str();
+  add_reading_options(*app, arguments->reading);
   app->add_flag("--json", arguments->json, "metrics as JSON");
   return {app, [arguments](const Reparse& /*reparse*/) { run_evaluate(*arguments); }};
 }

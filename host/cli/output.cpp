@@ -8,6 +8,7 @@
 
 #include "curate/error.h"
 #include "data/write_layouts.h"
+#include "report/progress.h"
 #include "support/output_folder.h"
 
 namespace curate::cli {
@@ -30,14 +31,6 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
     }
   }
   return text;
-}
-
-ReadProgress reading_progress(LiveLine& line) {
-  return [&line](std::int64_t done, std::int64_t total) {
-    const double fraction = static_cast<double>(done) / static_cast<double>(std::max<std::int64_t>(1, total));
-    line.show(
-        fmt::format("reading {} {:3.0f} % of {} MB", progress_bar(fraction, 30), 100.0 * fraction, total / 1000000));
-  };
 }
 
 void check_layout_folder(const std::string& out, bool overwrite) {

@@ -5,17 +5,12 @@
 #include <utility>
 #include <vector>
 
-#include "curate/dataset.h"
 #include "curate/metrics.h"
-#include "report/progress.h"
 
 namespace curate::cli {
 
 /// A table of metrics, a row per part ("test", ...), for standard output.
 std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& parts);
-
-/// Progress of reading a file, as a live line.
-ReadProgress reading_progress(LiveLine& line);
 
 /// Whether a command may write a data set to --out: throws InputError where files of some layout are there, unless
 /// `overwrite`, and where other files are that would go on telling of the data set that was there.

@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/reading.h"
 #include "curate/error.h"
 #include "curate/trainer.h"
 #include "device/device.h"
@@ -30,6 +31,7 @@ struct TrainArguments {
   bool overwrite = false;
   bool json = false;
   bool quiet = false;
+  ReadingArguments reading;
 };
 
 std::string flag_of(const char* key) {
@@ -284,7 +286,7 @@ void train_folds(const TrainArguments& arguments, const std::string& out) {
     RunConfig config = arguments.config;
     config.fold = fold;
     LiveLine line;
-    const RunData data = load_run_data(config, reading_progress(line));
+    const RunData data = load_run_data(config, read_options(arguments.reading, line));
     line.clear();
     const RunOutcome outcome = train_run(arguments, config, data, fmt::format("{}/fold-{}", out, fold));
     rmse.push_back(outcome.test->rmse);
@@ -318,7 +320,7 @@ void train_as_asked(TrainArguments& arguments, const Reparse& reparse) {
     return;
   }
   LiveLine line;
-  const RunData data = load_run_data(arguments.config, reading_progress(line));
+  const RunData data = load_run_data(arguments.config, read_options(arguments.reading, line));
   line.clear();
   const RunOutcome outcome = train_run(arguments, arguments.config, data, out);
   if (arguments.json) {
@@ -357,6 +359,8 @@ Command add_train(CLI::App& root) {
       ->transform(whole_number<std::int32_t>);
   app->add_option("--fold", config.fold)->transform(whole_number<std::int32_t>)->group("");
   app->add_option("--rating-range", config.rating_range, "MIN:MAX; ratings outside are an error");
+  add_text_ids(*app, config.text_ids);
+  add_no_cache(*app, arguments->reading.no_cache);
   app->add_option("--preset", config.options.preset,
                   "options as a whole: notebook-mf (3 non-negative factors, Adam, batch 32)");
   app->add_option("--config", arguments->config_file, "config.toml of a run: its options, unless given here");

@@ -595,7 +595,7 @@ RawRatings parse_delimited(std::string_view text, const std::string& file, const
     parse_rows(text, file, format, begin, end, options.rating_range, rows);
     begin = end;
     if (options.progress) {
-      options.progress(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(text.size()));
+      options.progress("reading", static_cast<std::int64_t>(begin), static_cast<std::int64_t>(text.size()));
     }
   }
   if (rows.users.empty()) {

@@ -27,6 +27,7 @@ constexpr std::size_t kMostLineBytes = std::size_t{16} << 20U;
 // Lines that go to the slow parser at once where the fast one gets nowhere.
 constexpr std::size_t kMostSlowLines = 256;
 
+constexpr const char* kReading = "reading";
 constexpr const char* kLongLineRemedy = "check that it is a text file of ratings with a line end after each";
 
 std::pair<float, float> accepted_range(const ReadOptions& options) {
@@ -380,7 +381,7 @@ RatingTable RatingText::read_file(const DelimitedFormat& format, const ReadOptio
       idle.push_back(std::move(worker));
     }
     if (options.progress && std::this_thread::get_id() == caller) {
-      options.progress(std::min(body + (c + 1) * static_cast<std::int64_t>(kChunkBytes), file_->size()), file_->size());
+      options.progress(kReading, std::min(body + (c + 1) * static_cast<std::int64_t>(kChunkBytes), file_->size()), file_->size());
     }
   });
   if (error) {
@@ -392,7 +393,7 @@ RatingTable RatingText::read_file(const DelimitedFormat& format, const ReadOptio
   }
   resize(table, rows, timed);
   if (options.progress) {
-    options.progress(file_->size(), file_->size());
+    options.progress(kReading, file_->size(), file_->size());
   }
   return table;
 }
@@ -450,7 +451,7 @@ RatingTable RatingText::read_stream(const DelimitedFormat& format, const ReadOpt
     }
     const std::size_t got = filled.get();
     if (options.progress) {
-      options.progress(source_->consumed(), source_->total());
+      options.progress(kReading, source_->consumed(), source_->total());
     }
     ended = got < kChunkBytes;
     size = rest.size() + got;

@@ -13,6 +13,7 @@
 #include "curate/error.h"
 #include "data/delimited_reader.h"
 #include "data/movielens.h"
+#include "data/rating_cache.h"
 #include "data/rating_reader.h"
 #include "data/side_files.h"
 
@@ -21,51 +22,58 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A file, folder or archive as read.
-struct RawDataset {
-  RatingTable ratings;
-  ItemTable items;
-  std::string layout;
+/// A file, folder or archive that was looked into.
+struct Source {
+  PathKind kind = PathKind::file;
+  const MovielensLayout* release = nullptr;  ///< of a folder or archive
+  std::string file;                          ///< that the ratings are read from
+  std::optional<RatingText> text;
+  DelimitedFormat format;
+
+  /// `options` with the range of a release where they have none.
+  ReadOptions with_range(ReadOptions options) const {
+    if (release != nullptr && !options.rating_range) {
+      options.rating_range = release->rating_range;
+    }
+    return options;
+  }
 };
 
-/// Ids are added to `users` and `items`.
-RawDataset read_raw(const std::string& path, ReadOptions options, IdMap& users, IdMap& items, ThreadPool& pool) {
-  const PathKind kind = path_kind(path);
-  const bool is_release = kind == PathKind::folder || kind == PathKind::zip;
-  const MovielensLayout* layout = nullptr;
-  std::optional<RatingText> text;
-  if (kind == PathKind::folder) {
-    layout = &find_movielens_layout(path);
-    text.emplace((fs::path(path) / layout->ratings_file).string());
-  } else if (kind == PathKind::zip) {
+Source open_source(const std::string& path, bool user_texts, bool item_texts) {
+  Source source;
+  source.kind = path_kind(path);
+  source.file = path;
+  if (source.kind == PathKind::folder) {
+    source.release = &find_movielens_layout(path);
+    source.file = (fs::path(path) / source.release->ratings_file).string();
+    source.text.emplace(source.file);
+  } else if (source.kind == PathKind::zip) {
     const std::unique_ptr<FileTree> archive = open_tree(path);
-    layout = &find_movielens_layout(*archive);
-    text.emplace(*archive, std::string(layout->ratings_file));
+    source.release = &find_movielens_layout(*archive);
+    source.text.emplace(*archive, std::string(source.release->ratings_file));
   } else {
-    text.emplace(path);
+    source.text.emplace(path);
   }
-  if (is_release && !options.rating_range) {
-    options.rating_range = layout->rating_range;
-  }
-  DelimitedFormat format = text->detect(DelimitedContent::ratings);
-  format.release = is_release;
-  // Ids that are text already keep their spelling.
-  format.user_text = !is_release && (format.user_text || options.text_ids || !users.numbers());
-  format.item_text = !is_release && (format.item_text || options.text_ids || !items.numbers());
-  if (is_release && format.separator != layout->separator) {
-    throw_input_error(text->name(), 1,
+  DelimitedFormat& format = source.format;
+  format = source.text->detect(DelimitedContent::ratings);
+  format.release = source.release != nullptr;
+  format.user_text = !format.release && (format.user_text || user_texts);
+  format.item_text = !format.release && (format.item_text || item_texts);
+  if (format.release && format.separator != source.release->separator) {
+    throw_input_error(source.text->name(), 1,
                       fmt::format("the fields are separated by {} where MovieLens has {}",
-                                  separator_name(format.separator), separator_name(layout->separator)),
+                                  separator_name(format.separator), separator_name(source.release->separator)),
                       "name the file itself instead of its folder");
   }
-  RawDataset raw;
-  raw.ratings = text->read(format, options, users, items, pool);
-  raw.layout = is_release ? layout->name : "delimited";
-  layout = movielens_layout_of(format.separator);
-  if (layout != nullptr && kind != PathKind::pipe && items.numbers()) {
-    raw.items = read_item_file(*files_beside(path), *layout);
-  }
-  return raw;
+  return source;
+}
+
+/// Titles and genres from beside `path`, if its layout has a file of them.
+ItemTable read_items(const std::string& path, const Source& source, const IdMap& items) {
+  const MovielensLayout* layout = movielens_layout_of(source.format.separator);
+  return layout != nullptr && source.kind != PathKind::pipe && items.numbers()
+             ? read_item_file(*files_beside(path), *layout)
+             : ItemTable();
 }
 
 template <typename T>
@@ -161,8 +169,7 @@ std::int64_t drop_duplicates(RatingTable& table, std::int32_t num_users, std::in
   return duplicates;
 }
 
-RatingScale detect_scale(const Column<float>& ratings, const std::optional<std::pair<float, float>>& range,
-                         ThreadPool& pool) {
+RatingScale detect_scale(const Column<float>& ratings, ThreadPool& pool) {
   RatingScale scale{ratings.front(), ratings.front(), 0.0F};
   std::size_t odd = 0;
   std::size_t odd_halves = 0;
@@ -186,10 +193,6 @@ RatingScale detect_scale(const Column<float>& ratings, const std::optional<std::
     odd += here_odd;
     odd_halves += here_odd_halves;
   });
-  if (range) {
-    scale.min = range->first;
-    scale.max = range->second;
-  }
   scale.step = odd == 0 ? 1.0F : odd_halves == 0 ? 0.5F : 0.0F;
   return scale;
 }
@@ -224,24 +227,82 @@ const std::string& Dataset::title(std::int32_t item) const {
   return item >= 0 && index < item_info.size() ? item_info[index].title : kUnknown;
 }
 
-Dataset read_dataset(const std::string& path, const ReadOptions& options) {
-  ThreadPool pool(options.threads > 0 ? options.threads : hardware_threads());
-  Dataset dataset;
-  RawDataset raw = read_raw(path, options, dataset.users, dataset.items, pool);
-  dataset.source = absolute_path(path);
-  dataset.layout = std::move(raw.layout);
-  dataset.ratings = std::move(raw.ratings);
-  dataset.duplicates = drop_duplicates(dataset.ratings, dataset.users.size(), dataset.items.size(), pool);
-  if (dataset.duplicates > 0 && !options.timestamps) {
+namespace {
+
+/// Reads the text; of repeated ratings one stays. The bounds of the scale are those of the ratings.
+CachedRatings read_distinct(const std::string& path, Source source, const ReadOptions& options, ThreadPool& pool) {
+  CachedRatings read;
+  read.ratings = source.text->read(source.format, source.with_range(options), read.users, read.items, pool);
+  if (options.progress) {
+    options.progress("looking for repeated ratings", 0, 0);
+  }
+  read.duplicates = drop_duplicates(read.ratings, read.users.size(), read.items.size(), pool);
+  if (read.duplicates > 0 && !options.timestamps && source.format.timestamp != kNoColumn) {
     // They decide which of the repeated ratings counts: again, with them.
     ReadOptions with = options;
     with.timestamps = true;
-    dataset = read_dataset(path, with);
-    dataset.ratings.timestamps = {};
-    return dataset;
+    read = read_distinct(path, open_source(path, options.text_ids, options.text_ids), with, pool);
+    read.ratings.timestamps = {};
+    return read;
   }
-  dataset.scale = detect_scale(dataset.ratings.ratings, options.rating_range, pool);
-  take_item_info(dataset, 0, raw.items);
+  read.scale = detect_scale(read.ratings.ratings, pool);
+  return read;
+}
+
+bool is_within(const RatingScale& scale, const std::optional<std::pair<float, float>>& range) {
+  return !range || (scale.min >= range->first && scale.max <= range->second);
+}
+
+}  // namespace
+
+Dataset read_dataset(const std::string& path, const ReadOptions& options) {
+  ThreadPool pool(options.threads > 0 ? options.threads : hardware_threads());
+  Source source = open_source(path, options.text_ids, options.text_ids);
+  const std::optional<std::pair<float, float>> range = source.with_range(options).rating_range;
+  const bool text_ids = options.text_ids && source.release == nullptr;
+  const bool timestamps = options.timestamps && source.format.timestamp != kNoColumn;
+  const std::optional<FileStamp> stamp = options.cache ? stamp_of(source.file) : std::nullopt;
+  const bool caching = stamp && stamp->size >= options.cache_from;
+  std::optional<CachedRatings> read;
+  if (caching) {
+    if (options.progress) {
+      options.progress("reading the cache", 0, 0);
+    }
+    read = load_cache(source.file, text_ids, timestamps, pool);
+    // What a release may not have is for the reader of the text to refuse, with its line.
+    if (read && (!is_within(read->scale, range) ||
+                 (source.release != nullptr && !(read->users.numbers() && read->items.numbers())))) {
+      read.reset();
+    }
+  }
+  Dataset dataset;
+  dataset.source = absolute_path(path);
+  dataset.layout = source.release != nullptr ? source.release->name : "delimited";
+  dataset.from_cache = read.has_value();
+  ItemTable items;
+  if (read) {
+    items = read_items(path, source, read->items);
+  } else {
+    const Source closed{source.kind, source.release, source.file, std::nullopt, source.format};
+    read = read_distinct(path, std::move(source), options, pool);
+    items = read_items(path, closed, read->items);
+    if (caching) {
+      if (options.progress) {
+        options.progress("writing the cache", 0, 0);
+      }
+      store_cache(closed.file, *stamp, text_ids, *read, pool);
+    }
+  }
+  dataset.users = std::move(read->users);
+  dataset.items = std::move(read->items);
+  dataset.ratings = std::move(read->ratings);
+  dataset.duplicates = read->duplicates;
+  dataset.scale = read->scale;
+  if (options.rating_range) {
+    dataset.scale.min = options.rating_range->first;
+    dataset.scale.max = options.rating_range->second;
+  }
+  take_item_info(dataset, 0, items);
   return dataset;
 }
 
@@ -251,18 +312,21 @@ RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const R
   // Always with timestamps: reading again would find its ids known already.
   ReadOptions with = options;
   with.timestamps = true;
+  // Ids that are text already keep their spelling.
+  Source source = open_source(path, options.text_ids || !dataset.users.numbers(),
+                              options.text_ids || !dataset.items.numbers());
   // A failure leaves the data set as it was.
   IdMap users = dataset.users;
   IdMap items = dataset.items;
-  RawDataset raw = read_raw(path, with, users, items, pool);
+  RatingTable table = source.text->read(source.format, source.with_range(with), users, items, pool);
+  ItemTable known = read_items(path, source, items);
   dataset.users = std::move(users);
   dataset.items = std::move(items);
-  RatingTable table = std::move(raw.ratings);
   drop_duplicates(table, dataset.users.size(), dataset.items.size(), pool);
   if (!options.timestamps) {
     table.timestamps = {};
   }
-  take_item_info(dataset, first_new_item, raw.items);
+  take_item_info(dataset, first_new_item, known);
   return table;
 }
 

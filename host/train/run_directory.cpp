@@ -31,6 +31,7 @@ void visit_data_options(Config& config, Visitor&& visit) {
   visit("folds", config.folds);
   visit("fold", config.fold);
   visit("rating_range", config.rating_range);
+  visit("text_ids", config.text_ids);
 }
 
 std::string toml_string(const std::string& text) {
@@ -182,9 +183,9 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
   return config;
 }
 
-RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
-  ReadOptions read;
-  read.progress = progress;
+RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
+  ReadOptions read = how;
+  read.text_ids = config.text_ids;
   read.threads = config.options.threads;
   // Nothing else here looks at them.
   read.timestamps = config.split.rfind("time:", 0) == 0;
@@ -198,6 +199,11 @@ RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
     throw InputError(
         fmt::format("fold {} of {}: no such fold; give 1 to the number of folds", config.fold, config.folds));
   }
+  const auto tell_splitting = [&] {
+    if (read.progress) {
+      read.progress("splitting", 0, 0);
+    }
+  };
   RunData data;
   data.dataset = read_dataset(config.data, read);
   if (!config.test.empty()) {
@@ -207,6 +213,7 @@ RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
     data.test = read_more_ratings(data.dataset, config.test, read);
     data.train = data.dataset.ratings;
   } else if (config.fold > 0) {
+    tell_splitting();
     const auto fold_of = assign_folds(data.dataset.ratings.size(), config.folds, config.options.seed);
     Split split = split_fold(data.dataset.ratings, fold_of, config.fold - 1);
     data.train = std::move(split.train);
@@ -214,6 +221,7 @@ RunData load_run_data(const RunConfig& config, const ReadProgress& progress) {
   } else if (config.split == "none" || config.split.empty()) {
     data.train = data.dataset.ratings;
   } else {
+    tell_splitting();
     Split split = split_as_asked(data.dataset.ratings, split_request(config.split), config.options.seed);
     data.train = std::move(split.train);
     data.test = std::move(split.test);

@@ -19,6 +19,7 @@ struct RunConfig {
   std::int32_t folds = 0;    ///< cross-validation; 0: none
   std::int32_t fold = 0;     ///< which fold this run tests on, from 1; 0: none
   std::string rating_range;  ///< "1:5"; "" for the data set's own
+  bool text_ids = false;     ///< see ReadOptions
   TrainOptions options;
 };
 
@@ -35,7 +36,8 @@ struct RunData {
   std::optional<RatingTable> test;
 };
 
-RunData load_run_data(const RunConfig& config, const ReadProgress& progress = {});
+/// Reads and splits. Of `how` progress and cache count, the rest is the configuration's.
+RunData load_run_data(const RunConfig& config, const ReadOptions& how = {});
 
 /// Creates the directory of a run. Throws InputError where it cannot be written to or holds a run already (unless
 /// `overwrite`). Until write() has succeeded, a run that was there stays whole and nothing new is left behind.
