@@ -848,6 +848,87 @@ class EpochTest(CliCase):
         self.assertLess(metrics["train"]["rmse"], read_metrics(shorter)["train"]["rmse"])
 
 
+class TextIdsTest(CliCase):
+    """Users and items that are called by names, from the data to the prediction."""
+
+    def write_names(self, folder="."):
+        rows = [(f"user {u}", f'the "{i}", again' if i % 2 else f"film{i}", 1 + (u * i) % 5) for u in range(1, 13)
+                for i in range(1, 11) if (u + i) % 3]
+        with io.StringIO(newline="") as text:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(["user", "item", "rating"])
+            writer.writerows(rows)
+            return self.write(f"{folder}/names.csv", text.getvalue()), rows
+
+    def test_train_evaluate_and_predict(self):
+        data, rows = self.write_names()
+        run = self.train(data, "--epochs", 2, "--split", "random:0.2")
+        tested = strict_json(self.curate("evaluate", run, "--json").stdout)["test"]
+        self.assertEqual(tested["rmse"], read_metrics(run)["test"]["rmse"])
+        self.assertEqual({row["raw_id"] for row in read_table(run / "users.tsv")}, {user for user, _, _ in rows})
+        everything = strict_json(self.curate("evaluate", run, "--data", data, "--json").stdout)["test"]
+        self.assertEqual(everything["ratings"], len(rows))
+        user, item, _ = rows[0]
+        one = next(csv.DictReader(io.StringIO(self.curate("predict", run, "--user", user, "--item", item).stdout)))
+        self.assertEqual((one["userId"], one["movieId"]), (user, item))
+        all_rows = list(csv.DictReader(io.StringIO(self.curate("predict", run, "--pairs", data).stdout)))
+        self.assertEqual([(r["userId"], r["movieId"]) for r in all_rows], [(u, i) for u, i, _ in rows])
+        self.assertEqual(all_rows[0], one)
+        (entry,) = strict_json(self.curate("predict", run, "--user", "nobody", "--item", item, "--json").stdout)
+        self.assertEqual((entry["user"], entry["basis"]), ("nobody", "item mean"))
+
+    def test_convert_and_split_keep_them(self):
+        data, rows = self.write_names()
+        self.curate("data", "convert", data, "--out", "made", "--layout", "csv")
+        with open(self.folder / "made/ratings.csv", newline="", encoding="utf-8") as file:
+            self.assertEqual([(r["user"], r["item"], int(r["rating"])) for r in csv.DictReader(file)], rows)
+        self.curate("data", "convert", data, "--out", "tabs", "--layout", "tsv")
+        self.curate("data", "convert", self.folder / "tabs/ratings.tsv", "--out", "back", "--layout", "csv")
+        self.assertEqual((self.folder / "back/ratings.csv").read_bytes(),
+                         (self.folder / "made/ratings.csv").read_bytes())
+        self.curate("data", "split", data, "--split", "random:0.5", "--out", "parts")
+        pairs = []
+        for part in ("train", "test"):
+            with open(self.folder / "parts" / f"ratings.{part}.csv", newline="", encoding="utf-8") as file:
+                pairs += [(r["userId"], r["movieId"]) for r in csv.DictReader(file)]
+        self.assertEqual(sorted(pairs), sorted((u, i) for u, i, _ in rows))
+
+    def test_numbers_as_texts(self):
+        data = self.write("codes.csv", "".join(f"{u:03},{i:02},{1 + (u + i) % 5}\n" for u in range(9)
+                                               for i in range(9)))
+        run = self.train(data, "--epochs", 1)
+        self.assertEqual(read_table(run / "users.tsv")[7]["raw_id"], "7")
+        run = self.train(data, "--epochs", 1, "--text-ids", out="texts")
+        self.assertEqual(read_table(run / "users.tsv")[7]["raw_id"], "007")
+        self.assertTrue(read_config(run)["text_ids"])
+        self.curate("evaluate", run)
+        (entry,) = strict_json(self.curate("predict", run, "--user", "007", "--item", "03", "--json").stdout)
+        self.assertEqual((entry["user"], entry["basis"]), ("007", "model"))
+        (entry,) = strict_json(self.curate("predict", run, "--user", 7, "--item", "03", "--json").stdout)
+        self.assertEqual(entry["basis"], "item mean")
+
+
+class CacheTest(CliCase):
+    def test_is_beside_large_files_and_changes_nothing(self):
+        data = self.generate(users=4000, items=2000, ratings=800000)
+        cache = data / ".ratings.csv.curate-cache"
+        first = self.train(data, "--epochs", 1, "--dim", 4, "--no-cache", out="first")
+        self.assertFalse(cache.exists())
+        second = self.train(data, "--epochs", 1, "--dim", 4, out="second")
+        self.assertTrue(cache.exists())
+        result = self.curate("train", data, "--epochs", 1, "--dim", 4, "--out", "third")
+        self.assertIn("from its cache", result.stderr)
+        for run in (second, self.folder / "third"):
+            self.assertEqual(model_bytes(run), model_bytes(first))
+        inspected = [self.curate("data", "inspect", data, "--json", *options).stdout for options in ([], ["--no-cache"])]
+        self.assertEqual(*inspected)
+
+    def test_small_files_have_none(self):
+        data = self.generate()
+        self.train(data, "--epochs", 1)
+        self.assertEqual({path.name for path in data.iterdir()}, {"ratings.csv", "movies.csv"})
+
+
 class PredictTest(CliCase):
     MOVIES = {6: 'Good, the "Bad" and the Ugly, The (1966)', 7: "Amélie (2001)", 8: "Plain (1999)"}
 

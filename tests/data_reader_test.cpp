@@ -241,7 +241,68 @@ TEST_F(DataReaderTest, RefusesBadIds) {
   expect_refused("1,2,3\n1,1e3,3\n", 2, "the item id is not a whole number", "whole numbers");
   expect_refused("1,2,3\n,2,3\n", 2, "the user id is missing", "whole numbers");
   expect_refused("1,2,3\n+-1,2,3\n", 2, "the user id is not a whole number", "whole numbers");
-  expect_refused("0x1f,2,3\n", 1, "the user id is not a whole number", "whole numbers");
+  expect_refused("1,2,3\nann,2,3\n", 2, "the user id is not a whole number", "--text-ids");
+}
+
+TEST_F(DataReaderTest, IdsAreTextWhereTheFirstRowHasNoNumber) {
+  const Dataset dataset = read("user,item,rating\nann,7,3\nbob,007,4\n ann , 8 ,5\n12,7,1\n");
+  EXPECT_EQ(dataset.ratings.users, (Column<std::int32_t>{0, 1, 0, 2}));
+  EXPECT_EQ(dataset.users.text(0), "ann");
+  EXPECT_EQ(dataset.users.find(std::int64_t{12}), 2);
+  // The other column stays numbers.
+  EXPECT_TRUE(dataset.items.numbers());
+  EXPECT_EQ(dataset.ratings.items, (Column<std::int32_t>{0, 0, 1, 0}));
+  EXPECT_EQ(read("0x1f,2,3\n").users.text(0), "0x1f");
+  EXPECT_EQ(read("9223372036854775808,2,3\n").users.text(0), "9223372036854775808");
+  EXPECT_EQ(read("1\ttt0114709\t3\n").items.text(0), "tt0114709");
+}
+
+TEST_F(DataReaderTest, QuotedIdsMayHoldSeparatorsAndQuotes) {
+  const Dataset dataset = read("\"a,b\",\"say \"\"hi\"\"\",3\n\" c \",x,4\n\xC3\xA9t\xC3\xA9,x,5\n");
+  EXPECT_EQ(dataset.users.text(0), "a,b");
+  EXPECT_EQ(dataset.items.text(0), "say \"hi\"");
+  EXPECT_EQ(dataset.users.text(1), " c ");
+  EXPECT_EQ(dataset.users.text(2), "\xC3\xA9t\xC3\xA9");
+}
+
+TEST_F(DataReaderTest, TextIdsOnDemand) {
+  ReadOptions options;
+  options.text_ids = true;
+  const Dataset dataset = read("1,2,3\n01,2,4\nann,3,5\n", options);
+  EXPECT_EQ(dataset.users.size(), 3);
+  EXPECT_EQ(dataset.items.size(), 2);
+  EXPECT_TRUE(dataset.items.numbers());  // spelt as numbers are
+}
+
+TEST_F(DataReaderTest, RefusesBadTextIds) {
+  expect_refused("ann,2,3\n,3,4\n", 2, "the user id is missing", "remove the line");
+  // Behind the bytes that are looked at to tell text from other data.
+  std::string rows;
+  for (int k = 0; k < 1000; ++k) {
+    rows += fmt::format("ann{},2,3\n", k);
+  }
+  expect_refused(rows + "b\x01,3,4\n", 1001, "the user id has a control character", "remove it");
+  expect_refused("ann,2,3\n" + std::string(1025, 'x') + ",3,4\n", 2, "the user id has 1025 bytes", "at most 1024");
+  EXPECT_EQ(read("ann,2,3\n" + std::string(1024, 'x') + ",3,4\n").users.size(), 2);
+}
+
+TEST_F(DataReaderTest, FurtherRatingsKeepTheSpellingOfTextIds) {
+  Dataset dataset = read("ann,1,3\n007,2,4\n");
+  const RatingTable test = read_more_ratings(dataset, write("test.csv", "007,1,5\n7,1,5\n"));
+  EXPECT_EQ(test.users, (Column<std::int32_t>{1, 2}));
+  // Numbers turn into texts when a test file brings some.
+  Dataset numbers = read("5,1,3\n");
+  const RatingTable more = read_more_ratings(numbers, write("test.csv", "ann,1,5\n5,1,4\n"));
+  EXPECT_EQ(more.users, (Column<std::int32_t>{1, 0}));
+  EXPECT_EQ(numbers.users.text(0), "5");
+}
+
+TEST_F(DataReaderTest, PairsWithTextIds) {
+  const std::vector<RawPair> pairs = read_pairs(write("pairs.txt", "ann,1\n7,2\n"));
+  ASSERT_EQ(pairs.size(), 2U);
+  EXPECT_EQ(pairs[0].user.text(), "ann");
+  EXPECT_EQ(pairs[1].user, RawId(7));
+  EXPECT_EQ(read_pairs(write("pairs.txt", "007,1\n"), true)[0].user.text(), "007");
 }
 
 TEST_F(DataReaderTest, RefusesBadRatings) {
@@ -533,13 +594,20 @@ TEST_F(DataReaderTest, ReportsProgressAndLinesOfLongFiles) {
   }
   std::vector<std::int64_t> done;
   ReadOptions options;
-  options.progress = [&](std::int64_t bytes, std::int64_t total) {
-    EXPECT_EQ(total, static_cast<std::int64_t>(text.size()));
-    done.push_back(bytes);
+  std::vector<std::string> phases;
+  options.progress = [&](const char* phase, std::int64_t bytes, std::int64_t total) {
+    if (phases.empty() || phases.back() != phase) {
+      phases.emplace_back(phase);
+    }
+    if (phases.back() == "reading") {
+      EXPECT_EQ(total, static_cast<std::int64_t>(text.size()));
+      done.push_back(bytes);
+    }
   };
   const Dataset dataset = read(text, options);
   EXPECT_EQ(dataset.ratings.size(), kLines);
   EXPECT_EQ(dataset.duplicates, 0);
+  EXPECT_EQ(phases, (std::vector<std::string>{"reading", "looking for repeated ratings"}));
   EXPECT_GT(done.size(), 1U);
   EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
   EXPECT_EQ(done.back(), static_cast<std::int64_t>(text.size()));

@@ -116,7 +116,7 @@ Command add_data_inspect(CLI::App& data) {
   app->add_flag("--json", arguments->json, "as JSON");
   add_reading_options(*app, arguments->reading);
   return {app, [arguments](const Reparse& /*reparse*/) {
-            LiveLine line;
+            PhaseLine line;
             const Dataset dataset = read_dataset(arguments->path, read_options(arguments->reading, line));
             line.clear();
             const DatasetStatistics statistics = compute_statistics(dataset);

@@ -53,7 +53,7 @@ void print_losses(const LayoutLosses& losses, const std::string& layout) {
 void run_convert(const ConvertArguments& arguments) {
   check_layout(arguments.layout);
   check_folder(arguments);
-  LiveLine line;
+  PhaseLine line;
   const Dataset dataset = read_dataset(arguments.data, read_options(arguments.reading, line));
   line.clear();
   const std::unique_ptr<SideFiles> files = files_beside(dataset.source);

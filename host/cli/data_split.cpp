@@ -72,7 +72,7 @@ void write_parts(const Dataset& dataset, const Split& parts, const std::string& 
 
 void run_split(const SplitArguments& arguments) {
   const SplitRequest request = checked_request(arguments);
-  LiveLine line;
+  PhaseLine line;
   const Dataset dataset = read_dataset(arguments.data, read_options(arguments.reading, line));
   line.clear();
   OutputFolder folder(arguments.out, arguments.overwrite, is_part_file);

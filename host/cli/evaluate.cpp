@@ -26,7 +26,7 @@ struct EvaluateArguments {
 
 void run_evaluate(const EvaluateArguments& arguments) {
   const Model model = Model::load(arguments.run);
-  LiveLine line;
+  PhaseLine line;
   RatingTable ratings;
   std::string source;
   if (arguments.data.empty()) {

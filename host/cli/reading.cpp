@@ -1,8 +1,6 @@
 #include "cli/reading.h"
 
-#include <fmt/format.h>
-
-#include <string_view>
+#include <cstdint>
 
 namespace curate::cli {
 
@@ -20,18 +18,12 @@ void add_reading_options(CLI::App& app, ReadingArguments& arguments) {
   add_no_cache(app, arguments.no_cache);
 }
 
-ReadOptions read_options(const ReadingArguments& arguments, LiveLine& line) {
+ReadOptions read_options(const ReadingArguments& arguments, PhaseLine& line) {
   ReadOptions options;
   options.text_ids = arguments.text_ids;
   options.cache = !arguments.no_cache;
   options.progress = [&line](const char* phase, std::int64_t done, std::int64_t total) {
-    if (total <= 0) {
-      line.show(phase);
-      return;
-    }
-    const double fraction = static_cast<double>(done) / static_cast<double>(total);
-    line.show(fmt::format("{} {} {:3.0f} % of {} MB", phase, progress_bar(fraction, 30), 100.0 * fraction,
-                          total / 1000000));
+    line.show(phase, done, total);
   };
   return options;
 }

@@ -19,6 +19,6 @@ void add_no_cache(CLI::App& app, bool& no_cache);
 void add_reading_options(CLI::App& app, ReadingArguments& arguments);
 
 /// With progress on `line`, which has to outlive the reading.
-ReadOptions read_options(const ReadingArguments& arguments, LiveLine& line);
+ReadOptions read_options(const ReadingArguments& arguments, PhaseLine& line);
 
 }  // namespace curate::cli

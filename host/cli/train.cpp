@@ -162,8 +162,9 @@ std::string describe_dropout(const TrainOptions& options) {
 void describe(const RunConfig& config, const RunData& data) {
   const Dataset& dataset = data.dataset;
   const TrainOptions& options = config.options;
-  fmt::print(stderr, "data      {} ({}): {} ratings, {} users, {} items\n", dataset.source, dataset.layout,
-             grouped(dataset.ratings.size()), grouped(dataset.users.size()), grouped(dataset.items.size()));
+  fmt::print(stderr, "data      {} ({}): {} ratings, {} users, {} items\n", dataset.source,
+             dataset.layout + (dataset.from_cache ? ", from its cache" : ""), grouped(data.ratings),
+             grouped(dataset.users.size()), grouped(dataset.items.size()));
   if (dataset.duplicates > 0) {
     fmt::print(stderr, "          {} repeated ratings of the same user and item dropped, the latest kept\n",
                grouped(dataset.duplicates));
@@ -220,7 +221,7 @@ struct RunOutcome {
 
 /// Trains one run and writes its directory.
 RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, const RunData& data,
-                     const std::string& out) {
+                     const std::string& out, PhaseLine& phases) {
   RunDirectory directory(out, arguments.overwrite);
   if (!arguments.quiet) {
     describe(config, data);
@@ -230,6 +231,10 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
   TrainEvents events;
   if (!arguments.quiet) {
     events.on_epoch = [&](const EpochRecord& record) { table.on_epoch(record); };
+    events.on_phase = [&](const char* phase) {
+      table.finish();
+      phases.show(phase);
+    };
     events.on_progress = [&](std::int32_t epoch, std::int64_t done, std::int64_t total) {
       table.on_progress(epoch, done, total);
     };
@@ -238,16 +243,20 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
   table.finish();
   std::optional<Metrics> test;
   if (data.test) {
+    phases.show("evaluating");
     test = result.model.evaluate(*data.test, {config.options.device, config.options.threads});
   }
+  phases.show("writing the run");
   directory.write(config, result, test);
+  phases.clear();
 
   if (!arguments.quiet) {
     show_samples(data, result.model, config.options);
     if (result.validation) {
       fmt::print(stderr, "\nKept epoch {} of {}: lowest validation RMSE.", result.best_epoch, result.history.size());
     }
-    fmt::print(stderr, "\nTrained in {} on {}.\n\n", short_seconds(result.seconds), result.device);
+    fmt::print(stderr, "\nTrained in {} on {}. Time: {}.\n\n", short_seconds(result.seconds), result.device,
+               phases.summary());
   }
   if (!arguments.json) {
     std::vector<std::pair<std::string, Metrics>> parts = {{"train", result.train}};
@@ -285,10 +294,10 @@ void train_folds(const TrainArguments& arguments, const std::string& out) {
   for (std::int32_t fold = 1; fold <= arguments.config.folds; ++fold) {
     RunConfig config = arguments.config;
     config.fold = fold;
-    LiveLine line;
-    const RunData data = load_run_data(config, read_options(arguments.reading, line));
-    line.clear();
-    const RunOutcome outcome = train_run(arguments, config, data, fmt::format("{}/fold-{}", out, fold));
+    PhaseLine phases;
+    const RunData data = load_run_data(config, read_options(arguments.reading, phases));
+    phases.clear();
+    const RunOutcome outcome = train_run(arguments, config, data, fmt::format("{}/fold-{}", out, fold), phases);
     rmse.push_back(outcome.test->rmse);
     mae.push_back(outcome.test->mae);
     folds.push_back(nlohmann::ordered_json::parse(outcome.json));
@@ -319,10 +328,10 @@ void train_as_asked(TrainArguments& arguments, const Reparse& reparse) {
     train_folds(arguments, out);
     return;
   }
-  LiveLine line;
-  const RunData data = load_run_data(arguments.config, read_options(arguments.reading, line));
-  line.clear();
-  const RunOutcome outcome = train_run(arguments, arguments.config, data, out);
+  PhaseLine phases;
+  const RunData data = load_run_data(arguments.config, read_options(arguments.reading, phases));
+  phases.clear();
+  const RunOutcome outcome = train_run(arguments, arguments.config, data, out, phases);
   if (arguments.json) {
     nlohmann::ordered_json json;
     json["run"] = out;

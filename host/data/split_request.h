@@ -21,6 +21,7 @@ struct SplitRequest {
 std::optional<SplitRequest> parse_split(const std::string& text);
 
 /// The parts of a random or time request.
-Split split_as_asked(const RatingTable& ratings, const SplitRequest& request, std::uint64_t seed);
+Split split_as_asked(const RatingTable& ratings, const SplitRequest& request, std::uint64_t seed,
+                     std::int32_t threads = 0);
 
 }  // namespace curate

@@ -30,6 +30,53 @@ void LiveLine::clear() {
   }
 }
 
+void PhaseLine::show(const char* phase, std::int64_t done, std::int64_t total) {
+  if (!running_ || phases_.back().name != phase) {
+    end_phase();
+    line_.clear();  // so that the new name is seen at once
+    const auto known =
+        std::find_if(phases_.begin(), phases_.end(), [&](const Phase& one) { return one.name == phase; });
+    if (known == phases_.end()) {
+      phases_.push_back({phase, 0.0});
+    } else {
+      std::rotate(known, known + 1, phases_.end());
+    }
+    running_ = true;
+    start_ = std::chrono::steady_clock::now();
+  }
+  if (total <= 0) {
+    line_.show(phase);
+    return;
+  }
+  const double fraction = static_cast<double>(done) / static_cast<double>(total);
+  line_.show(
+      fmt::format("{} {} {:3.0f} % of {} MB", phase, progress_bar(fraction, 30), 100.0 * fraction, total / 1000000));
+}
+
+void PhaseLine::end_phase() {
+  if (running_) {
+    phases_.back().seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    running_ = false;
+  }
+}
+
+void PhaseLine::clear() {
+  end_phase();
+  line_.clear();
+}
+
+std::string PhaseLine::summary() {
+  end_phase();
+  constexpr double kShortest = 0.005;
+  std::string text;
+  for (const Phase& phase : phases_) {
+    if (phase.seconds >= kShortest) {
+      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", phase.name, short_seconds(phase.seconds));
+    }
+  }
+  return text;
+}
+
 void EpochTable::on_epoch(const EpochRecord& record) {
   line_.clear();
   if (!header_printed_) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "curate/trainer.h"
 
@@ -25,6 +26,29 @@ class LiveLine {
   bool terminal_;
   bool shown_ = false;
   std::chrono::steady_clock::time_point last_;
+};
+
+/// What a command is doing, as a live line, and how long each phase took.
+class PhaseLine {
+ public:
+  /// The phase, how much of it is done and of how many bytes (0: nobody knows). A new name starts a new phase.
+  void show(const char* phase, std::int64_t done = 0, std::int64_t total = 0);
+  /// Ends the phase and takes the line away.
+  void clear();
+  /// "reading 320 ms, splitting 0.6 s": phases in order, without those below 5 ms.
+  std::string summary();
+
+ private:
+  struct Phase {
+    std::string name;
+    double seconds = 0.0;
+  };
+  void end_phase();
+
+  std::vector<Phase> phases_;
+  bool running_ = false;
+  std::chrono::steady_clock::time_point start_;
+  LiveLine line_;
 };
 
 /// Prints a row per epoch to stderr, and below it a live line with the progress of the run.

@@ -206,26 +206,30 @@ RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
   };
   RunData data;
   data.dataset = read_dataset(config.data, read);
+  const std::int64_t read_in_all = data.dataset.ratings.size();
   if (!config.test.empty()) {
     if (!read.rating_range && data.dataset.layout != "delimited") {
       read.rating_range = {data.dataset.scale.min, data.dataset.scale.max};
     }
     data.test = read_more_ratings(data.dataset, config.test, read);
-    data.train = data.dataset.ratings;
+    data.train = std::move(data.dataset.ratings);
   } else if (config.fold > 0) {
     tell_splitting();
     const auto fold_of = assign_folds(data.dataset.ratings.size(), config.folds, config.options.seed);
-    Split split = split_fold(data.dataset.ratings, fold_of, config.fold - 1);
+    Split split = split_fold(data.dataset.ratings, fold_of, config.fold - 1, config.options.threads);
     data.train = std::move(split.train);
     data.test = std::move(split.test);
   } else if (config.split == "none" || config.split.empty()) {
-    data.train = data.dataset.ratings;
+    data.train = std::move(data.dataset.ratings);
   } else {
     tell_splitting();
-    Split split = split_as_asked(data.dataset.ratings, split_request(config.split), config.options.seed);
+    Split split =
+        split_as_asked(data.dataset.ratings, split_request(config.split), config.options.seed, config.options.threads);
     data.train = std::move(split.train);
     data.test = std::move(split.test);
   }
+  data.ratings = read_in_all;
+  data.dataset.ratings = {};
   return data;
 }
 

@@ -31,7 +31,8 @@ RunConfig read_config(const std::string& path, const RunConfig& base = {});
 
 /// Ratings to train on and ratings to test on, as a configuration asks.
 struct RunData {
-  Dataset dataset;
+  Dataset dataset;           ///< without its ratings, which are in the parts
+  std::int64_t ratings = 0;  ///< read
   RatingTable train;
   std::optional<RatingTable> test;
 };

@@ -30,7 +30,7 @@ Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
   }
   // A seed of its own: the same one may have split off the test part already.
   const std::uint64_t seed = philox(options.seed, 0, 0, RandomPurpose::validation).low64();
-  return split_random(ratings, options.validation, seed);
+  return split_random(ratings, options.validation, seed, options.threads);
 }
 
 /// The grouping of every batch by user or item, in device memory.
@@ -206,7 +206,13 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
   if (ratings.size() > std::numeric_limits<std::int32_t>::max()) {
     throw InputError(fmt::format("{} ratings: more than the 2^31 - 1 that one run can hold", ratings.size()));
   }
-  const Split split = hold_out(ratings, options_);
+  const auto enter = [&](const char* phase) {
+    if (events.on_phase) {
+      events.on_phase(phase);
+    }
+  };
+  enter("setting up");
+  Split split = hold_out(ratings, options_);
   const Fallback fallback(split.train, dataset.users.size(), dataset.items.size());
   const ClipRange clip =
       options_.clip ? ClipRange{dataset.scale.min, dataset.scale.max}
@@ -218,11 +224,13 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
       *device, spec, initial_parameters(options_, spec, dataset.users.size(), dataset.items.size(), fallback.mean()));
   const auto start = Clock::now();
   EpochLoop loop(*device, *model, split.train, options_);
+  split.train = {};  // the device has them
   std::optional<Evaluator> validation;
   if (split.test.size() > 0) {
     validation.emplace(*device, split.test, fallback, clip);
   }
 
+  enter("training");
   Snapshot best;
   std::vector<EpochRecord> history;
   std::optional<Metrics> best_validation;
@@ -255,6 +263,7 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
   device->synchronize();
   const double seconds = seconds_since(start);
 
+  enter("evaluating");
   best.restore(*device, *model);
   const Metrics train_metrics = loop.evaluate(clip);
   Model::Parts parts;

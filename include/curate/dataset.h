@@ -113,13 +113,14 @@ struct CURATE_API Split {
   RatingTable test;
 };
 
-/// A random `fraction` of the ratings, drawn without replacement, as test; both parts keep the order of the table.
+/// A random `fraction` of the ratings, drawn without replacement, as test; both parts keep the order of the table and
+/// are the same for any number of threads (0: all cores).
 /// At least one rating on either side; throws InputError for fractions outside (0, 1) or a table of one rating.
-CURATE_API Split split_random(const RatingTable& table, double fraction, std::uint64_t seed);
+CURATE_API Split split_random(const RatingTable& table, double fraction, std::uint64_t seed, std::int32_t threads = 0);
 
 /// The latest `fraction` of the ratings as test (of ties, those later in the table); both parts keep the order of the
 /// table. Throws InputError as split_random does, without timestamps, and where all timestamps are equal.
-CURATE_API Split split_by_time(const RatingTable& table, double fraction);
+CURATE_API Split split_by_time(const RatingTable& table, double fraction, std::int32_t threads = 0);
 
 /// Fold (0..folds-1) of every rating: a seeded random assignment whose sizes differ by one at most. Throws InputError
 /// for fewer than two folds or more folds than ratings.
@@ -127,7 +128,8 @@ CURATE_API std::vector<std::int32_t> assign_folds(std::int64_t num_ratings, std:
 
 /// The given fold as test, all others as train. Throws std::invalid_argument where `fold_of` has not one entry per
 /// rating.
-CURATE_API Split split_fold(const RatingTable& table, const std::vector<std::int32_t>& fold_of, std::int32_t fold);
+CURATE_API Split split_fold(const RatingTable& table, const std::vector<std::int32_t>& fold_of, std::int32_t fold,
+                            std::int32_t threads = 0);
 
 /// Ratings of users and items drawn with power-law popularity and activity, from a planted low-rank model, on the
 /// half-star grid 0.5..5.

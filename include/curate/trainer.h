@@ -28,6 +28,8 @@ struct CURATE_API EpochRecord {
 
 /// Called from train(), in its thread; any may be empty. What they throw ends the training and leaves train().
 struct CURATE_API TrainEvents {
+  /// What is done next that takes a while: "setting up", "training", "evaluating".
+  std::function<void(const char* phase)> on_phase;
   std::function<void(const EpochRecord&)> on_epoch;  ///< after every epoch
   /// Ratings of the running epoch that were handed to the device so far, and in all.
   std::function<void(std::int32_t epoch, std::int64_t done, std::int64_t total)> on_progress;
