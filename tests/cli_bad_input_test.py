@@ -322,6 +322,32 @@ class Output(BadInput):
         self.curate("data", "generate", "--out", "made", "--users", 20, "--items", 20, "--ratings", 100)
         self.refused("data", "generate", "--out", "made", naming=["made"])
 
+    def test_generate_like(self):
+        for options, naming in ((["--like", "ml-2m"], ["--like ml-2m", "ml-20m"]), (["--like", ""], ["ml-20m"]),
+                                (["--like", "ml-1m", "--users", 5], ["--users", "--like", "--scale"]),
+                                (["--like", "ml-1m", "--items", 5], ["--items", "--like"]),
+                                (["--like", "ml-1m", "--ratings", 5], ["--ratings", "--like"]),
+                                (["--like", "ml-1m", "--scale", 0], ["--scale 0", "0.01"]),
+                                (["--like", "ml-1m", "--scale", 1.5], ["--scale 1.5"]),
+                                (["--like", "ml-1m", "--scale", "nan"], ["--scale nan"]),
+                                (["--like", "ml-1m", "--threads", -1], ["--threads -1"]),
+                                (["--like", "ml-1m", "--rank", 0], ["rank 0"]),
+                                (["--like", "ml-1m", "--noise", -1], ["noise -1"]),
+                                (["--scale", 0.5], ["--scale", "--like"]), (["--threads", 2], ["--threads", "--like"]),
+                                (["--overwrite"], ["--overwrite", "--like"])):
+            with self.subTest(options):
+                self.refused("data", "generate", "--out", "new/made", *options, naming=naming)
+
+    def test_generate_like_keeps_what_was_there(self):
+        self.curate("data", "generate", "--out", "made", "--like", "ml-1m", "--scale", 0.01)
+        self.refused("data", "generate", "--out", "made", "--like", "ml-20m", naming=["--out made", "--overwrite"])
+        (self.folder / "made" / "tags.csv").write_text("userId,movieId,tag\n")
+        self.refused("data", "generate", "--out", "made", "--like", "ml-1m", "--scale", 0.01, "--overwrite",
+                     naming=["tags.csv"])
+        for out in ("made/users.dat", "made/users.dat/below", "/proc/curate-data"):
+            with self.subTest(out):
+                self.refused("data", "generate", "--out", out, "--like", "ml-1m", naming=[f"--out {out}"])
+
     def test_generate_into_what_is_no_folder(self):
         self.write("x", "file")
         for out in ("file", "file/made", "/proc/curate-data"):
@@ -391,6 +417,7 @@ class Output(BadInput):
         path = self.write(GOOD)
         many = self.write("".join(f"{k // 100},{k % 100},{k % 5 + 1}\n" for k in range(5000)), "many.csv")
         for command in (["train", path, "--dim", 512, "--quiet"], ["data", "generate", "--ratings", 5000],
+                        ["data", "generate", "--like", "ml-20m", "--scale", 0.05],
                         ["data", "convert", many, "--layout", "ml-1m"],
                         ["data", "split", many, "--split", "random:0.1"]):
             with self.subTest(command):

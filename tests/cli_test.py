@@ -1217,6 +1217,80 @@ class DataTest(CliCase):
         self.assertLess(values[1] + 0.2, values[2])
         self.assertLess(values[2], 1.0)
 
+    def like(self, name, *options, out="like"):
+        return strict_json(self.curate("data", "generate", "--like", name, "--out", out, "--json", *options).stdout)
+
+    def test_generate_like_a_release(self):
+        shown = self.like("ml-20m", "--scale", 0.01)
+        self.assertEqual((shown["users"], shown["items"], shown["ratings"]), (1385, 5762, 200003))
+        self.assertEqual((shown["files"], shown["most_active_user"]), (["movies.csv", "ratings.csv"], 1994))
+        ratings = read_ratings(self.folder / "like")
+        self.assertEqual(len({(r.user, r.item) for r in ratings}), 200003)
+        self.assertEqual([(r.user, r.item) for r in ratings], sorted((r.user, r.item) for r in ratings))
+        by_user = collections.Counter(r.user for r in ratings)
+        by_item = collections.Counter(r.item for r in ratings)
+        self.assertEqual((len(by_user), min(by_user.values()), max(by_user.values())), (1385, 20, 1994))
+        self.assertEqual((len(by_item), max(by_item.values())), (5762, shown["most_rated_item"]))
+        self.assertEqual(set(read_titles(self.folder / "like")), set(by_item))
+        self.assertAlmostEqual(sum(r.rating for r in ratings) / len(ratings), shown["mean"], places=9)
+        for row in shown["histogram"]:
+            self.assertEqual(row["count"], sum(r.rating == row["rating"] for r in ratings))
+        self.assertLess(abs(shown["best_rmse"] - 0.78), 0.02)
+        self.assertEqual(shown["ratings_bytes"], (self.folder / "like" / "ratings.csv").stat().st_size)
+
+    def test_generate_like_every_release_can_be_inspected(self):
+        for name, side in (("ml-1m", {"sex", "age_group", "occupation", "genres", "year"}),
+                           ("ml-10m", {"genres", "year"}), ("ml-25m", {"genres", "year"}),
+                           ("ml-32m", {"genres", "year"})):
+            with self.subTest(name):
+                made = self.like(name, "--scale", 0.01, out=name)
+                shown = strict_json(self.curate("data", "inspect", name, "--json").stdout)
+                for count in ("ratings", "users", "items"):
+                    self.assertEqual(shown[count], made[count])
+                self.assertEqual(shown["duplicates"], 0)
+                self.assertEqual(shown["scale"]["step"], 1 if name == "ml-1m" else 0.5)
+                self.assertEqual({row["name"] for row in shown["side_information"]}, side)
+                self.assertTrue(all(row["share_of_rows"] == 1 for row in shown["side_information"]))
+
+    def test_generate_like_depends_on_the_seed_alone(self):
+        first = self.like("ml-10m", "--scale", 0.03, "--threads", 1, out="first")
+        self.like("ml-10m", "--scale", 0.03, "--threads", 3, out="same")
+        self.like("ml-10m", "--scale", 0.03, "--seed", 2, out="other")
+        for name in first["files"]:
+            read = [(self.folder / out / name).read_bytes() for out in ("first", "same", "other")]
+            self.assertEqual(read[0], read[1])
+            self.assertNotEqual(read[0], read[2])
+
+    def test_generate_like_takes_rank_and_noise(self):
+        shown = self.like("ml-1m", "--scale", 0.01, "--rank", 3, "--noise", 0)
+        self.assertEqual((shown["rank"], shown["noise"], shown["best_rmse"]), (3, 0, 0))
+        self.assertEqual(self.like("ml-1m", "--scale", 0.01, out="usual")["rank"], 8)
+
+    def test_generate_like_says_what_was_made(self):
+        result = self.curate("data", "generate", "--like", "ml-1m", "--scale", 0.01, "--out", "like")
+        self.assertIn("10,002 ratings of 798 items by 60 users written to like\n", result.stdout)
+        self.assertRegex(result.stdout, r"best reachable RMSE[^\n]*: 0\.[78]\d+\n")
+        self.assertRegex(result.stderr, r"^movies.dat, users.dat, ratings.dat: \d+ MB of ratings in [^\n]* ratings/s\n$")
+
+    def test_generate_like_overwrites_when_asked_to(self):
+        self.like("ml-1m", "--scale", 0.01)
+        (self.folder / "like" / "notes").write_text("mine")
+        self.like("ml-20m", "--scale", 0.01, "--overwrite")
+        self.assertEqual({path.name for path in (self.folder / "like").iterdir()},
+                         {"ratings.csv", "movies.csv", "notes"})
+
+    def test_training_comes_near_the_model_of_a_release(self):
+        best = self.like("ml-20m", "--scale", 0.01)["best_rmse"]
+        rmse = read_metrics(self.train("like", "--dim", 8, "--epochs", 15))["test"]["rmse"]
+        self.assertGreater(rmse, best)
+        self.assertLess(rmse, 1.15 * best)
+
+    def test_generate_as_json(self):
+        shown = strict_json(self.curate("data", "generate", "--out", "made", "--users", 50, "--items", 30, "--ratings",
+                                        400, "--json").stdout)
+        self.assertEqual((shown["ratings"], shown["users"], shown["items"]), (400, 50, 30))
+        self.assertEqual(len(read_ratings(self.folder / "made")), 400)
+
 
 LAYOUT_RATINGS = {"ml-csv": ("ratings.csv", ","), "ml-1m": ("ratings.dat", "::"), "ml-100k": ("u.data", "\t"),
                   "csv": ("ratings.csv", ","), "tsv": ("ratings.tsv", "\t")}

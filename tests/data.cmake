@@ -3,6 +3,7 @@ set(CURATE_DATA_TESTS
   data_reader_test.cpp
   features_test.cpp
   id_map_test.cpp
+  movielens_like_test.cpp
   movielens_test.cpp
   rating_cache_test.cpp
   rating_reader_test.cpp

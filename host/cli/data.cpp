@@ -11,7 +11,6 @@
 #include "cli/reading.h"
 #include "curate/dataset.h"
 #include "data/statistics.h"
-#include "data/write_dataset.h"
 #include "report/progress.h"
 #include "support/json_text.h"
 
@@ -101,11 +100,6 @@ void print_statistics(const Dataset& dataset, const DatasetStatistics& statistic
   print_tail("item", statistics.per_item);
 }
 
-struct GenerateArguments {
-  SyntheticOptions options;
-  std::string out;
-};
-
 }  // namespace
 
 Command add_data_inspect(CLI::App& data) {
@@ -137,31 +131,6 @@ Command add_data_inspect(CLI::App& data) {
               print_statistics(dataset, statistics);
               fmt::print("\n{}\n{}", to_text(coverage), to_text(memory));
             }
-          }};
-}
-
-Command add_data_generate(CLI::App& data) {
-  CLI::App* app = data.add_subcommand("generate", "make up ratings from a planted model, in the MovieLens csv layout");
-  const auto arguments = std::make_shared<GenerateArguments>();
-  SyntheticOptions& options = arguments->options;
-  app->add_option("--out", arguments->out, "folder to write ratings.csv and movies.csv into")->required();
-  app->add_option("--users", options.users, "users")->transform(whole_number<std::int32_t>)->capture_default_str();
-  app->add_option("--items", options.items, "items")->transform(whole_number<std::int32_t>)->capture_default_str();
-  app->add_option("--ratings", options.ratings, "ratings, each of another pair")
-      ->transform(whole_number<std::int64_t>)
-      ->capture_default_str();
-  app->add_option("--rank", options.rank, "factors of the planted model")
-      ->transform(whole_number<std::int32_t>)
-      ->capture_default_str();
-  app->add_option("--noise", options.noise, "standard deviation of the noise, in stars")->capture_default_str();
-  app->add_option("--seed", options.seed, "seed")->transform(whole_number<std::uint64_t>)->capture_default_str();
-  return {app, [arguments](const Reparse& /*reparse*/) {
-            const SyntheticDataset synthetic = generate_dataset(arguments->options);
-            write_movielens(synthetic.dataset, arguments->out);
-            const Dataset& dataset = synthetic.dataset;
-            fmt::print("{} ratings of {} items by {} users written to {}\n", grouped(dataset.ratings.size()),
-                       grouped(dataset.items.size()), grouped(dataset.users.size()), arguments->out);
-            fmt::print("best reachable RMSE (of the planted model itself): {:.4f}\n", synthetic.best_rmse);
           }};
 }
 

@@ -28,7 +28,6 @@ struct ConvertArguments {
   ReadingArguments reading;
 };
 
-/// Files of a layout that are not converted would go on telling of the data set that was there.
 void check_folder(const ConvertArguments& arguments) {
   std::error_code error;
   const fs::path data = arguments.data;
@@ -36,13 +35,7 @@ void check_folder(const ConvertArguments& arguments) {
   if (fs::equivalent(folder, arguments.out, error)) {
     throw InputError(fmt::format("--out {}: the data to convert are there; give another folder", arguments.out));
   }
-  for (const char* name : {"tags.csv", "tags.dat", "genome-scores.csv", "genome-tags.csv"}) {
-    if (fs::exists(fs::path(arguments.out) / name, error)) {
-      throw InputError(fmt::format("--out {}: holds {}, which is not of the data to convert; give another folder",
-                                   arguments.out, name));
-    }
-  }
-  OutputFolder::check(arguments.out, arguments.overwrite, is_layout_file);
+  check_layout_folder(arguments.out, arguments.overwrite);
 }
 
 void print_losses(const LayoutLosses& losses, const std::string& layout) {

@@ -3,8 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
+#include "curate/error.h"
+#include "data/write_layouts.h"
 #include "report/progress.h"
+#include "support/output_folder.h"
 
 namespace curate::cli {
 
@@ -26,6 +31,17 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
     }
   }
   return text;
+}
+
+void check_layout_folder(const std::string& out, bool overwrite) {
+  for (const char* name : {"tags.csv", "tags.dat", "genome-scores.csv", "genome-tags.csv"}) {
+    std::error_code error;
+    if (std::filesystem::exists(std::filesystem::path(out) / name, error)) {
+      throw InputError(
+          fmt::format("--out {}: holds {}, which tells of another data set; give another folder", out, name));
+    }
+  }
+  OutputFolder::check(out, overwrite, is_layout_file);
 }
 
 }  // namespace curate::cli

@@ -12,4 +12,8 @@ namespace curate::cli {
 /// A table of metrics, a row per part ("test", ...), for standard output.
 std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& parts);
 
+/// Whether a command may write a data set to --out: throws InputError where files of some layout are there, unless
+/// `overwrite`, and where other files are that would go on telling of the data set that was there.
+void check_layout_folder(const std::string& out, bool overwrite);
+
 }  // namespace curate::cli

@@ -255,7 +255,7 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
     if (result.validation) {
       fmt::print(stderr, "\nKept epoch {} of {}: lowest validation RMSE.", result.best_epoch, result.history.size());
     }
-    fmt::print(stderr, "\nTrained in {} on {}. Time: {}.\n\n", short_seconds(result.seconds), result.device,
+    fmt::print(stderr, "\nTrained in {} on {}.\nTime: {}.\n\n", short_seconds(result.seconds), result.device,
                phases.summary());
   }
   if (!arguments.json) {

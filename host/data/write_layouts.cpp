@@ -469,12 +469,19 @@ LayoutLosses write_layout(const Dataset& dataset, const UserTable& users, const 
                           OutputFolder& folder) {
   const Layout& to = find_layout(layout);
   check_ratings_fit(dataset, to);
-  LayoutLosses losses;
-  ItemWriter(dataset, to.side, losses).write(folder);
-  UserWriter(dataset, users, to.side, losses).write(folder);
+  const LayoutLosses losses = write_side_files(dataset, users, layout, folder);
   // The ratings last: they are what makes the folder a data set.
   write_file(folder, to.ratings_file,
              [&](BufferedFile& out) { write_ratings(out, dataset, dataset.ratings, to.format); });
+  return losses;
+}
+
+LayoutLosses write_side_files(const Dataset& dataset, const UserTable& users, const std::string& layout,
+                              OutputFolder& folder) {
+  const SideFormat format = find_layout(layout).side;
+  LayoutLosses losses;
+  ItemWriter(dataset, format, losses).write(folder);
+  UserWriter(dataset, users, format, losses).write(folder);
   return losses;
 }
 

@@ -40,6 +40,10 @@ void check_layout(const std::string& layout);
 LayoutLosses write_layout(const Dataset& dataset, const UserTable& users, const std::string& layout,
                           OutputFolder& folder);
 
+/// Stages only the files of items and users, as write_layout does.
+LayoutLosses write_side_files(const Dataset& dataset, const UserTable& users, const std::string& layout,
+                              OutputFolder& folder);
+
 /// Stages one part of a data set's ratings as csv with the header and the digits of ml-csv; any ratings.
 void write_part(const Dataset& dataset, const RatingTable& part, const std::string& name, OutputFolder& folder);
 

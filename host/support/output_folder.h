@@ -28,6 +28,8 @@ class OutputFolder {
   std::string label(const std::string& name) const;
   /// Where to write the file before commit().
   std::string stage(const std::string& name);
+  /// Names of all files staged so far.
+  const std::vector<std::string>& staged() const { return staged_; }
 
   /// Removes what the folder held of such files and moves those staged there, in the order of their staging.
   void commit();

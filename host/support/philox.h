@@ -29,6 +29,13 @@ enum class RandomPurpose : std::uint32_t {
   synthetic_noise = 20,
   synthetic_bias = 21,
   synthetic_time = 22,
+  like_items = 23,
+  like_users = 24,
+  like_pairs = 25,
+  like_noise = 26,
+  like_time = 27,
+  like_centroids = 28,
+  like_pilot = 29,
   dropout_dense = 256,  ///< plus the number of the layer
 };
 

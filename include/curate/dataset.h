@@ -153,4 +153,21 @@ struct CURATE_API SyntheticDataset {
 /// cannot be met.
 CURATE_API SyntheticDataset generate_dataset(const SyntheticOptions& options);
 
+/// Ratings that a release of MovieLens has the shape of: numbers of users, items and ratings, the ratings of the most
+/// active user and of the most rated item, mean, grid, sparse item ids, years.
+struct CURATE_API MovielensLikeOptions {
+  std::string like = "ml-20m";  ///< ml-1m, ml-10m, ml-20m, ml-25m or ml-32m
+  /// Of users and ratings, 0.01 to 1. Items and the ratings of the most active user go down with its cube root, as
+  /// from the large releases to the small ones.
+  double scale = 1.0;
+  std::int32_t rank = 8;
+  std::optional<double> noise;  ///< as in SyntheticOptions; by default the best RMSE is near 0.78 (ml-1m: 0.83)
+  std::uint64_t seed = 1;
+};
+
+/// As above, and every user has 20 ratings at least, the most active one exactly as many as in the release, the most
+/// rated item about as many; every item has one. The factors of an item are half a mixture of those of its genres, its
+/// title is made of words of its genres. Throws InputError for other names and for values that cannot be met.
+CURATE_API SyntheticDataset generate_dataset(const MovielensLikeOptions& options);
+
 }  // namespace curate
