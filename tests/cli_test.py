@@ -908,6 +908,26 @@ class TextIdsTest(CliCase):
         self.assertEqual(entry["basis"], "item mean")
 
 
+class WrittenJsonTest(CliCase):
+    def test_convert(self):
+        data = self.generate()
+        output = strict_json(self.curate("data", "convert", data, "--out", "made", "--layout", "csv", "--json").stdout)
+        self.assertEqual((output["ratings"], output["layout"]), (1500, "csv"))
+        self.assertEqual(sorted(output["files"]), sorted(path.name for path in (self.folder / "made").iterdir()))
+
+    def test_split(self):
+        data = self.generate()
+        for split, files in (("random:0.1", ["ratings.train.csv", "ratings.test.csv"]),
+                             ("folds:2", ["fold1.train.csv", "fold1.test.csv", "fold2.train.csv", "fold2.test.csv"])):
+            with self.subTest(split):
+                output = strict_json(self.curate("data", "split", data, "--out", split, "--split", split, "--seed", 7,
+                                                 "--json").stdout)
+                self.assertEqual((output["seed"], [entry["file"] for entry in output["files"]]), (7, files))
+                for entry in output["files"]:
+                    lines = (self.folder / split / entry["file"]).read_text(encoding="utf-8").count("\n")
+                    self.assertEqual(lines, entry["ratings"] + 1)
+
+
 class CacheTest(CliCase):
     def test_is_beside_large_files_and_changes_nothing(self):
         data = self.generate(users=4000, items=2000, ratings=800000)

@@ -3,7 +3,10 @@
 
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
 #include <system_error>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -13,6 +16,7 @@
 #include "data/user_info.h"
 #include "data/write_layouts.h"
 #include "report/progress.h"
+#include "support/json_text.h"
 #include "support/output_folder.h"
 
 namespace curate::cli {
@@ -25,6 +29,7 @@ struct ConvertArguments {
   std::string out;
   std::string layout;
   bool overwrite = false;
+  bool json = false;
   ReadingArguments reading;
 };
 
@@ -59,13 +64,34 @@ void run_convert(const ConvertArguments& arguments) {
   const std::unique_ptr<SideFiles> files = files_beside(dataset.source);
   const UserTable users = dataset.users.numbers() ? read_user_file(*files, dataset.layout) : UserTable();
   OutputFolder folder(arguments.out, arguments.overwrite, is_layout_file);
+  line.show("writing");
   const LayoutLosses losses = write_layout(dataset, users, arguments.layout, folder);
+  const std::vector<std::string> written = folder.staged();
   folder.commit();
-  print_losses(losses, arguments.layout);
+  line.clear();
+  std::vector<std::string> left;
   for (const char* name : {"tags.csv", "tags.dat", "genome-scores.csv"}) {
     if (files->has(name)) {
-      fmt::print(stderr, "not converted: {}\n", files->path(name));
+      left.push_back(files->path(name));
     }
+  }
+  if (arguments.json) {
+    nlohmann::ordered_json json;
+    json["out"] = arguments.out;
+    json["layout"] = arguments.layout;
+    json["ratings"] = dataset.ratings.size();
+    json["users"] = dataset.users.size();
+    json["items"] = dataset.items.size();
+    json["files"] = written;
+    json["losses"] = {
+        {"texts", losses.texts}, {"years", losses.years}, {"ages", losses.ages}, {"occupations", losses.occupations}};
+    json["not_converted"] = left;
+    fmt::print("{}", json_text(json));
+    return;
+  }
+  print_losses(losses, arguments.layout);
+  for (const std::string& path : left) {
+    fmt::print(stderr, "not converted: {}\n", path);
   }
   fmt::print("{} ratings of {} items by {} users written to {} ({})\n", grouped(dataset.ratings.size()),
              grouped(dataset.items.size()), grouped(dataset.users.size()), arguments.out, arguments.layout);
@@ -81,6 +107,7 @@ Command add_data_convert(CLI::App& data) {
   app->add_option("--out", arguments->out, "folder to write into")->required();
   app->add_option("--layout", arguments->layout, fmt::format("{}", fmt::join(layout_names(), ", ")))->required();
   app->add_flag("--overwrite", arguments->overwrite, "replace a data set in --out");
+  app->add_flag("--json", arguments->json, "what was written, as JSON");
   add_reading_options(*app, arguments->reading);
   return {app, [arguments](const Reparse& /*reparse*/) { run_convert(*arguments); }};
 }

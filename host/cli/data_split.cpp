@@ -2,7 +2,9 @@
 
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <system_error>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -12,6 +14,7 @@
 #include "data/split_request.h"
 #include "data/write_layouts.h"
 #include "report/progress.h"
+#include "support/json_text.h"
 #include "support/output_folder.h"
 
 namespace curate::cli {
@@ -25,6 +28,7 @@ struct SplitArguments {
   std::string split;
   std::uint64_t seed = TrainOptions().seed;
   bool overwrite = false;
+  bool json = false;
   ReadingArguments reading;
 };
 
@@ -62,12 +66,18 @@ SplitRequest checked_request(const SplitArguments& arguments) {
   return *request;
 }
 
-void write_parts(const Dataset& dataset, const Split& parts, const std::string& name, OutputFolder& folder) {
+nlohmann::ordered_json write_parts(const Dataset& dataset, const Split& parts, const std::string& name,
+                                   OutputFolder& folder, PhaseLine& line) {
+  nlohmann::ordered_json written;
   for (const auto& [part, kind] : {std::pair{&parts.train, "train"}, {&parts.test, "test"}}) {
     const std::string file = fmt::format("{}.{}.csv", name, kind);
+    line.show("writing");
     write_part(dataset, *part, file, folder);
+    line.clear();
     fmt::print(stderr, "{:<22}{:>13} ratings\n", file, grouped(part->size()));
+    written.push_back({{"file", file}, {"ratings", part->size()}});
   }
+  return written;
 }
 
 void run_split(const SplitArguments& arguments) {
@@ -76,15 +86,30 @@ void run_split(const SplitArguments& arguments) {
   const Dataset dataset = read_dataset(arguments.data, read_options(arguments.reading, line));
   line.clear();
   OutputFolder folder(arguments.out, arguments.overwrite, is_part_file);
+  auto files = nlohmann::ordered_json::array();
   if (request.kind == SplitRequest::Kind::folds) {
     const std::vector<std::int32_t> fold_of = assign_folds(dataset.ratings.size(), request.folds, arguments.seed);
     for (std::int32_t fold = 0; fold < request.folds; ++fold) {
-      write_parts(dataset, split_fold(dataset.ratings, fold_of, fold), fmt::format("fold{}", fold + 1), folder);
+      const Split split = split_fold(dataset.ratings, fold_of, fold);
+      for (auto& file : write_parts(dataset, split, fmt::format("fold{}", fold + 1), folder, line)) {
+        files.push_back(std::move(file));
+      }
     }
   } else {
-    write_parts(dataset, split_as_asked(dataset.ratings, request, arguments.seed), "ratings", folder);
+    line.show("splitting");
+    const Split split = split_as_asked(dataset.ratings, request, arguments.seed);
+    files = write_parts(dataset, split, "ratings", folder, line);
   }
   folder.commit();
+  if (arguments.json) {
+    nlohmann::ordered_json json;
+    json["out"] = arguments.out;
+    json["split"] = arguments.split;
+    json["seed"] = arguments.seed;
+    json["files"] = std::move(files);
+    fmt::print("{}", json_text(json));
+    return;
+  }
   fmt::print("{} ratings split by {} and written to {}\n", grouped(dataset.ratings.size()), arguments.split,
              arguments.out);
 }
@@ -105,6 +130,7 @@ Command add_data_split(CLI::App& data) {
       ->transform(whole_number<std::uint64_t>)
       ->capture_default_str();
   app->add_flag("--overwrite", arguments->overwrite, "replace parts in --out");
+  app->add_flag("--json", arguments->json, "what was written, as JSON");
   add_reading_options(*app, arguments->reading);
   return {app, [arguments](const Reparse& /*reparse*/) { run_split(*arguments); }};
 }

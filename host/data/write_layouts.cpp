@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
+#include <exception>
 #include <functional>
 #include <map>
 #include <numeric>
@@ -16,6 +18,8 @@
 #include "data/text_table.h"
 #include "support/buffered_file.h"
 #include "support/csv_field.h"
+#include "support/ordered_file.h"
+#include "support/thread_pool.h"
 
 namespace curate {
 namespace {
@@ -70,7 +74,20 @@ bool is_half_star(float rating) {
   return std::trunc(2.0F * rating) == 2.0F * rating;
 }
 
-void append_rating(BufferedFile& out, float rating, bool one_decimal) {
+/// Lines in memory, appended to as to a BufferedFile.
+struct TextBuffer {
+  std::string text;
+
+  void append(std::string_view more) { text += more; }
+  void append(char c) { text += c; }
+  template <typename T>
+  void append_number(T value) {
+    std::array<char, 64> digits;
+    text.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr);
+  }
+};
+
+void append_rating(TextBuffer& out, float rating, bool one_decimal) {
   constexpr float kMost = 1e6F;
   if (rating >= 0.0F && rating < kMost && is_half_star(rating)) {
     const auto halves = static_cast<std::int32_t>(2.0F * rating);
@@ -85,7 +102,8 @@ void append_rating(BufferedFile& out, float rating, bool one_decimal) {
   out.append_number(rating);
 }
 
-void append_id(BufferedFile& out, const IdMap& ids, std::int32_t dense) {
+template <typename Out>
+void append_id(Out& out, const IdMap& ids, std::int32_t dense) {
   if (ids.numbers()) {
     out.append_number(ids.raw(dense));
   } else {
@@ -93,28 +111,48 @@ void append_id(BufferedFile& out, const IdMap& ids, std::int32_t dense) {
   }
 }
 
-void write_ratings(BufferedFile& out, const Dataset& ids, const RatingTable& table, const RatingsFormat& format) {
+/// Pieces of lines are made on all threads and written in their order.
+void write_ratings(OutputFolder& folder, std::string_view name, const Dataset& ids, const RatingTable& table,
+                   const RatingsFormat& format) {
+  constexpr std::int64_t kPiece = 1 << 16;
   const bool timed = table.has_timestamps();
-  if (!format.header[0].empty()) {
-    out.append(format.header[0]);
-    for (std::size_t column = 1; column < (timed ? 4U : 3U); ++column) {
-      out.append(format.separator);
-      out.append(format.header[column]);
+  const std::string file_name(name);
+  OrderedFile file(folder.stage(file_name), folder.label(file_name));
+  const std::int64_t pieces = (table.size() + kPiece - 1) / kPiece;
+  ThreadPool pool(static_cast<int>(std::clamp<std::int64_t>(pieces, 1, hardware_threads())));
+  pool.run(std::max<std::int64_t>(1, pieces), [&](std::int64_t piece) {
+    try {
+      file.check();
+      TextBuffer out;
+      out.text.reserve(static_cast<std::size_t>(kPiece) * 32);
+      if (piece == 0 && !format.header[0].empty()) {
+        out.append(format.header[0]);
+        for (std::size_t column = 1; column < (timed ? 4U : 3U); ++column) {
+          out.append(format.separator);
+          out.append(format.header[column]);
+        }
+        out.append('\n');
+      }
+      const auto end = static_cast<std::size_t>(std::min((piece + 1) * kPiece, table.size()));
+      for (auto k = static_cast<std::size_t>(piece * kPiece); k < end; ++k) {
+        append_id(out, ids.users, table.users[k]);
+        out.append(format.separator);
+        append_id(out, ids.items, table.items[k]);
+        out.append(format.separator);
+        append_rating(out, table.ratings[k], format.one_decimal);
+        if (timed) {
+          out.append(format.separator);
+          out.append_number(table.timestamps[k]);
+        }
+        out.append('\n');
+      }
+      file.write(piece, out.text);
+    } catch (...) {
+      file.give_up(std::current_exception());
+      throw;
     }
-    out.append('\n');
-  }
-  for (std::size_t k = 0; k < table.ratings.size(); ++k) {
-    append_id(out, ids.users, table.users[k]);
-    out.append(format.separator);
-    append_id(out, ids.items, table.items[k]);
-    out.append(format.separator);
-    append_rating(out, table.ratings[k], format.one_decimal);
-    if (timed) {
-      out.append(format.separator);
-      out.append_number(table.timestamps[k]);
-    }
-    out.append('\n');
-  }
+  });
+  file.close();
 }
 
 void check_ratings_fit(const Dataset& dataset, const Layout& layout) {
@@ -132,8 +170,9 @@ void check_ratings_fit(const Dataset& dataset, const Layout& layout) {
     if (rating >= layout.min && rating <= layout.max && (whole || !layout.whole_stars)) {
       continue;
     }
-    const std::string which = fmt::format("{}: user {} rated item {} with {}", dataset.source,
-                                          dataset.users.text(table.users[k]), dataset.items.text(table.items[k]), rating);
+    const std::string which =
+        fmt::format("{}: user {} rated item {} with {}", dataset.source, dataset.users.text(table.users[k]),
+                    dataset.items.text(table.items[k]), rating);
     if (layout.whole_stars) {
       throw InputError(fmt::format("{}, but {} holds whole stars from {:g} to {:g} only{}; use --layout {}", which,
                                    layout.name, layout.min, layout.max,
@@ -471,8 +510,7 @@ LayoutLosses write_layout(const Dataset& dataset, const UserTable& users, const 
   check_ratings_fit(dataset, to);
   const LayoutLosses losses = write_side_files(dataset, users, layout, folder);
   // The ratings last: they are what makes the folder a data set.
-  write_file(folder, to.ratings_file,
-             [&](BufferedFile& out) { write_ratings(out, dataset, dataset.ratings, to.format); });
+  write_ratings(folder, to.ratings_file, dataset, dataset.ratings, to.format);
   return losses;
 }
 
@@ -486,7 +524,7 @@ LayoutLosses write_side_files(const Dataset& dataset, const UserTable& users, co
 }
 
 void write_part(const Dataset& dataset, const RatingTable& part, const std::string& name, OutputFolder& folder) {
-  write_file(folder, name, [&](BufferedFile& out) { write_ratings(out, dataset, part, kMovielensCsv); });
+  write_ratings(folder, name, dataset, part, kMovielensCsv);
 }
 
 }  // namespace curate
