@@ -324,7 +324,7 @@ std::unique_ptr<ByteSource> open_file(const std::string& path, std::int64_t max_
 
 std::string read_all(ByteSource& source, std::int64_t max_bytes) {
   // A declared size is a hint: archives may lie.
-  constexpr std::size_t kFirst = std::size_t{1} << 20;
+  constexpr std::size_t kFirst = kSmallPieces ? 64 : std::size_t{1} << 20;
   const std::size_t limit = static_cast<std::size_t>(max_bytes);
   std::string content;
   std::size_t filled = 0;
