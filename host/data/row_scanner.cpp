@@ -119,7 +119,7 @@ template <bool kUsual, bool kTimed>
   const __m128i newline = _mm_set1_epi8('\n');
   // Where no column is passed over, none is checked for quotes.
   const bool all_read = layout.fields == (layout.timestamp < layout.fields ? 4U : 3U);
-  const std::uint32_t first_checked = all_read ? layout.fields : kUsual ? 3 : 0;
+  const std::uint32_t first_checked = all_read ? layout.fields : 0;
   const char* at = start;
   std::size_t rows = 0;
   while (rows < RowBlock::kCapacity && at < end) {
@@ -167,8 +167,13 @@ template <bool kUsual, bool kTimed>
     block.items[rows] = whole_number(begins[layout.item], ends[layout.item], odd);
     const float rating = rating_number(begins[layout.rating], ends[layout.rating], odd);
     block.ratings[rows] = rating;
-    for (std::uint32_t f = first_checked; f < layout.fields; ++f) {
-      odd |= opens_quote(begins[f], ends[f]) ? 1U : 0U;
+    if constexpr (kUsual && !kTimed) {
+      // A timestamp that nobody wants starts with a digit; whatever does not is for the slow path to judge.
+      odd |= static_cast<unsigned char>(*begins[3] - '0') > 9 ? 1U : 0U;
+    } else {
+      for (std::uint32_t f = first_checked; f < layout.fields; ++f) {
+        odd |= opens_quote(begins[f], ends[f]) ? 1U : 0U;
+      }
     }
     if (layout.timestamp < layout.fields) {
       block.timestamps[rows] = whole_number(begins[layout.timestamp], ends[layout.timestamp], odd);
