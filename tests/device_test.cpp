@@ -1045,23 +1045,30 @@ TEST_P(ContractTest, rating_errors_checks_its_arguments) {
                            }});
 }
 
-/// Tables that mf_sgd_epoch and sum_squared_error share.
+/// Tables and ratings of a matrix factorization.
 struct MfArguments {
   explicit MfArguments(Arguments& make)
       : tables{make.floats(6, 3), make.floats(5, 3), make.floats(6), make.floats(5), make.floats(1)},
         sums(make.sums()),
         ratings{make.ids(10), make.ids(10), make.floats(10)} {}
 
-  std::vector<Argument> arguments() {
-    return {{"tables.user", &tables.user, Fixed::both},
-            {"tables.item", &tables.item, Fixed::both},
-            {"tables.user_bias", &tables.user_bias, Fixed::both},
-            {"tables.item_bias", &tables.item_bias, Fixed::both},
-            {"tables.mean", &tables.mean, Fixed::both},
-            {"sums", &sums, Fixed::both},
-            {"ratings.users", &ratings.users, Fixed::both, Layout::vector},
+  std::vector<Argument> table_arguments() {
+    return {{"tables.user", &tables.user, Fixed::both},           {"tables.item", &tables.item, Fixed::both},
+            {"tables.user_bias", &tables.user_bias, Fixed::both}, {"tables.item_bias", &tables.item_bias, Fixed::both},
+            {"tables.mean", &tables.mean, Fixed::both},           {"sums", &sums, Fixed::both}};
+  }
+
+  std::vector<Argument> rating_arguments() {
+    return {{"ratings.users", &ratings.users, Fixed::both, Layout::vector},
             {"ratings.items", &ratings.items, Fixed::both, Layout::vector},
             {"ratings.ratings", &ratings.ratings, Fixed::both, Layout::vector}};
+  }
+
+  std::vector<Argument> arguments() {
+    std::vector<Argument> all = table_arguments();
+    const std::vector<Argument> more = rating_arguments();
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
   }
 
   MfTables tables;
@@ -1073,10 +1080,31 @@ TEST_P(ContractTest, mf_sgd_epoch_checks_its_arguments) {
   Arguments make(device());
   MfArguments mf(make);
   MatrixView state = make.state();
-  std::vector<Argument> arguments = mf.arguments();
+  const HostRatings host{std::vector<std::int32_t>(10, 0), std::vector<std::int32_t>(10, 0),
+                         std::vector<float>(10, 3.0F)};
+  const DeviceRatings ratings(device(), host);
+  const RatingsView view = ratings.view();
+  const auto plan = device().plan_mf_epoch(view, 6, 5);
+  std::vector<Argument> arguments = mf.table_arguments();
   arguments.push_back({"state", &state, Fixed::both});
   expect_checks(device(),
-                {"mf_sgd_epoch", arguments, [&] { device().mf_sgd_epoch(mf.tables, mf.sums, mf.ratings, {}, state); }});
+                {"mf_sgd_epoch", arguments, [&] { device().mf_sgd_epoch(mf.tables, mf.sums, *plan, {}, state); }});
+  for (const auto& [users, items] : {std::pair{7, 5}, {6, 4}}) {
+    const auto other = device().plan_mf_epoch(view, users, items);
+    EXPECT_THROW(device().mf_sgd_epoch(mf.tables, mf.sums, *other, {}, state), std::invalid_argument);
+  }
+  const auto other_device = make_device("cpu", 1);
+  const DeviceRatings none(*other_device, HostRatings{});
+  const auto other = other_device->plan_mf_epoch(none.view(), 6, 5);
+  EXPECT_THROW(device().mf_sgd_epoch(mf.tables, mf.sums, *other, {}, state), std::invalid_argument);
+}
+
+TEST_P(ContractTest, plan_mf_epoch_checks_its_arguments) {
+  Arguments make(device());
+  MfArguments mf(make);
+  expect_checks(device(), {"plan_mf_epoch", mf.rating_arguments(), [&] { device().plan_mf_epoch(mf.ratings, 6, 5); }});
+  EXPECT_THROW(device().plan_mf_epoch(mf.ratings, -1, 5), std::invalid_argument);
+  EXPECT_THROW(device().plan_mf_epoch(mf.ratings, 6, -1), std::invalid_argument);
 }
 
 TEST_P(ContractTest, sum_squared_error_checks_its_arguments) {

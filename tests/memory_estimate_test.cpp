@@ -87,12 +87,14 @@ TEST(MemoryEstimate, FollowsTheFormulas) {
   EXPECT_EQ(sgd.optimizer, 0);
   EXPECT_EQ(sgd.batches, 0);
   EXPECT_EQ(sgd.parameters, 4 * 1500 * 68 + 4);
-  EXPECT_NEAR(static_cast<double>(sgd.ratings), 2.8e6, 200.0);
+  EXPECT_NEAR(static_cast<double>(sgd.ratings), 1.6e6 + 8.0 * 1000, 200.0);
   EXPECT_EQ(sgd.best, 4 * 1000 * 64);
-  EXPECT_EQ(sgd.scratch, 2400000);
+  EXPECT_EQ(sgd.scratch, 32 * 1500);
   options.optimizer = "adam";
   const MemoryEstimate adam = estimate_memory(resolve(options), size);
   EXPECT_EQ(adam.parameters, sgd.parameters);
+  EXPECT_NEAR(static_cast<double>(adam.ratings), 2.8e6, 200.0);
+  EXPECT_EQ(adam.scratch, 2400000);
   EXPECT_EQ(adam.optimizer, 3 * 4 * 1500 * 68);
   EXPECT_EQ(adam.segments, 2 * (12 * 100000 + 4 * 98));
   EXPECT_EQ(adam.batches, 8 * 1024 * (2 * 64 + 3));

@@ -4,12 +4,12 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "device/device.h"
 #include "tests/reference/mf_sgd_epoch.h"
-#include "tests/reference/permute.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
 #include "tests/support/random_inputs.h"
@@ -57,25 +57,50 @@ struct Epoch {
   MfSgdParams params;
   float learning_rate = 0.05F;
   std::uint64_t seed = 81;
+  std::int32_t blocks = 0;
+  std::int64_t epoch = 0;
+  bool grid = false;  ///< half-stars
 
   std::string label() const {
     return "dim " + std::to_string(dim) + ", " + std::to_string(ratings) + " ratings" + biases.label() + ", reg " +
            std::to_string(params.reg) + (params.non_negative ? ", non-negative" : "") + ", padding " +
-           std::to_string(padding) + ", seed " + std::to_string(seed);
+           std::to_string(padding) + ", blocks " + std::to_string(blocks) + ", epoch " + std::to_string(this->epoch) +
+           (grid ? ", half-stars" : "") + ", seed " + std::to_string(seed);
   }
 };
 
-/// Ratings that repeat users and items all the time, in the shuffled order of an epoch.
-HostRatings shuffled_ratings(RandomInputs& inputs, const Epoch& epoch) {
-  const HostRatings sorted{inputs.skewed_indices(epoch.ratings, epoch.users),
-                           inputs.skewed_indices(epoch.ratings, epoch.items), inputs.ratings(epoch.ratings)};
-  HostRatings shuffled;
-  for (const std::int32_t e : reference::epoch_order(epoch.seed, 0, epoch.ratings)) {
-    shuffled.users.push_back(sorted.users[static_cast<std::size_t>(e)]);
-    shuffled.items.push_back(sorted.items[static_cast<std::size_t>(e)]);
-    shuffled.ratings.push_back(sorted.ratings[static_cast<std::size_t>(e)]);
+/// Ratings that repeat users and items all the time.
+HostRatings random_ratings(RandomInputs& inputs, const Epoch& epoch) {
+  HostRatings ratings{inputs.skewed_indices(epoch.ratings, epoch.users),
+                      inputs.skewed_indices(epoch.ratings, epoch.items), inputs.ratings(epoch.ratings)};
+  for (float& rating : ratings.ratings) {
+    rating = epoch.grid ? std::round(2.0F * rating) / 2.0F : rating;
   }
-  return shuffled;
+  return ratings;
+}
+
+HostRatings in_order(const HostRatings& ratings, const std::vector<std::int32_t>& order) {
+  HostRatings ordered;
+  for (const std::int32_t k : order) {
+    ordered.users.push_back(ratings.users.at(static_cast<std::size_t>(k)));
+    ordered.items.push_back(ratings.items.at(static_cast<std::size_t>(k)));
+    ordered.ratings.push_back(ratings.ratings.at(static_cast<std::size_t>(k)));
+  }
+  return ordered;
+}
+
+MfPlanOptions kept_order(std::int32_t blocks, std::uint64_t seed = 1) {
+  MfPlanOptions options;
+  options.seed = seed;
+  options.blocks = blocks;
+  options.keep_order = true;
+  return options;
+}
+
+StepState epoch_state(std::int64_t ratings, float learning_rate, std::int64_t epoch = 0) {
+  StepState state = batch_state(ratings, ratings, 0, learning_rate);
+  state.epoch = epoch;
+  return state;
 }
 
 void expect_epoch(Device& device, const Epoch& epoch) {
@@ -88,15 +113,23 @@ void expect_epoch(Device& device, const Epoch& epoch) {
       }
     }
   }
-  const HostRatings ratings = shuffled_ratings(inputs, epoch);
+  const HostRatings given = random_ratings(inputs, epoch);
   const DeviceMf tables(device, host, epoch.padding);
-  const DeviceRatings device_ratings(device, ratings);
+  const DeviceRatings device_ratings(device, given);
+  const auto plan =
+      device.plan_mf_epoch(device_ratings.view(), epoch.users, epoch.items, kept_order(epoch.blocks, epoch.seed));
+  std::vector<std::int32_t> order = plan->order(epoch.epoch);
+  const HostRatings ratings = in_order(given, order);
+  // Each rating once.
+  std::sort(order.begin(), order.end());
+  std::vector<std::int32_t> all(given.users.size());
+  std::iota(all.begin(), all.end(), 0);
+  ASSERT_EQ(order, all) << epoch.label();
   // Sums go on from the epoch before.
   ErrorSums expected_sums{1.0, 2.0, 3.0, 4};
   const DeviceMatrix<ErrorSums> sums = on_device(device, expected_sums);
-  const DeviceMatrix<StepState> state =
-      on_device(device, batch_state(epoch.ratings, epoch.ratings, 0, epoch.learning_rate));
-  device.mf_sgd_epoch(tables.tables(), sums.view(), device_ratings.view(), epoch.params, state.view());
+  const DeviceMatrix<StepState> state = on_device(device, epoch_state(epoch.ratings, epoch.learning_rate, epoch.epoch));
+  device.mf_sgd_epoch(tables.tables(), sums.view(), *plan, epoch.params, state.view());
 
   reference::Mf expected = reference::to_reference(host);
   const std::vector<double> predictions =
@@ -127,9 +160,9 @@ void expect_epoch(Device& device, const Epoch& epoch) {
                         label + ", whole stars"));
 }
 
-// Catches: q updated with the new p, a stale row where a user or item repeats (also right after itself), an order other
-// than that of the ratings, the regularizer missed on factors or biases or scaled, e of the wrong sign, errors summed
-// after the update, sums overwritten, a projection of the biases, tails and ld.
+// Catches: q updated with the new p, a stale row where an item repeats in the lanes of a step, ratings left out or
+// taken twice, an order other than the plan's, the regularizer missed on factors or biases or scaled, e of the wrong
+// sign, errors summed after the update, sums overwritten, a projection of the biases, tails and ld.
 TEST_P(MfSgdEpochTest, matches_the_sequential_reference) {
   for (const std::int64_t dim : {1, 2, 3, 7, 16, 17, 64, 100, 128, 300}) {
     for (const Biases& biases : all_biases()) {
@@ -147,6 +180,101 @@ TEST_P(MfSgdEpochTest, matches_the_sequential_reference) {
       expect_epoch(device(), epoch);
     }
   }
+}
+
+// Every width of a row that has a way of its own, with and without a remainder; packed ratings and others.
+TEST_P(MfSgdEpochTest, matches_for_every_dim_and_kind_of_rating) {
+  for (const std::int64_t dim : {4, 8, 15, 16, 32, 33, 48, 64, 96, 128, 130}) {
+    for (const bool grid : {false, true}) {
+      for (const bool biased : {false, true}) {
+        Epoch epoch;
+        epoch.dim = dim;
+        epoch.grid = grid;
+        epoch.biases = {biased, biased};
+        epoch.ratings = 400;
+        epoch.learning_rate = 0.02F;
+        epoch.params = {0.1F, false};
+        expect_epoch(device(), epoch);
+      }
+    }
+  }
+}
+
+TEST_P(MfSgdEpochTest, matches_for_any_number_of_blocks_and_epoch) {
+  for (const std::int32_t blocks : {1, 2, 3, 8, 64}) {
+    for (const std::int64_t number : {0, 1, 2, 7}) {
+      Epoch epoch;
+      epoch.blocks = blocks;
+      epoch.epoch = number;
+      epoch.grid = number != 2;
+      epoch.ratings = 1500;
+      epoch.users = 120;
+      epoch.items = 70;
+      epoch.learning_rate = 0.02F;
+      epoch.params = {0.05F, false};
+      expect_epoch(device(), epoch);
+    }
+  }
+}
+
+// Every pair of lanes wants the same row at once: few items, many users.
+TEST_P(MfSgdEpochTest, matches_where_items_repeat_in_every_step) {
+  for (const std::int64_t items : {1, 2, 3, 5}) {
+    Epoch epoch;
+    epoch.items = items;
+    epoch.users = 300;
+    epoch.ratings = 900;
+    epoch.grid = true;
+    epoch.learning_rate = 0.02F;
+    epoch.params = {0.1F, false};
+    expect_epoch(device(), epoch);
+  }
+}
+
+// What is on a grid of half-stars from anywhere is packed; what only looks like it is not: both have to come out right.
+TEST_P(MfSgdEpochTest, ratings_of_any_kind_keep_their_value) {
+  for (const std::vector<float>& values : {std::vector<float>{-3.0F, 124.5F, 0.0F},
+                                           {-3.0F, 125.0F, 0.0F},
+                                           {0.25F, 0.75F, 5.25F},
+                                           {0.0F, 0.3F},
+                                           {1e30F, -1e30F},
+                                           {16777216.0F, 16777217.0F, 3.5F},
+                                           {7.0F}}) {
+    HostRatings given;
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      given.users.push_back(static_cast<std::int32_t>(k));
+      given.items.push_back(0);
+      given.ratings.push_back(values[k]);
+    }
+    const auto count = static_cast<std::int64_t>(values.size());
+    const HostMf host{count, 1, 1, std::vector<float>(values.size(), 0.0F), {0.0F}, {}, {}, 0.0F};
+    const DeviceMf tables(device(), host);
+    const DeviceRatings ratings(device(), given);
+    const auto plan = device().plan_mf_epoch(ratings.view(), count, 1);
+    const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
+    const DeviceMatrix<StepState> state = on_device(device(), epoch_state(count, 0.0F));
+    device().mf_sgd_epoch(tables.tables(), sums.view(), *plan, {}, state.view());
+    double expected = 0.0;
+    for (const float value : values) {
+      expected += std::abs(static_cast<double>(value));
+    }
+    EXPECT_NEAR(device().read<ErrorSums>(sums.view()).absolute, expected, 1e-6 * expected) << values[0];
+  }
+}
+
+// Epochs go through the ratings in different orders, seeds too; the same ones in the same.
+TEST_P(MfSgdEpochTest, orders_differ_by_epoch_and_seed) {
+  RandomInputs inputs(85);
+  Epoch epoch;
+  const DeviceRatings ratings(device(), random_ratings(inputs, epoch));
+  const auto plan = [&](std::uint64_t seed) {
+    return device().plan_mf_epoch(ratings.view(), epoch.users, epoch.items, kept_order(2, seed));
+  };
+  const std::vector<std::int32_t> first = plan(1)->order(0);
+  EXPECT_EQ(plan(1)->order(0), first);
+  EXPECT_NE(plan(1)->order(1), first);
+  EXPECT_NE(plan(2)->order(0), first);
+  EXPECT_TRUE(device().plan_mf_epoch(ratings.view(), epoch.users, epoch.items)->order(0).empty());
 }
 
 TEST_P(MfSgdEpochTest, matches_for_few_ratings) {
@@ -178,7 +306,8 @@ TEST_P(MfSgdEpochTest, no_ratings_change_nothing) {
   const DeviceRatings ratings(device(), {});
   const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{1.0, 2.0, 3.0, 4});
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(0, 1, 0, 0.1F));
-  device().mf_sgd_epoch(tables.tables(), sums.view(), ratings.view(), {0.1F, true}, state.view());
+  const auto plan = device().plan_mf_epoch(ratings.view(), 3, 4);
+  device().mf_sgd_epoch(tables.tables(), sums.view(), *plan, {0.1F, true}, state.view());
   EXPECT_TRUE(bits_equal(tables.user.values(), host.user, "user"));
   EXPECT_TRUE(bits_equal(tables.item.values(), host.item, "item"));
   EXPECT_EQ(device().read<ErrorSums>(sums.view()).squared, 1.0);
@@ -193,11 +322,11 @@ TEST_P(MfSgdEpochTest, takes_all_ratings_whatever_the_batch) {
   const DeviceRatings ratings(device(), {inputs.indices(100, 10), inputs.indices(100, 10), inputs.ratings(100)});
   const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(100, 32, 3, 0.01F));
-  device().mf_sgd_epoch(tables.tables(), sums.view(), ratings.view(), {}, state.view());
+  const auto plan = device().plan_mf_epoch(ratings.view(), 10, 10);
+  device().mf_sgd_epoch(tables.tables(), sums.view(), *plan, {}, state.view());
   EXPECT_EQ(device().read<ErrorSums>(sums.view()).count, 100);
 }
 
-// The order is the ratings': threads must not change it.
 TEST_P(MfSgdEpochTest, matches_for_any_number_of_threads) {
   for (const auto& other : devices_by_threads()) {
     SCOPED_TRACE(testing::Message() << other->info().threads << " threads");
@@ -207,8 +336,47 @@ TEST_P(MfSgdEpochTest, matches_for_any_number_of_threads) {
     epoch.items = 100;
     epoch.params = {0.02F, false};
     epoch.learning_rate = 0.01F;
-    expect_epoch(*other, epoch);
+    for (const std::int32_t blocks : {0, 5}) {
+      epoch.blocks = blocks;
+      expect_epoch(*other, epoch);
+    }
   }
+}
+
+/// Tables after two epochs of so many ratings that they are cut into blocks.
+std::vector<float> after_epochs(Device& device, const MfPlanOptions& options) {
+  Epoch epoch;
+  epoch.users = 2000;
+  epoch.items = 700;
+  epoch.ratings = 150000;
+  epoch.grid = true;
+  RandomInputs inputs(86);
+  const HostMf host = random_mf(inputs, epoch.users, epoch.items, 8, {});
+  const DeviceMf tables(device, host);
+  const DeviceRatings ratings(device, random_ratings(inputs, epoch));
+  const auto plan = device.plan_mf_epoch(ratings.view(), epoch.users, epoch.items, options);
+  const DeviceMatrix<ErrorSums> sums = on_device(device, ErrorSums{});
+  for (std::int64_t number = 0; number < 2; ++number) {
+    const DeviceMatrix<StepState> state = on_device(device, epoch_state(epoch.ratings, 0.01F, number));
+    device.mf_sgd_epoch(tables.tables(), sums.view(), *plan, {0.02F, false}, state.view());
+    device.synchronize();
+  }
+  std::vector<float> values = tables.user.values();
+  const std::vector<float> items = tables.item.values();
+  values.insert(values.end(), items.begin(), items.end());
+  values.push_back(static_cast<float>(device.read<ErrorSums>(sums.view()).squared));
+  return values;
+}
+
+TEST_P(MfSgdEpochTest, deterministic_plans_give_the_same_bits_on_any_number_of_threads) {
+  MfPlanOptions options;
+  options.deterministic = true;
+  const std::vector<float> expected = after_epochs(device(), options);
+  for (const auto& other : devices_by_threads()) {
+    EXPECT_TRUE(bits_equal(after_epochs(*other, options), expected, "tables"));
+  }
+  // Without, they are the same on the same number of threads.
+  EXPECT_TRUE(bits_equal(after_epochs(device(), {}), after_epochs(device(), {}), "tables"));
 }
 
 // Needs no reference: epochs on ratings that a factorization made must find it again.
@@ -236,9 +404,10 @@ TEST_P(MfSgdEpochTest, epochs_fit_ratings_that_factors_explain) {
   const DeviceRatings device_ratings(device(), ratings);
   const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(ratings.size(), ratings.size(), 0, 0.05F));
+  const auto plan = device().plan_mf_epoch(device_ratings.view(), kUsers, kItems);
   for (int epoch = 0; epoch < 100; ++epoch) {
     device().zero(sums.view());
-    device().mf_sgd_epoch(tables.tables(), sums.view(), device_ratings.view(), {}, state.view());
+    device().mf_sgd_epoch(tables.tables(), sums.view(), *plan, {}, state.view());
   }
   const auto got = device().read<ErrorSums>(sums.view());
   EXPECT_EQ(got.count, ratings.size());

@@ -250,16 +250,19 @@ TEST_F(RatingReader, QuotesAreCheckedInColumnsThatNobodyReads) {
 }
 
 // Rows may be shorter than those that have all columns: memory is reserved by the length of the text.
-TEST_F(RatingReader, TimestampsThatNobodyWantsMayBeMissing) {
-  std::string text = "user,item,rating,timestamp\n";
-  for (int k = 0; k < 100; ++k) {
-    text += fmt::format("{},{},3,\n", k / 10, k % 10);
+TEST_F(RatingReader, TimestampsThatNobodyWantsMayNotBeMissingEither) {
+  for (const bool last : {true, false}) {
+    std::string text = last ? "user,item,rating,timestamp\n" : "timestamp,user,item,rating\n";
+    for (int k = 0; k < 100; ++k) {
+      text += fmt::format(fmt::runtime(last ? "{},{},3,\n" : ",{},{},3\n"), k / 10, k % 10);
+    }
+    for (const bool wanted : {true, false}) {
+      ReadOptions options;
+      options.timestamps = wanted;
+      EXPECT_THROW(read_dataset(write("ratings.csv", text), options), InputError);
+      EXPECT_THROW(read_dataset(write_gzip("ratings.csv.gz", text), options), InputError);
+    }
   }
-  ReadOptions options;
-  options.timestamps = false;
-  EXPECT_EQ(read_dataset(write("ratings.csv", text), options).ratings.size(), 100);
-  EXPECT_EQ(read_dataset(write_gzip("ratings.csv.gz", text), options).ratings.size(), 100);
-  EXPECT_THROW(read_dataset(write("ratings.csv", text)), InputError);
 }
 
 TEST_F(RatingReader, ALastLineThatIsCutOffIsSuspectedWhereverItBegins) {

@@ -199,8 +199,7 @@ TEST(Select, TakesPositionsInTheirOrder) {
   EXPECT_EQ(picked.users, (Column<std::int32_t>{7, 2, 2}));
   EXPECT_EQ(picked.items, (Column<std::int32_t>{21, 6, 6}));
   EXPECT_EQ(picked.ratings, (Column<float>{3.5F, 1.0F, 1.0F}));
-  EXPECT_EQ(picked.timestamps,
-            (Column<std::int64_t>{table.timestamps[7], table.timestamps[2], table.timestamps[2]}));
+  EXPECT_EQ(picked.timestamps, (Column<std::int64_t>{table.timestamps[7], table.timestamps[2], table.timestamps[2]}));
   EXPECT_FALSE(select(make_table(10, false), {1}).has_timestamps());
   EXPECT_EQ(select(table, {}).size(), 0);
   EXPECT_THROW(select(table, {10}), std::out_of_range);

@@ -71,9 +71,9 @@ void run_predict(const PredictArguments& arguments) {
   }
   std::string text = "userId,movieId,prediction,basis,title\n";
   for (std::size_t n = 0; n < pairs.size(); ++n) {
-    text += fmt::format("{},{},{:.4f},{},{}\n", csv_field(pairs[n].user.text()), csv_field(pairs[n].item.text()),
-                        predictions[n].rating, name_of(predictions[n].basis),
-                        csv_field(title_of(model, pairs[n].item)));
+    text +=
+        fmt::format("{},{},{:.4f},{},{}\n", csv_field(pairs[n].user.text()), csv_field(pairs[n].item.text()),
+                    predictions[n].rating, name_of(predictions[n].basis), csv_field(title_of(model, pairs[n].item)));
   }
   fmt::print("{}", text);
 }

@@ -544,7 +544,8 @@ void parse_piece(std::string_view text, const DelimitedFormat& format, std::size
                  const std::optional<std::pair<float, float>>& rating_range, bool last, RawRatings& rows) {
   RowParser slow(text, format, rating_range, last, rows);
   const bool timed = format.timestamp != kNoColumn;
-  const bool plain = !format.user_text && !format.item_text && format.user == 0 && format.item == 1 && format.rating == 2 &&
+  const bool plain = !format.user_text && !format.item_text && format.user == 0 && format.item == 1 &&
+                     format.rating == 2 &&
                      ((format.fields == 3 && !timed) || (format.fields == 4 && format.timestamp == 3));
   const std::string_view mark = separator_text(format.separator);
   const char* const stop = text.data() + end;

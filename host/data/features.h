@@ -50,8 +50,8 @@ struct FeatureTable {
   const FeatureColumn* find(std::string_view name) const;
 };
 
-/// Of users whose ids are numbers: sex, age (of those known in years), age_group (see kAgeGroups), occupation. Users that only the table knows are left
-/// out, as are columns without any value.
+/// Of users whose ids are numbers: sex, age (of those known in years), age_group (see kAgeGroups), occupation. Users
+/// that only the table knows are left out, as are columns without any value.
 FeatureTable user_features(const UserTable& table, const IdMap& users);
 
 /// genres and year, of items by dense id; `info` may be shorter than `rows`.

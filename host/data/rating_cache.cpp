@@ -395,8 +395,7 @@ bool write_cache(const CacheFile& file, Header header, const CachedRatings& cont
     }
     return true;
   };
-  bool good =
-      add_blocks([&](std::size_t from, std::size_t to) { return pack_rows(table, from, to, header, codes); });
+  bool good = add_blocks([&](std::size_t from, std::size_t to) { return pack_rows(table, from, to, header, codes); });
   if (good && table.has_timestamps()) {
     good = add_blocks([&](std::size_t from, std::size_t to) {
       std::vector<char> block;
@@ -420,10 +419,11 @@ bool header_holds(const Header& header, std::int64_t file_size) {
   const bool timed = (header.flags & kTimestamps) != 0;
   const bool coded = (header.flags & kRatingCodes) != 0;
   return header.magic == kMagic && header.version == kVersion && header.header_hash == hash_of(header) &&
-         between(header.rows, 1, kMostRows) && between(header.users, 1, kMostIds) && between(header.items, 1, kMostIds) &&
-         header.duplicates >= 0 && header.item_bytes <= 4 && header.time_bytes <= 8 &&
-         (coded ? between(header.codes, 1, kMostCodes) : header.codes == 0) && std::isfinite(header.min) &&
-         std::isfinite(header.max) && (header.step == 0.0F || header.step == 0.5F || header.step == 1.0F) &&
+         between(header.rows, 1, kMostRows) && between(header.users, 1, kMostIds) &&
+         between(header.items, 1, kMostIds) && header.duplicates >= 0 && header.item_bytes <= 4 &&
+         header.time_bytes <= 8 && (coded ? between(header.codes, 1, kMostCodes) : header.codes == 0) &&
+         std::isfinite(header.min) && std::isfinite(header.max) &&
+         (header.step == 0.0F || header.step == 0.5F || header.step == 1.0F) &&
          header.index_entries == blocks_of(header.rows) * (timed ? 2 : 1) + 2 &&
          between(header.index_offset, sizeof(Header), file_size) &&
          file_size - header.index_offset == header.index_entries * static_cast<std::int64_t>(sizeof(IndexEntry)) &&

@@ -286,7 +286,8 @@ DelimitedFormat RatingText::detect(DelimitedContent content) {
 
 RatingTable RatingText::read(const DelimitedFormat& format, const ReadOptions& options, IdMap& users, IdMap& items,
                              ThreadPool& pool) {
-  RatingTable table = file_ ? read_file(format, options, users, items, pool) : read_stream(format, options, users, items);
+  RatingTable table =
+      file_ ? read_file(format, options, users, items, pool) : read_stream(format, options, users, items);
   if (table.size() == 0) {
     throw_input_error(name_, line_number(head_, format.body == 0 ? 0 : format.body - 1), "nothing follows the header",
                       "add lines of data below it");
@@ -383,7 +384,8 @@ RatingTable RatingText::read_file(const DelimitedFormat& format, const ReadOptio
       idle.push_back(std::move(worker));
     }
     if (options.progress && std::this_thread::get_id() == caller) {
-      options.progress(kReading, std::min(body + (c + 1) * static_cast<std::int64_t>(kChunkBytes), file_->size()), file_->size());
+      options.progress(kReading, std::min(body + (c + 1) * static_cast<std::int64_t>(kChunkBytes), file_->size()),
+                       file_->size());
     }
   });
   if (error) {

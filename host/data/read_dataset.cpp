@@ -90,8 +90,8 @@ void erase_marked(Column<T>& values, const std::vector<bool>& dropped) {
   values.resize(kept);
 }
 
-/// Whether no pair occurs twice, where that is seen at a glance: ratings that are grouped by user, whose dense ids never
-/// fall then. The last user of every item, one pass.
+/// Whether no pair occurs twice, where that is seen at a glance: ratings that are grouped by user, whose dense ids
+/// never fall then. The last user of every item, one pass.
 bool surely_distinct(const RatingTable& table, std::int32_t num_items, ThreadPool& pool) {
   const std::size_t rows = table.users.size();
   const auto pieces = static_cast<std::size_t>(pool.threads());
@@ -313,8 +313,8 @@ RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const R
   ReadOptions with = options;
   with.timestamps = true;
   // Ids that are text already keep their spelling.
-  Source source = open_source(path, options.text_ids || !dataset.users.numbers(),
-                              options.text_ids || !dataset.items.numbers());
+  Source source =
+      open_source(path, options.text_ids || !dataset.users.numbers(), options.text_ids || !dataset.items.numbers());
   // A failure leaves the data set as it was.
   IdMap users = dataset.users;
   IdMap items = dataset.items;

@@ -98,6 +98,7 @@ struct Layout {
   std::uint32_t item;
   std::uint32_t rating;
   std::uint32_t timestamp;
+  std::uint32_t skipped;
   float low;
   float high;
 };
@@ -114,6 +115,7 @@ template <bool kUsual, bool kTimed>
     layout.item = 1;
     layout.rating = 2;
     layout.timestamp = kTimed ? 3 : 4;
+    layout.skipped = kTimed ? 4 : 3;
   }
   const __m128i separator = _mm_set1_epi8(layout.separator);
   const __m128i newline = _mm_set1_epi8('\n');
@@ -167,10 +169,11 @@ template <bool kUsual, bool kTimed>
     block.items[rows] = whole_number(begins[layout.item], ends[layout.item], odd);
     const float rating = rating_number(begins[layout.rating], ends[layout.rating], odd);
     block.ratings[rows] = rating;
-    if constexpr (kUsual && !kTimed) {
+    if (layout.skipped < layout.fields) {
       // A timestamp that nobody wants starts with a digit; whatever does not is for the slow path to judge.
-      odd |= static_cast<unsigned char>(*begins[3] - '0') > 9 ? 1U : 0U;
-    } else {
+      odd |= static_cast<unsigned char>(*begins[layout.skipped] - '0') > 9 ? 1U : 0U;
+    }
+    if constexpr (!kUsual) {
       for (std::uint32_t f = first_checked; f < layout.fields; ++f) {
         odd |= opens_quote(begins[f], ends[f]) ? 1U : 0U;
       }
@@ -219,6 +222,8 @@ RowScanner::RowScanner(const DelimitedFormat& format, std::pair<float, float> ra
       rating_(static_cast<std::uint32_t>(format.rating)),
       timestamp_(want_timestamps && format.timestamp != kNoColumn ? static_cast<std::uint32_t>(format.timestamp)
                                                                   : kMostFields),
+      skipped_(!want_timestamps && format.timestamp != kNoColumn ? static_cast<std::uint32_t>(format.timestamp)
+                                                                 : kMostFields),
       low_(range.first),
       high_(range.second),
       applies_(kScans && format.fields <= kMostFields && format.rating != kNoColumn &&
@@ -229,7 +234,7 @@ std::size_t RowScanner::scan(const char*& at, const char* end, RowBlock& block) 
   if (!applies_) {
     return 0;
   }
-  const Layout layout = {separator_, marks_, fields_, user_, item_, rating_, timestamp_, low_, high_};
+  const Layout layout = {separator_, marks_, fields_, user_, item_, rating_, timestamp_, skipped_, low_, high_};
   if (fields_ == 4 && user_ == 0 && item_ == 1 && rating_ == 2 && marks_ == 1) {
     return timestamp_ == 3 ? scan_usual_timed(layout, at, end, block) : scan_usual(layout, at, end, block);
   }

@@ -25,7 +25,8 @@ class RowScanner {
   /// Bytes before and behind the text that may be looked at (not used): a caller's buffer has to have them.
   static constexpr std::size_t kSlack = 64;
 
-  /// Ratings outside [range.first, range.second] count as odd. Without `want_timestamps` that column is passed over.
+  /// Ratings outside [range.first, range.second] count as odd. Without `want_timestamps` that column is passed over,
+  /// apart from its first character.
   RowScanner(const DelimitedFormat& format, std::pair<float, float> range, bool want_timestamps);
 
   /// Whether rows of that format can be scanned at all; scan() finds none where not.
@@ -46,6 +47,7 @@ class RowScanner {
   std::uint32_t item_;
   std::uint32_t rating_;
   std::uint32_t timestamp_;  ///< past the last field where there is none or nobody wants it
+  std::uint32_t skipped_;    ///< the timestamp that nobody wants; past the last field where there is none
   float low_;
   float high_;
   bool applies_;

@@ -388,14 +388,31 @@ void Device::rating_errors(const MatrixView& sums, const MatrixView& prediction,
   do_rating_errors(sums, prediction, ratings, clip, state);
 }
 
-void Device::mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
+std::unique_ptr<MfEpochPlan> Device::plan_mf_epoch(const RatingsView& ratings, std::int64_t users, std::int64_t items,
+                                                   const MfPlanOptions& options) {
+  const Checker check(this, "plan_mf_epoch");
+  check.ratings("ratings", ratings, ratings.users.rows);
+  if (users < 0 || items < 0 || options.blocks < 0) {
+    throw std::invalid_argument(
+        fmt::format("plan_mf_epoch: {} users, {} items, {} blocks", users, items, options.blocks));
+  }
+  return do_plan_mf_epoch(ratings, users, items, options);
+}
+
+void Device::mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan,
                           const MfSgdParams& params, const MatrixView& state) {
   const Checker check(this, "mf_sgd_epoch");
   check.tables(tables);
   check.sums(sums);
-  check.ratings("ratings", ratings, ratings.users.rows);
   check.state(state);
-  do_mf_sgd_epoch(tables, sums, ratings, params, state);
+  if (plan.device() != this) {
+    throw std::invalid_argument("mf_sgd_epoch: the plan is of another device");
+  }
+  if (plan.users() != tables.user.rows || plan.items() != tables.item.rows) {
+    throw std::invalid_argument(fmt::format("mf_sgd_epoch: a plan for {} users and {} items, tables of {} and {}",
+                                            plan.users(), plan.items(), tables.user.rows, tables.item.rows));
+  }
+  do_mf_sgd_epoch(tables, sums, plan, params, state);
 }
 
 void Device::sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,

@@ -106,6 +106,40 @@ struct SegmentsView {
   MatrixView counts;     ///< [batches] i32
 };
 
+class Device;
+
+/// Ratings in the order and the packing in which an engine goes through them in mf_sgd_epoch.
+class MfEpochPlan {
+ public:
+  MfEpochPlan(Device& device, std::int64_t ratings, std::int64_t users, std::int64_t items)
+      : device_(&device), ratings_(ratings), users_(users), items_(items) {}
+  MfEpochPlan(const MfEpochPlan&) = delete;
+  MfEpochPlan& operator=(const MfEpochPlan&) = delete;
+  virtual ~MfEpochPlan() = default;
+
+  Device* device() const { return device_; }
+  std::int64_t ratings() const { return ratings_; }
+  std::int64_t users() const { return users_; }
+  std::int64_t items() const { return items_; }
+
+  /// Positions of the ratings in an order that gives what the engine gives in that epoch, but for rounding, when one is
+  /// learnt after the other; empty unless the plan was asked to keep it, and where an engine cannot promise one.
+  virtual std::vector<std::int32_t> order(std::int64_t epoch) const = 0;
+
+ private:
+  Device* device_;
+  std::int64_t ratings_;
+  std::int64_t users_;
+  std::int64_t items_;
+};
+
+struct MfPlanOptions {
+  std::uint64_t seed = 1;      ///< of the order
+  bool deterministic = false;  ///< the same plan, and so the same bits, for any number of threads
+  std::int32_t blocks = 0;     ///< CPU: groups of users and of items; 0: as many as there are threads
+  bool keep_order = false;     ///< see MfEpochPlan::order()
+};
+
 /// Parameters of a matrix factorization: prediction = mean + user_bias[u] + item_bias[i] + <user[u,:], item[i,:]>.
 struct MfTables {
   MatrixView user;       ///< [users, dim] f32
@@ -346,12 +380,17 @@ class Device {
   void rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings, ClipRange clip,
                      const MatrixView& state);
 
-  /// One epoch of per-rating SGD in the order of `ratings` (Funk 2006; Koren, Bell, Volinsky 2009, eq. 5), lr =
-  /// state.learning_rate, e = r - prediction(u, i):
+  /// Copies the ratings into a plan for mf_sgd_epoch; users lie in [0, users), items in [0, items). Blocks.
+  std::unique_ptr<MfEpochPlan> plan_mf_epoch(const RatingsView& ratings, std::int64_t users, std::int64_t items,
+                                             const MfPlanOptions& options = {});
+
+  /// One epoch (state.epoch) of per-rating SGD over the ratings of a plan, each once, in the plan's order (Funk 2006;
+  /// Koren, Bell, Volinsky 2009, eq. 5), lr = state.learning_rate, e = r - prediction(u, i):
   ///   bu += lr (e - reg bu); bi += lr (e - reg bi); p += lr (e q - reg p); q += lr (e p_old - reg q)
   /// then p, q = max(., 0) where non_negative. Adds the errors before each update to sums. Bytes: 16d + 28.
-  void mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
-                    const MfSgdParams& params, const MatrixView& state);
+  /// Deterministic for a plan. The plan has to outlive the operation.
+  void mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan, const MfSgdParams& params,
+                    const MatrixView& state);
 
   /// Adds the errors of all ratings to sums [1] error_sums, predictions clamped to `clip`. Deterministic on the CPU.
   /// 8d + 20 bytes.
@@ -395,7 +434,9 @@ class Device {
   virtual void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) = 0;
   virtual void do_rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings,
                                 ClipRange clip, const MatrixView& state) = 0;
-  virtual void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
+  virtual std::unique_ptr<MfEpochPlan> do_plan_mf_epoch(const RatingsView& ratings, std::int64_t users,
+                                                        std::int64_t items, const MfPlanOptions& options) = 0;
+  virtual void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan,
                                const MfSgdParams& params, const MatrixView& state) = 0;
   virtual void do_sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
                                     ClipRange clip) = 0;

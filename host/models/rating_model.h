@@ -13,11 +13,12 @@ namespace curate {
 
 /// One epoch's ratings on the device, in the epoch's order, and what goes with them.
 struct EpochView {
-  RatingsView ratings;
+  RatingsView ratings;  ///< of mini-batches
   SegmentsView user_segments;
   SegmentsView item_segments;
-  MatrixView state;  ///< [1] step_state
-  MatrixView sums;   ///< [1] error_sums, of the training error
+  MatrixView state;                   ///< [1] step_state
+  MatrixView sums;                    ///< [1] error_sums, of the training error
+  const MfEpochPlan* plan = nullptr;  ///< of per-rating SGD, which has no need of the ratings above
 };
 
 struct NamedParameter {

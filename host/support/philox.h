@@ -22,6 +22,8 @@ enum class RandomPurpose : std::uint32_t {
   dropout_user = 7,
   dropout_item = 8,
   initial_dense = 9,
+  mf_plan = 10,
+  mf_order = 11,
   synthetic_factors = 16,
   synthetic_popularity = 17,
   synthetic_activity = 18,

@@ -83,7 +83,14 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
   const std::int64_t steps = (trained + batch - 1) / batch;
 
   MemoryEstimate bytes;
-  bytes.ratings = 28 * trained + 12 * validation + kState;
+  bytes.ratings = 12 * (trained + validation) + kState;
+  if (plan.per_rating) {
+    bytes.ratings += 4 * trained + 8 * std::min(size.users, trained);
+    bytes.scratch = 32 * (size.users + size.items);
+  } else {
+    bytes.ratings += 16 * trained;
+    bytes.scratch = 24 * trained;
+  }
   bytes.parameters = kFloat * (model.embeddings + model.dense + model.untrained);
   if (!plan.per_rating) {
     const std::int64_t slots = plan.optimizer.kind == OptimizerKind::adam      ? 2
@@ -94,7 +101,6 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
     bytes.batches = kFloat * (model.batch * batch + model.predicting);
   }
   bytes.best = kFloat * ((validation > 0 ? model.plain : 0) + model.transfer);
-  bytes.scratch = 24 * trained;
   const std::int64_t rating = 12 + (size.timestamps ? 8 : 0);
   bytes.host = 3 * rating * size.ratings + kFloat * model.plain + 2 * 48 * (size.users + size.items);
   return bytes;

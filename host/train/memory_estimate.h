@@ -19,8 +19,9 @@ struct TrainingSize {
 /// users and items, B the batch (R where that is less), S = ceil(R / B) the steps of an epoch, and p(n) = n rounded up
 /// to a multiple of 4:
 ///
-///   ratings     28 R + 12 V: user, item and rating as read and in the epoch's order (12 R each), the order (4 R), and
-///               the validation slice (12 V)
+///   ratings     12 (R + V): user, item and rating as read; mini-batches: 12 R for those in the epoch's order and 4 R
+///               for the order; per-rating SGD: 4 R packed (8 R where they are not on a grid of half-stars) and 8 U
+///               (and that again for every further group of items, of which there are as many as threads)
 ///   segments    2 (12 R + 4 S): every batch's rows, starts, positions and counts, for users and for items; nothing for
 ///               per-rating SGD
 ///   parameters  mf: 4 (U + I) p(dim + 1), without biases 4 (U + I) p(dim), and 4 for the mean; mlp: 4 (U p(user_dim) +
@@ -28,15 +29,13 @@ struct TrainingSize {
 ///   optimizer   parameters (without mf's mean) x (1 for the gradient + 1 for Adagrad, 2 for Adam); nothing for
 ///               per-rating SGD
 ///   best        the parameters of the best epoch so far, without padding, where V > 0, and one more array of the
-///   larger
-///               of the two embeddings while padded ones come back to the host
+///               larger of the two embeddings while padded ones come back to the host
 ///   batches     mf: 8 B (2 dim + 2 + 1), without biases 8 B (2 dim + 1): gathered rows, predictions and their
 ///               gradients; mlp: 8 B (p(inputs) + p(outputs) of every layer), where p(1) = 1: values and their
 ///               gradients, and half of that once more for predicting, with B = 16384
-///   scratch     24 R: keys and positions while an epoch's order is drawn (8 and 16 R on the CPU, two buffers of 8 and
-///   4
-///               R for the radix sort of a GPU). Mlp, CPU: partial gradients of dense layers, at most 15 copies, which
-///               are left out
+///   scratch     mini-batches: 24 R, keys and positions while an epoch's order is drawn (8 and 16 R on the CPU, two
+///               buffers of 8 and 4 R for the radix sort of a GPU); per-rating SGD: 32 (U + I) while ratings are
+///               packed. Mlp, CPU: partial gradients of dense layers, at most 15 copies, which are left out
 ///   host        what the data set itself takes in the host's memory: its ratings, their training part and that part
 ///               without the validation slice, each 12 bytes a rating and 8 more for timestamps; parameters as they
 ///               were drawn or as they came back (1 copy without padding); 48 bytes for every id, twice

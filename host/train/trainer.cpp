@@ -91,15 +91,14 @@ class Snapshot {
 /// The epochs' loop over one device: what stays allocated for the whole run.
 class EpochLoop {
  public:
-  EpochLoop(Device& device, RatingModel& model, const RatingTable& train, const TrainOptions& options)
+  EpochLoop(Device& device, RatingModel& model, const RatingTable& train, const Dataset& dataset,
+            const TrainOptions& options)
       : device_(device),
         model_(model),
         options_(options),
         plan_(make_plan(options)),
         count_(train.size()),
         source_(device, train),
-        shuffled_(device, count_),
-        order_(device.allocate_array<std::int32_t>(count_)),
         state_(device.allocate_array<StepState>(1)),
         sums_(device.allocate_array<ErrorSums>(1)) {
     plan_.batch = plan_.per_rating ? count_ : std::min(plan_.batch, count_);
@@ -107,13 +106,19 @@ class EpochLoop {
     schedule_.kind = options.schedule == "linear" ? ScheduleKind::linear : ScheduleKind::constant;
     schedule_.base = static_cast<float>(options.learning_rate);
     schedule_.total_steps = steps_ * options.epochs;
-    view_.ratings = shuffled_.view();
     view_.state = state_.view(DType::step_state, 1);
     view_.sums = sums_.view(DType::error_sums, 1);
     const StepState start;
     device_.upload(view_.state, std::span<const StepState>(&start, 1));
     model_.prepare_training(plan_);
-    if (!plan_.per_rating) {
+    if (plan_.per_rating) {
+      epoch_plan_ = device.plan_mf_epoch(source_.view(), dataset.users.size(), dataset.items.size(),
+                                         {options.seed, options.deterministic});
+      view_.plan = epoch_plan_.get();
+    } else {
+      shuffled_.emplace(device, count_);
+      order_ = device.allocate_array<std::int32_t>(count_);
+      view_.ratings = shuffled_->view();
       user_segments_.emplace(device, count_, steps_);
       item_segments_.emplace(device, count_, steps_);
       view_.user_segments = user_segments_->view();
@@ -133,11 +138,11 @@ class EpochLoop {
     const auto start = Clock::now();
     device_.zero(view_.sums);
     device_.begin_epoch(view_.state, {options_.seed, epoch, count_, plan_.batch, schedule_});
-    device_.permute(view_.ratings, order_.view(DType::i32, count_), source_.view(), view_.state);
     if (plan_.per_rating) {
       model_.enqueue_epoch(view_);
       device_.advance_step(view_.state);
     } else {
+      device_.permute(view_.ratings, order_.view(DType::i32, count_), source_.view(), view_.state);
       device_.build_segments(view_.user_segments, view_.ratings.users, dataset.users.size(), view_.state);
       device_.build_segments(view_.item_segments, view_.ratings.items, dataset.items.size(), view_.state);
       replay_steps(record.epoch, events);
@@ -176,7 +181,8 @@ class EpochLoop {
   std::int64_t steps_ = 0;
   LearningRateSchedule schedule_;
   DeviceRatings source_;
-  DeviceRatings shuffled_;
+  std::unique_ptr<MfEpochPlan> epoch_plan_;  ///< per-rating SGD
+  std::optional<DeviceRatings> shuffled_;    ///< mini-batches
   Buffer order_;
   Buffer state_;
   Buffer sums_;
@@ -223,7 +229,7 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
   const auto model = make_model(
       *device, spec, initial_parameters(options_, spec, dataset.users.size(), dataset.items.size(), fallback.mean()));
   const auto start = Clock::now();
-  EpochLoop loop(*device, *model, split.train, options_);
+  EpochLoop loop(*device, *model, split.train, dataset, options_);
   split.train = {};  // the device has them
   std::optional<Evaluator> validation;
   if (split.test.size() > 0) {

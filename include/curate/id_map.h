@@ -15,7 +15,8 @@ namespace curate {
 class CURATE_API RawId {
  public:
   RawId() = default;
-  RawId(std::integral auto number) : number_(static_cast<std::int64_t>(number)) {}  // NOLINT(google-explicit-constructor)
+  RawId(std::integral auto number)
+      : number_(static_cast<std::int64_t>(number)) {}  // NOLINT(google-explicit-constructor)
   /// A number where the text is how that number is written ("7", not "007" or "+7").
   explicit RawId(std::string_view text);
 

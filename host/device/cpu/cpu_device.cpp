@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/sysinfo.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -14,6 +15,7 @@
 #include "curate/error.h"
 #include "device/cpu/cpu_ops.h"
 #include "device/cpu/gemm.h"
+#include "device/cpu/mf_epoch_plan.h"
 #include "support/thread_pool.h"
 
 namespace curate {
@@ -255,9 +257,25 @@ class CpuDevice : public Device {
     });
   }
 
-  void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const RatingsView& ratings,
+  std::unique_ptr<MfEpochPlan> do_plan_mf_epoch(const RatingsView& ratings, std::int64_t users, std::int64_t items,
+                                                const MfPlanOptions& options) override {
+    do_synchronize();
+    // Fewer ratings than these to a group are not worth the wait for the other threads.
+    constexpr std::int64_t kFewestRatings = 32768;
+    constexpr std::int64_t kDeterministicBlocks = 8;
+    const std::int64_t wanted = options.deterministic ? kDeterministicBlocks : pool_.threads();
+    const std::int64_t blocks =
+        options.blocks > 0 ? options.blocks : std::clamp<std::int64_t>(ratings.users.rows / kFewestRatings, 1, wanted);
+    return std::make_unique<cpu::MfEpochPlan>(*this, ratings, users, items, options, static_cast<std::int32_t>(blocks),
+                                              pool_);
+  }
+
+  void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan,
                        const MfSgdParams& params, const MatrixView& state) override {
-    enqueue("mf_sgd_epoch", [=] { cpu::mf_sgd_epoch(tables, error_sums(sums), ratings, params, step_state(state)); });
+    const auto& cpu_plan = static_cast<const cpu::MfEpochPlan&>(plan);
+    enqueue("mf_sgd_epoch", [=, this, &cpu_plan] {
+      cpu::mf_sgd_epoch(pool_, tables, error_sums(sums), cpu_plan, params, step_state(state));
+    });
   }
 
   void do_sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,

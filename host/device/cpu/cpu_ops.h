@@ -73,8 +73,6 @@ void dense_backward(ThreadPool& pool, std::vector<float>& scratch, const DenseBa
 void dropout(ThreadPool& pool, Matrix<float> rows, const DropoutParams& params, const StepState& state);
 void rating_errors(ThreadPool& pool, ErrorSums& sums, const float* prediction, const float* ratings, ClipRange clip,
                    const StepState& state);
-void mf_sgd_epoch(const MfTables& tables, ErrorSums& sums, const RatingsView& ratings, const MfSgdParams& params,
-                  const StepState& state);
 void sum_squared_error(ThreadPool& pool, ErrorSums& sums, const MfTables& tables, const RatingsView& ratings,
                        ClipRange clip);
 

@@ -1,80 +1,64 @@
-#include <algorithm>
+#include <vector>
 
 #include "device/cpu/cpu_ops.h"
-#include "device/cpu/simd.h"
+#include "device/cpu/mf_epoch_plan.h"
 
 namespace curate::cpu {
-namespace {
-
-struct Tables {
-  Matrix<float> user;
-  Matrix<float> item;
-  Matrix<float> user_bias;
-  Matrix<float> item_bias;
-  float mean = 0.0F;
-};
-
-struct Ratings {
-  const std::int32_t* users;
-  const std::int32_t* items;
-  const float* ratings;
-  std::int64_t count;
-};
-
-CURATE_SIMD_CLONES
-void epoch(const Tables& tables, ErrorSums& sums, const Ratings& ratings, const MfSgdParams& params,
-           float learning_rate) {
-  const std::int64_t dim = tables.user.cols;
-  const bool has_user_bias = !tables.user_bias.empty();
-  const bool has_item_bias = !tables.item_bias.empty();
-  const float shrink = 1.0F - learning_rate * params.reg;
-  for (std::int64_t n = 0; n < ratings.count; ++n) {
-    const std::int32_t u = ratings.users[n];
-    const std::int32_t i = ratings.items[n];
-    float* __restrict p = tables.user.row(u);
-    float* __restrict q = tables.item.row(i);
-    float prediction = 0.0F;
-#pragma omp simd reduction(+ : prediction)
-    for (std::int64_t k = 0; k < dim; ++k) {
-      prediction += p[k] * q[k];
-    }
-    prediction += tables.mean;
-    prediction += has_user_bias ? *tables.user_bias.row(u) : 0.0F;
-    prediction += has_item_bias ? *tables.item_bias.row(i) : 0.0F;
-    add_error(sums, prediction, ratings.ratings[n]);
-    const float step = learning_rate * (ratings.ratings[n] - prediction);
-#pragma omp simd
-    for (std::int64_t k = 0; k < dim; ++k) {
-      const float old_p = p[k];
-      p[k] = shrink * old_p + step * q[k];
-      q[k] = shrink * q[k] + step * old_p;
-    }
-    if (has_user_bias) {
-      float& bias = *tables.user_bias.row(u);
-      bias = shrink * bias + step;
-    }
-    if (has_item_bias) {
-      float& bias = *tables.item_bias.row(i);
-      bias = shrink * bias + step;
-    }
-    if (params.non_negative) {
-      for (std::int64_t k = 0; k < dim; ++k) {
-        p[k] = p[k] < 0.0F ? 0.0F : p[k];
-        q[k] = q[k] < 0.0F ? 0.0F : q[k];
-      }
-    }
+std::vector<MfSgdKernel> mf_sgd_kernels() {
+  std::vector<MfSgdKernel> kernels = {mf_sgd_block_4};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
+    kernels.push_back(mf_sgd_block_8);
   }
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    kernels.push_back(mf_sgd_block_16);
+  }
+#endif
+  return kernels;
 }
 
-}  // namespace
-
-void mf_sgd_epoch(const MfTables& tables, ErrorSums& sums, const RatingsView& ratings, const MfSgdParams& params,
-                  const StepState& state) {
-  const Tables resolved{resolve<float>(tables.user), resolve<float>(tables.item), resolve<float>(tables.user_bias),
-                        resolve<float>(tables.item_bias), *resolve<const float>(tables.mean).data};
-  const Ratings host{resolve<const std::int32_t>(ratings.users).data, resolve<const std::int32_t>(ratings.items).data,
-                     resolve<const float>(ratings.ratings).data, ratings.users.rows};
-  epoch(resolved, sums, host, params, state.learning_rate);
+void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, const MfEpochPlan& plan,
+                  const MfSgdParams& params, const StepState& state) {
+  if (plan.ratings() == 0) {
+    return;
+  }
+  static const MfSgdKernel kernel = mf_sgd_kernels().back();
+  const std::int32_t blocks = plan.blocks();
+  const auto set_tables = [&](MfSgdBlock& block) {
+    const auto user = resolve<float>(tables.user);
+    const auto item = resolve<float>(tables.item);
+    const auto user_bias = resolve<float>(tables.user_bias);
+    const auto item_bias = resolve<float>(tables.item_bias);
+    block.user = user.data;
+    block.item = item.data;
+    block.user_bias = user_bias.row_or_null(0);
+    block.item_bias = item_bias.row_or_null(0);
+    block.user_ld = static_cast<std::size_t>(user.ld);
+    block.item_ld = static_cast<std::size_t>(item.ld);
+    block.user_bias_ld = static_cast<std::size_t>(user_bias.ld);
+    block.item_bias_ld = static_cast<std::size_t>(item_bias.ld);
+    block.dim = static_cast<std::size_t>(user.cols);
+    block.mean = *resolve<const float>(tables.mean).data;
+    block.learning_rate = state.learning_rate;
+    block.reg = params.reg;
+    block.non_negative = params.non_negative;
+  };
+  for (std::int32_t round = 0; round < blocks; ++round) {
+    std::vector<ErrorSums> pieces(static_cast<std::size_t>(blocks));
+    pool.run(blocks, [&](std::int64_t group) {
+      const auto user_group = static_cast<std::int32_t>(group);
+      const std::int32_t item_group = (user_group + round) % blocks;
+      std::vector<std::uint32_t> order;
+      MfSgdBlock block = plan.block(user_group, item_group, state.epoch, order);
+      set_tables(block);
+      MfSgdErrors errors;
+      kernel(block, errors);
+      pieces[static_cast<std::size_t>(group)] = {errors.squared, errors.absolute, errors.absolute_whole_stars,
+                                                 plan.block_ratings(user_group, item_group)};
+    });
+    add_pieces(sums, pieces);
+  }
 }
 
 }  // namespace curate::cpu

@@ -1,0 +1,351 @@
+#include "device/cpu/mf_epoch_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "device/cpu/cpu_ops.h"
+#include "support/philox.h"
+
+namespace curate::cpu {
+namespace {
+
+constexpr float kGridStep = 0.5F;
+constexpr std::size_t kSlack = kMfSgdAhead;
+constexpr std::int64_t kMostPlaces = 256;
+constexpr std::int64_t kMostPackedItems = std::int64_t{1} << 24U;
+
+/// Small numbers of its own for every run: a shuffle needs many, and none of the others may depend on it.
+class Shuffler {
+ public:
+  explicit Shuffler(std::uint64_t seed) : state_(seed) {}
+
+  /// Uniform in [0, below), nearly: the bias is below 2^-32 * below.
+  std::size_t draw(std::size_t below) {
+    // SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators").
+    state_ += 0x9E3779B97F4A7C15ULL;
+    std::uint64_t z = state_;
+    z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9ULL;
+    z = (z ^ (z >> 27U)) * 0x94D049BB133111EBULL;
+    z ^= z >> 31U;
+    return static_cast<std::size_t>(((z >> 32U) * static_cast<std::uint64_t>(below)) >> 32U);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+void* memory_of(const Buffer& buffer) {
+  return buffer.view(DType::i32, 1).data;
+}
+
+std::vector<std::int64_t> counts_of(const std::int32_t* ids, std::int64_t count, std::int64_t rows) {
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(rows), 0);
+  for (std::int64_t k = 0; k < count; ++k) {
+    ++counts[static_cast<std::size_t>(ids[k])];
+  }
+  return counts;
+}
+
+}  // namespace
+
+/// Which group users and items are in, and the order of the users.
+struct MfEpochPlan::Groups {
+  std::vector<std::int32_t> user_order;  ///< users that have ratings, group by group
+  std::vector<std::size_t> first_user;   ///< of each group in user_order, and where the last one ends
+  std::vector<std::int32_t> place;       ///< of each user in user_order, -1 without ratings
+  std::vector<std::int32_t> group_of_user;
+  std::vector<std::int32_t> group_of_item;
+};
+
+void MfEpochPlan::choose_packing(const float* values, ThreadPool& pool) {
+  constexpr std::int64_t kPiece = std::int64_t{1} << 18U;
+  const std::int64_t pieces = (ratings() + kPiece - 1) / kPiece;
+  std::vector<float> least(static_cast<std::size_t>(pieces));
+  pool.run(pieces, [&](std::int64_t piece) {
+    least[static_cast<std::size_t>(piece)] =
+        *std::min_element(values + piece * kPiece, values + std::min(ratings(), (piece + 1) * kPiece));
+  });
+  grid_start_ = *std::min_element(least.begin(), least.end());
+  std::atomic<bool> fits = items() <= kMostPackedItems;
+  pool.run(pieces, [&](std::int64_t piece) {
+    const float start = grid_start_;
+    bool here = fits;
+    for (std::int64_t k = piece * kPiece; k < std::min(ratings(), (piece + 1) * kPiece); ++k) {
+      const float place = (values[k] - start) * (1.0F / kGridStep);
+      const float whole = std::trunc(place);
+      here = here && whole < static_cast<float>(kMostPlaces) && start + kGridStep * whole == values[k];
+    }
+    if (!here) {
+      fits = false;
+    }
+  });
+  packed_ = fits;
+}
+
+MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const std::int32_t* items_of,
+                                             const MfPlanOptions& options, ThreadPool& pool) const {
+  std::vector<std::int64_t> user_counts;
+  std::vector<std::int64_t> item_counts;
+  pool.run(2, [&](std::int64_t side) {
+    (side == 0 ? user_counts : item_counts) =
+        side == 0 ? counts_of(users_of, ratings(), users()) : counts_of(items_of, ratings(), items());
+  });
+
+  Groups groups;
+  // Items by popularity, dealt like cards, back and forth.
+  std::vector<std::int32_t> by_count(item_counts.size());
+  std::iota(by_count.begin(), by_count.end(), 0);
+  std::stable_sort(by_count.begin(), by_count.end(), [&](std::int32_t a, std::int32_t b) {
+    return item_counts[static_cast<std::size_t>(a)] > item_counts[static_cast<std::size_t>(b)];
+  });
+  groups.group_of_item.resize(item_counts.size());
+  for (std::size_t rank = 0; rank < by_count.size(); ++rank) {
+    const auto card = static_cast<std::int32_t>(rank % static_cast<std::size_t>(blocks_));
+    const bool back = rank / static_cast<std::size_t>(blocks_) % 2 == 1;
+    groups.group_of_item[static_cast<std::size_t>(by_count[rank])] = back ? blocks_ - 1 - card : card;
+  }
+
+  // Users in random order, cut where each group has its share of the ratings.
+  std::vector<std::uint64_t> keys(user_counts.size());
+  for (std::size_t user = 0; user < keys.size(); ++user) {
+    keys[user] = philox(options.seed, user, 0, RandomPurpose::mf_plan).low64();
+    if (user_counts[user] > 0) {
+      groups.user_order.push_back(static_cast<std::int32_t>(user));
+    }
+  }
+  std::stable_sort(groups.user_order.begin(), groups.user_order.end(), [&](std::int32_t a, std::int32_t b) {
+    return keys[static_cast<std::size_t>(a)] < keys[static_cast<std::size_t>(b)];
+  });
+  groups.place.assign(user_counts.size(), -1);
+  groups.group_of_user.assign(user_counts.size(), -1);
+  std::int64_t before = 0;
+  for (std::size_t place = 0; place < groups.user_order.size(); ++place) {
+    const auto user = static_cast<std::size_t>(groups.user_order[place]);
+    const auto group = static_cast<std::int32_t>(before * blocks_ / ratings());
+    while (groups.first_user.size() <= static_cast<std::size_t>(group)) {
+      groups.first_user.push_back(place);
+    }
+    groups.place[user] = static_cast<std::int32_t>(place);
+    groups.group_of_user[user] = group;
+    before += user_counts[user];
+  }
+  groups.first_user.resize(static_cast<std::size_t>(blocks_) + 1, groups.user_order.size());
+  return groups;
+}
+
+MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t num_users, std::int64_t num_items,
+                         const MfPlanOptions& options, std::int32_t blocks, ThreadPool& pool)
+    : curate::MfEpochPlan(device, view.users.rows, num_users, num_items),
+      blocks_(blocks),
+      seed_(options.seed),
+      first_rating_(static_cast<std::size_t>(blocks) * static_cast<std::size_t>(blocks) + 1, 0),
+      first_run_(first_rating_.size(), 0) {
+  if (ratings() == 0) {
+    return;
+  }
+  const std::int32_t* const users_of = resolve<const std::int32_t>(view.users).data;
+  const std::int32_t* const items_of = resolve<const std::int32_t>(view.items).data;
+  const float* const values = resolve<const float>(view.ratings).data;
+  choose_packing(values, pool);
+  const Groups groups = make_groups(users_of, items_of, options, pool);
+
+  // How many ratings each user has in each group of items; then where its next one goes.
+  const auto num_blocks = static_cast<std::size_t>(blocks_);
+  std::vector<std::int64_t> slots(groups.user_order.size() * num_blocks, 0);
+  const auto slot = [&](std::int64_t k) -> std::int64_t& {
+    return slots[static_cast<std::size_t>(groups.place[static_cast<std::size_t>(users_of[k])]) * num_blocks +
+                 static_cast<std::size_t>(groups.group_of_item[static_cast<std::size_t>(items_of[k])])];
+  };
+  // Each thread looks at all ratings and takes those of its group of users.
+  const auto for_own = [&](const auto& body) {
+    pool.run(blocks_, [&](std::int64_t group) {
+      for (std::int64_t k = 0; k < ratings(); ++k) {
+        if (groups.group_of_user[static_cast<std::size_t>(users_of[k])] == group) {
+          body(k);
+        }
+      }
+    });
+  };
+  for_own([&](std::int64_t k) { ++slot(k); });
+
+  const auto for_users_of = [&](std::int32_t user_group, const auto& body) {
+    for (std::size_t place = groups.first_user[static_cast<std::size_t>(user_group)];
+         place < groups.first_user[static_cast<std::size_t>(user_group) + 1]; ++place) {
+      body(place);
+    }
+  };
+  for (std::int32_t u = 0; u < blocks_; ++u) {
+    for (std::int32_t i = 0; i < blocks_; ++i) {
+      std::int64_t block_ratings = 0;
+      std::int64_t block_runs = 0;
+      for_users_of(u, [&](std::size_t place) {
+        const std::int64_t count = slots[place * num_blocks + static_cast<std::size_t>(i)];
+        block_ratings += count;
+        block_runs += count > 0 ? 1 : 0;
+      });
+      first_rating_[index(u, i) + 1] = first_rating_[index(u, i)] + block_ratings;
+      first_run_[index(u, i) + 1] = first_run_[index(u, i)] + block_runs;
+    }
+  }
+  const std::size_t rating_bytes = packed_ ? sizeof(PackedRating) : sizeof(WideRating);
+  ratings_ = device.allocate((static_cast<std::size_t>(ratings()) + 2 * kSlack) * rating_bytes);
+  run_users_ = device.allocate_array<std::int32_t>(first_run_.back());
+  run_ends_ = device.allocate_array<std::int32_t>(first_run_.back());
+  // What is fetched ahead on either side is the first item.
+  auto* const bytes = static_cast<char*>(memory_of(ratings_));
+  std::memset(bytes, 0, kSlack * rating_bytes);
+  std::memset(bytes + (static_cast<std::size_t>(ratings()) + kSlack) * rating_bytes, 0, kSlack * rating_bytes);
+  auto* const packed = reinterpret_cast<PackedRating*>(bytes) + kSlack;
+  auto* const wide = reinterpret_cast<WideRating*>(bytes) + kSlack;
+  auto* const run_users = static_cast<std::int32_t*>(memory_of(run_users_));
+  auto* const run_ends = static_cast<std::uint32_t*>(memory_of(run_ends_));
+  positions_.resize(options.keep_order ? static_cast<std::size_t>(ratings()) : 0);
+
+  pool.run(blocks_, [&](std::int64_t group) {
+    const auto u = static_cast<std::int32_t>(group);
+    for (std::int32_t i = 0; i < blocks_; ++i) {
+      std::int64_t next = first_rating_[index(u, i)];
+      std::int64_t run = first_run_[index(u, i)];
+      for_users_of(u, [&](std::size_t place) {
+        std::int64_t& own = slots[place * num_blocks + static_cast<std::size_t>(i)];
+        if (own == 0) {
+          return;
+        }
+        const std::int64_t begin = next;
+        next += own;
+        own = begin;
+        run_users[run] = groups.user_order[place];
+        run_ends[run] = static_cast<std::uint32_t>(next - first_rating_[index(u, i)]);
+        ++run;
+      });
+    }
+  });
+  for_own([&](std::int64_t k) {
+    const std::int64_t to = slot(k)++;
+    if (packed_) {
+      const auto place = static_cast<std::uint32_t>((values[k] - grid_start_) * (1.0F / kGridStep));
+      packed[to] = {static_cast<std::uint32_t>(items_of[k]) << 8U | place};
+    } else {
+      wide[to] = {items_of[k], values[k]};
+    }
+    if (!positions_.empty()) {
+      positions_[static_cast<std::size_t>(to)] = static_cast<std::int32_t>(k);
+    }
+  });
+  pool.run(static_cast<std::int64_t>(num_blocks * num_blocks), [&](std::int64_t b) {
+    const auto block_index = static_cast<std::size_t>(b);
+    std::int64_t begin = first_rating_[block_index];
+    for (std::int64_t run = first_run_[block_index]; run < first_run_[block_index + 1]; ++run) {
+      const std::int64_t end = first_rating_[block_index] + run_ends[run];
+      Shuffler shuffler(philox(options.seed, static_cast<std::uint64_t>(run_users[run]),
+                               static_cast<std::uint32_t>(block_index % num_blocks) + 1, RandomPurpose::mf_plan)
+                            .low64());
+      for (std::int64_t left = end - begin; left > 1; --left) {
+        const auto other = begin + static_cast<std::int64_t>(shuffler.draw(static_cast<std::size_t>(left)));
+        const std::int64_t last = begin + left - 1;
+        if (packed_) {
+          std::swap(packed[last], packed[other]);
+        } else {
+          std::swap(wide[last], wide[other]);
+        }
+        if (!positions_.empty()) {
+          std::swap(positions_[static_cast<std::size_t>(last)], positions_[static_cast<std::size_t>(other)]);
+        }
+      }
+      begin = end;
+    }
+  });
+}
+
+MfSgdBlock MfEpochPlan::block(std::int32_t user_group, std::int32_t item_group, std::int64_t epoch,
+                              std::vector<std::uint32_t>& order) const {
+  const std::size_t b = index(user_group, item_group);
+  MfSgdBlock block;
+  block.packed = packed_;
+  const std::size_t rating_bytes = packed_ ? sizeof(PackedRating) : sizeof(WideRating);
+  block.ratings = static_cast<const char*>(memory_of(ratings_)) +
+                  (static_cast<std::size_t>(first_rating_[b]) + kSlack) * rating_bytes;
+  block.users = static_cast<const std::int32_t*>(memory_of(run_users_)) + first_run_[b];
+  block.run_ends = static_cast<const std::uint32_t*>(memory_of(run_ends_)) + first_run_[b];
+  block.runs = static_cast<std::uint32_t>(first_run_[b + 1] - first_run_[b]);
+  block.backward = epoch % 2 == 1;
+  block.grid_start = grid_start_;
+  block.grid_step = kGridStep;
+  order.resize(block.runs);
+  std::iota(order.begin(), order.end(), 0U);
+  Shuffler shuffler(philox(seed_, b, static_cast<std::uint32_t>(epoch), RandomPurpose::mf_order).low64());
+  for (std::size_t left = order.size(); left > 1; --left) {
+    std::swap(order[left - 1], order[shuffler.draw(left)]);
+  }
+  block.order = order.data();
+  return block;
+}
+
+std::int64_t MfEpochPlan::block_ratings(std::int32_t user_group, std::int32_t item_group) const {
+  const std::size_t b = index(user_group, item_group);
+  return first_rating_[b + 1] - first_rating_[b];
+}
+
+/// Follows the lanes of mf_sgd_kernel.h.
+std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch) const {
+  std::vector<std::int32_t> order;
+  order.reserve(positions_.size());
+  std::vector<std::uint32_t> runs;
+  for (std::int32_t round = 0; round < blocks_ && !positions_.empty(); ++round) {
+    for (std::int32_t u = 0; u < blocks_; ++u) {
+      const std::int32_t i = (u + round) % blocks_;
+      const MfSgdBlock ratings = block(u, i, epoch, runs);
+      // Positions of the n-th run, the next to be taken at the back.
+      std::uint32_t next = 0;
+      const auto next_run = [&] {
+        const std::uint32_t run = ratings.order[next++];
+        const std::int64_t first = first_rating_[index(u, i)];
+        const auto begin = positions_.begin() + first + (run == 0 ? 0 : ratings.run_ends[run - 1]);
+        const auto end = positions_.begin() + first + ratings.run_ends[run];
+        std::vector<std::int32_t> positions(begin, end);
+        if (!ratings.backward) {
+          std::reverse(positions.begin(), positions.end());
+        }
+        return positions;
+      };
+      const auto take = [&](std::vector<std::int32_t>& lane) {
+        order.push_back(lane.back());
+        lane.pop_back();
+      };
+      std::array<std::vector<std::int32_t>, 4> lanes;
+      bool running = ratings.runs >= lanes.size();
+      if (running) {
+        std::generate(lanes.begin(), lanes.end(), next_run);
+      }
+      while (running) {
+        for (std::vector<std::int32_t>& lane : lanes) {
+          running = running && (!lane.empty() || next < ratings.runs);
+          if (running && lane.empty()) {
+            lane = next_run();
+          }
+        }
+        for (std::vector<std::int32_t>& lane : lanes) {
+          while (!lane.empty()) {
+            take(lane);
+            if (running) {
+              break;
+            }
+          }
+        }
+      }
+      while (next < ratings.runs) {
+        std::vector<std::int32_t> lane = next_run();
+        while (!lane.empty()) {
+          take(lane);
+        }
+      }
+    }
+  }
+  return order;
+}
+
+}  // namespace curate::cpu

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "device/cpu/mf_sgd_block.h"
+#include "device/device.h"
+#include "support/thread_pool.h"
+
+namespace curate::cpu {
+
+/// Users and items are dealt into `blocks` groups each; a block is a group of users and a group of items. Blocks of one
+/// round (blocks of them, as in a Latin square: user group g with item group (g + round) % blocks) share no row, so
+/// that threads work on them side by side, as in DSGD (Gemulla et al. 2011, "Large-scale matrix factorization with
+/// distributed stochastic gradient descent"). The result is that of going through them one after the other, whatever
+/// the number of threads.
+///
+/// Groups of items have about equally many ratings in every range of popularity, groups of users are cut from a random
+/// order of all. Within a block a user's ratings are together (a run), shuffled. Every epoch takes the runs of a block
+/// in another order, and every other one takes the ratings of each from its end: what comes last weighs the most.
+class MfEpochPlan : public curate::MfEpochPlan {
+ public:
+  /// `blocks` >= 1.
+  MfEpochPlan(Device& device, const RatingsView& ratings, std::int64_t users, std::int64_t items,
+              const MfPlanOptions& options, std::int32_t blocks, ThreadPool& pool);
+
+  std::vector<std::int32_t> order(std::int64_t epoch) const override;
+
+  std::int32_t blocks() const { return blocks_; }
+  /// The ratings of a block for an epoch, all but the tables and what goes with them. `order` is memory for the order
+  /// of its runs.
+  MfSgdBlock block(std::int32_t user_group, std::int32_t item_group, std::int64_t epoch,
+                   std::vector<std::uint32_t>& order) const;
+  std::int64_t block_ratings(std::int32_t user_group, std::int32_t item_group) const;
+
+ private:
+  struct Groups;
+  std::size_t index(std::int32_t user_group, std::int32_t item_group) const {
+    return static_cast<std::size_t>(user_group) * static_cast<std::size_t>(blocks_) +
+           static_cast<std::size_t>(item_group);
+  }
+  void choose_packing(const float* ratings, ThreadPool& pool);
+  Groups make_groups(const std::int32_t* users, const std::int32_t* items, const MfPlanOptions& options,
+                     ThreadPool& pool) const;
+
+  std::int32_t blocks_;
+  std::uint64_t seed_;
+  bool packed_ = false;
+  float grid_start_ = 0.0F;
+  // By block, and where the last one ends.
+  std::vector<std::int64_t> first_rating_;
+  std::vector<std::int64_t> first_run_;
+  Buffer ratings_;                       ///< PackedRating or WideRating
+  Buffer run_users_;                     ///< i32
+  Buffer run_ends_;                      ///< u32, from the start of the block
+  std::vector<std::int32_t> positions_;  ///< of the ratings as they were given, where order() was asked for
+};
+
+/// Those that this machine can run, the best last.
+std::vector<MfSgdKernel> mf_sgd_kernels();
+
+void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, const MfEpochPlan& plan,
+                  const MfSgdParams& params, const StepState& state);
+
+}  // namespace curate::cpu
