@@ -85,6 +85,10 @@ std::optional<Row> plain_row(std::string_view line, const Layout& layout) {
   const auto item = plain_number(field(layout.format.item), 16);
   const auto rating = plain_rating(field(layout.format.rating));
   const auto timestamp = layout.timed ? plain_number(field(layout.format.timestamp), 16) : 0;
+  if (!layout.timed && layout.format.timestamp != kNoColumn &&
+      !plain_number(field(layout.format.timestamp).substr(0, 1), 1)) {
+    return std::nullopt;  // passed over, but for its first character
+  }
   if (!user || !item || !rating || !timestamp || *rating < layout.range.first || *rating > layout.range.second) {
     return std::nullopt;
   }
