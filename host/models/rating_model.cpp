@@ -9,6 +9,7 @@
 #include "models/embedding_table.h"
 #include "support/philox.h"
 #include "support/printable.h"
+#include "support/thread_pool.h"
 #include "train/option_table.h"
 
 namespace curate {
@@ -17,11 +18,15 @@ namespace {
 std::vector<float> draw(const TrainOptions& options, std::int64_t count, RandomPurpose purpose) {
   std::vector<float> values(static_cast<std::size_t>(count));
   const bool uniform = options.init == "uniform";
-  for (std::int64_t e = 0; e < count; ++e) {
-    const PhiloxWords words = philox(options.seed, static_cast<std::uint64_t>(e), 0, purpose);
-    const double unit = uniform ? 2.0 * uniform_double(words.low64()) - 1.0 : normal_double(words);
-    values[static_cast<std::size_t>(e)] = static_cast<float>(options.init_scale * unit);
-  }
+  constexpr std::int64_t kGrain = std::int64_t{1} << 16U;
+  ThreadPool pool(count <= kGrain ? 1 : options.threads > 0 ? options.threads : hardware_threads());
+  pool.parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t e = begin; e < end; ++e) {
+      const PhiloxWords words = philox(options.seed, static_cast<std::uint64_t>(e), 0, purpose);
+      const double unit = uniform ? 2.0 * uniform_double(words.low64()) - 1.0 : normal_double(words);
+      values[static_cast<std::size_t>(e)] = static_cast<float>(options.init_scale * unit);
+    }
+  });
   return values;
 }
 

@@ -14,6 +14,9 @@ constexpr std::size_t kLargePage = std::size_t{2} << 20U;
 void* allocate_column(std::size_t bytes) {
   const bool large = bytes >= 2 * kLargePage;
   // Sizes have to be multiples of the alignment.
+  if (bytes > static_cast<std::size_t>(-1) - kLargePage) {
+    throw std::bad_alloc();
+  }
   const std::size_t rounded = large ? (bytes + kLargePage - 1) / kLargePage * kLargePage : bytes;
   void* const data = large ? std::aligned_alloc(kLargePage, rounded) : std::malloc(bytes == 0 ? 1 : bytes);
   if (data == nullptr) {

@@ -7,11 +7,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <limits>
+#include <new>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "curate/column.h"
 #include "curate/error.h"
 #include "device/cpu/cpu_ops.h"
 #include "device/cpu/gemm.h"
@@ -70,10 +71,16 @@ class CpuDevice : public Device {
     if (bytes == 0) {
       return nullptr;
     }
-    const std::size_t rounded = bytes > std::numeric_limits<std::size_t>::max() - kAlignment
-                                    ? bytes
-                                    : (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    void* data = std::aligned_alloc(kAlignment, rounded);
+    void* data = nullptr;
+    if (bytes >= kLarge) {
+      try {
+        data = allocate_column(bytes);  // in large pages
+      } catch (const std::bad_alloc&) {
+        data = nullptr;
+      }
+    } else {
+      data = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+    }
     if (data == nullptr) {
       throw DeviceError(fmt::format("out of memory: {} MiB asked for", bytes >> 20U));
     }
@@ -285,6 +292,7 @@ class CpuDevice : public Device {
 
  private:
   static constexpr std::size_t kAlignment = 64;
+  static constexpr std::size_t kLarge = std::size_t{4} << 20U;
   static constexpr const char* kFree = "free";
 
   static std::size_t contiguous_bytes(const MatrixView& view) {
