@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "curate/trainer.h"
 #include "device/device.h"
 
@@ -14,6 +16,10 @@ struct Way {
   const char* name;
   void (*set)(TrainOptions& options);
 };
+
+void PrintTo(const Way& way, std::ostream* out) {
+  *out << way.name;
+}
 
 class MemoryEstimateTest : public testing::TestWithParam<Way> {};
 

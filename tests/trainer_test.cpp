@@ -42,6 +42,10 @@ struct Way {
   const char* model = "mf";
 };
 
+void PrintTo(const Way& way, std::ostream* out) {
+  *out << way.name;
+}
+
 class EveryWay : public testing::TestWithParam<Way> {
  protected:
   static TrainOptions options() {
