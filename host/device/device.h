@@ -134,10 +134,11 @@ class MfEpochPlan {
 };
 
 struct MfPlanOptions {
-  std::uint64_t seed = 1;      ///< of the order
-  bool deterministic = false;  ///< the same plan, and so the same bits, for any number of threads
-  std::int32_t blocks = 0;     ///< CPU: groups of users and of items; 0: as many as there are threads
-  bool keep_order = false;     ///< see MfEpochPlan::order()
+  std::uint64_t seed = 1;       ///< of the order
+  bool deterministic = false;   ///< the same plan, and so the same bits, for any number of threads
+  std::int64_t item_bytes = 0;  ///< of an item's row: groups of items that fit a cache are faster; 0: unknown
+  std::int32_t blocks = 0;      ///< CPU: groups of users and of items; 0: the engine's choice
+  bool keep_order = false;      ///< see MfEpochPlan::order()
 };
 
 /// Parameters of a matrix factorization: prediction = mean + user_bias[u] + item_bias[i] + <user[u,:], item[i,:]>.
