@@ -103,7 +103,8 @@ struct Layout {
   float high;
 };
 
-/// kUsual: user, item, rating, timestamp in this order with one character between them.
+/// kUsual: user, item, rating, timestamp in this order with one character between them; the timestamp is passed over
+/// where it is not kTimed.
 template <bool kUsual, bool kTimed>
 [[gnu::always_inline]] inline std::size_t scan_rows(const Layout& given, const char*& start, const char* end,
                                                     RowBlock& block) {
@@ -236,7 +237,12 @@ std::size_t RowScanner::scan(const char*& at, const char* end, RowBlock& block) 
   }
   const Layout layout = {separator_, marks_, fields_, user_, item_, rating_, timestamp_, skipped_, low_, high_};
   if (fields_ == 4 && user_ == 0 && item_ == 1 && rating_ == 2 && marks_ == 1) {
-    return timestamp_ == 3 ? scan_usual_timed(layout, at, end, block) : scan_usual(layout, at, end, block);
+    if (timestamp_ == 3) {
+      return scan_usual_timed(layout, at, end, block);
+    }
+    if (skipped_ == 3) {
+      return scan_usual(layout, at, end, block);
+    }
   }
   return scan_any(layout, at, end, block);
 #else
