@@ -89,7 +89,7 @@ class InstallCase(unittest.TestCase):
         cls.curate = cls.prefix / CACHE["CMAKE_INSTALL_BINDIR"] / "curate"
         cls.libdir = cls.prefix / CACHE["CMAKE_INSTALL_LIBDIR"]
         cls.include = cls.prefix / CACHE["CMAKE_INSTALL_INCLUDEDIR"]
-        cls.library = cls.libdir / "libcurate.so"
+        cls.shared_object = cls.libdir / "libcurate.so"
 
     def new_folder(self, name):
         """Emptied where another test has used the name."""
@@ -105,7 +105,7 @@ class ContentTest(InstallCase):
         self.assertEqual(
             {str(path.relative_to(self.prefix)) for path in self.prefix.rglob("*") if not path.is_dir()},
             {str(path.relative_to(self.prefix)) for path in [
-                self.curate, self.library, self.libdir / f"libcurate.so.{soversion}",
+                self.curate, self.shared_object, self.libdir / f"libcurate.so.{soversion}",
                 self.libdir / f"libcurate.so.{VERSION}", self.libdir / "pkgconfig" / "curate.pc",
                 *(self.include / "curate" / name for name in HEADERS),
                 *(self.libdir / "cmake" / "curate" / f"curate-{name}.cmake" for name in (
@@ -184,7 +184,7 @@ class SymbolTest(InstallCase):
 
     def setUp(self):
         self.symbols = [line.split(maxsplit=2)[2] for line in check("nm", "-DC", "--defined-only",
-                                                                    self.library).splitlines()]
+                                                                    self.shared_object).splitlines()]
 
     def test_the_public_api_is_exported(self):
         for name in HEADERS:
