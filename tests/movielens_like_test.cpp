@@ -221,6 +221,25 @@ double expected_rating(double score, double noise, const RatingGrid& grid) {
   return sum;
 }
 
+TEST(MovielensLike, ThreadsDoNotMatter) {
+  std::vector<std::int64_t> told;
+  const SyntheticDataset one = generate_movielens_like(like("ml-1m", 0.05), 1, true, {});
+  const SyntheticDataset three =
+      generate_movielens_like(like("ml-1m", 0.05), 3, false, [&](std::int64_t done, std::int64_t total) {
+        EXPECT_EQ(total, one.dataset.ratings.size());
+        told.push_back(done);
+      });
+  EXPECT_EQ(three.dataset.ratings.users, one.dataset.ratings.users);
+  EXPECT_EQ(three.dataset.ratings.items, one.dataset.ratings.items);
+  EXPECT_EQ(three.dataset.ratings.ratings, one.dataset.ratings.ratings);
+  EXPECT_FALSE(three.dataset.ratings.has_timestamps());
+  EXPECT_EQ(three.dataset.items.raw(7), one.dataset.items.raw(7));
+  EXPECT_EQ(three.dataset.title(7), one.dataset.title(7));
+  EXPECT_EQ(three.best_rmse, one.best_rmse);
+  EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+  EXPECT_EQ(told.back(), one.dataset.ratings.size());
+}
+
 TEST(MovielensLike, BestRmseIsThatOfThePlantedModel) {
   for (const std::string name : {"ml-1m", "ml-25m"}) {
     for (const double noise : {0.05, 0.3, 0.82, 3.0}) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <mutex>
 #include <numbers>
 #include <numeric>
 #include <unordered_set>
@@ -13,6 +14,7 @@
 #include "curate/error.h"
 #include "data/film_names.h"
 #include "support/philox.h"
+#include "support/thread_pool.h"
 
 namespace curate {
 namespace {
@@ -495,39 +497,72 @@ void MovielensLike::place_in_time(std::int32_t user, UserRatings& ratings) const
   }
 }
 
-SyntheticDataset generate_dataset(const MovielensLikeOptions& options) {
+SyntheticDataset generate_movielens_like(const MovielensLikeOptions& options, int threads, bool timestamps,
+                                         const GenerateProgress& progress) {
   const MovielensLike like(options);
+  const std::int32_t users = like.shape().users;
   const auto total = static_cast<std::size_t>(like.shape().ratings);
   SyntheticDataset result;
   Dataset& dataset = result.dataset;
   RatingTable& table = dataset.ratings;
-  table.users.reserve(total);
-  table.items.reserve(total);
-  table.ratings.reserve(total);
-  table.timestamps.reserve(total);
-  UserRatings drawn;
-  double squared_error = 0.0;
-  for (std::int32_t user = 0; user < like.shape().users; ++user) {
-    like.draw_user(user, drawn);
-    const std::int32_t dense_user = dataset.users.find_or_add(user + 1);
-    for (std::size_t k = 0; k < drawn.items.size(); ++k) {
-      const std::int32_t item = dataset.items.find_or_add(like.raw_item(drawn.items[k]));
-      if (item == static_cast<std::int32_t>(dataset.item_info.size())) {
-        dataset.item_info.push_back(like.item_info(drawn.items[k]));
-      }
-      table.users.push_back(dense_user);
-      table.items.push_back(item);
-      table.ratings.push_back(like.grid().values()[drawn.stars[k]]);
-    }
-    table.timestamps.insert(table.timestamps.end(), drawn.times.begin(), drawn.times.end());
-    squared_error += drawn.squared_error;
-  }
+  table.users.resize(total);
+  table.items.resize(total);
+  table.ratings.resize(total);
+  table.timestamps.resize(timestamps ? total : 0);
   const std::vector<float>& values = like.grid().values();
+  std::vector<double> squared_errors(static_cast<std::size_t>(users));
+  std::mutex mutex;
+  std::int64_t done = 0;
+  constexpr std::int64_t kUsers = 256;
+  ThreadPool pool(threads > 0 ? threads : hardware_threads());
+  pool.parallel_for(users, kUsers, [&](std::int64_t begin, std::int64_t end) {
+    UserRatings drawn;
+    for (auto user = static_cast<std::int32_t>(begin); user < end; ++user) {
+      like.draw_user(user, drawn);
+      auto at = static_cast<std::size_t>(like.first_rating(user));
+      for (std::size_t k = 0; k < drawn.items.size(); ++k, ++at) {
+        table.users[at] = user;
+        table.items[at] = drawn.items[k];
+        table.ratings[at] = values[drawn.stars[k]];
+        if (timestamps) {
+          table.timestamps[at] = drawn.times[k];
+        }
+      }
+      squared_errors[static_cast<std::size_t>(user)] = drawn.squared_error;
+    }
+    if (progress) {
+      const std::lock_guard lock(mutex);
+      done += like.first_rating(static_cast<std::int32_t>(end)) - like.first_rating(static_cast<std::int32_t>(begin));
+      progress(done, static_cast<std::int64_t>(total));
+    }
+  });
+  for (std::int32_t user = 0; user < users; ++user) {
+    dataset.users.find_or_add(user + 1);
+  }
+  // Dense ids in order of first appearance, as a reader gives them.
+  std::vector<std::int32_t> dense(static_cast<std::size_t>(like.shape().items), -1);
+  for (const std::int32_t item : table.items) {
+    std::int32_t& id = dense[static_cast<std::size_t>(item)];
+    if (id < 0) {
+      id = dataset.items.find_or_add(like.raw_item(item));
+      dataset.item_info.push_back(like.item_info(item));
+    }
+  }
+  pool.parallel_for(like.shape().ratings, std::int64_t{1} << 16U, [&](std::int64_t begin, std::int64_t end) {
+    for (auto k = static_cast<std::size_t>(begin); k < static_cast<std::size_t>(end); ++k) {
+      table.items[k] = dense[static_cast<std::size_t>(table.items[k])];
+    }
+  });
   dataset.scale = {values.front(), values.back(), values[1] - values[0]};
   dataset.source = "synthetic";
   dataset.layout = "synthetic";
+  const double squared_error = std::accumulate(squared_errors.begin(), squared_errors.end(), 0.0);
   result.best_rmse = std::sqrt(squared_error / static_cast<double>(total));
   return result;
+}
+
+SyntheticDataset generate_dataset(const MovielensLikeOptions& options) {
+  return generate_movielens_like(options, 0, true, {});
 }
 
 }  // namespace curate

@@ -146,4 +146,11 @@ class MovielensLike {
   AliasTable draw_item_;
 };
 
+/// Ratings done and in all; from any thread, one at a time.
+using GenerateProgress = std::function<void(std::int64_t, std::int64_t)>;
+
+/// generate_dataset on so many threads (0: all cores; the result is the same), with timestamps or without.
+SyntheticDataset generate_movielens_like(const MovielensLikeOptions& options, int threads, bool timestamps,
+                                         const GenerateProgress& progress);
+
 }  // namespace curate

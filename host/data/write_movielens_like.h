@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,9 +19,6 @@ struct MovielensLikeReport {
   std::vector<std::string> files;
   std::int64_t bytes = 0;  ///< of the ratings
 };
-
-/// Ratings done and in all; from any thread, one at a time.
-using GenerateProgress = std::function<void(std::int64_t, std::int64_t)>;
 
 /// Stages the files of the data set in the layout of its release, ratings sorted by user, then item. Draws and writes
 /// piece by piece on `threads` threads (0: all cores): the bytes do not depend on how many, nor does the memory on the
