@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -9,38 +8,11 @@
 #include "cli/commands.h"
 #include "device/device.h"
 #include "support/json_text.h"
+#include "support/machine.h"
 #include "support/thread_pool.h"
 
 namespace curate::cli {
 namespace {
-
-/// First value of a key in /proc/cpuinfo, or "unknown".
-std::string cpu_model() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t colon = line.find(": ");
-    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
-      return line.substr(colon + 2);
-    }
-  }
-  return "unknown";
-}
-
-/// The instruction set that the engine's vector code runs with.
-std::string vector_instructions() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq")) {
-    return "AVX-512";
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return "AVX2";
-  }
-  return "SSE2";
-#else
-  return "the compiler's baseline";
-#endif
-}
 
 std::string nvidia_driver() {
   std::ifstream file("/proc/driver/nvidia/version");
