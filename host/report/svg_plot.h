@@ -1,0 +1,58 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace curate {
+
+/// Bars side by side: of every group one for each series. Values that are absent or not finite have no bar.
+struct BarSeries {
+  std::string name;
+  std::vector<std::optional<double>> values;  ///< by group
+  std::vector<std::optional<double>> marks;   ///< by group, drawn as a line across the bar; may be shorter
+};
+struct BarPanel {
+  std::string title;
+  std::string x_label;
+  std::string y_label;
+  std::vector<std::string> groups;
+  std::vector<BarSeries> series;
+  std::string mark_name;  ///< for the legend
+};
+
+/// Lines through points, in their order. Points that are not finite are left out.
+struct LineSeries {
+  std::string name;
+  std::vector<std::pair<double, double>> points;
+};
+struct LinePanel {
+  std::string title;
+  std::string x_label;  ///< the axis begins at 0
+  std::string y_label;  ///< the axis has the range of the points
+  std::vector<LineSeries> series;
+  std::optional<double> rule;  ///< a horizontal line
+  std::string rule_name;
+};
+
+using PlotPanel = std::variant<BarPanel, LinePanel>;
+
+struct PlotPage {
+  std::string title;
+  std::string note;  ///< below the title, broken into lines
+  std::vector<PlotPanel> panels;
+  int columns = 2;
+};
+
+/// One SVG document with all panels, row by row. Text may be anything: it is escaped, and what no XML can hold becomes
+/// U+FFFD.
+std::string svg_plot(const PlotPage& page);
+
+/// Multiples of 1, 2 or 5 times a power of ten, about `count` of them, from at or below `low` to at or above `high`.
+/// Both finite, low <= high.
+std::vector<double> nice_ticks(double low, double high, int count);
+
+}  // namespace curate
