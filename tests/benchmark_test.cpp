@@ -1,0 +1,314 @@
+#include "benchmark/benchmark.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "benchmark/benchmark_report.h"
+#include "benchmark/roof.h"
+#include "curate/error.h"
+#include "device/device.h"
+#include "support/machine.h"
+
+namespace curate {
+namespace {
+
+using Names = std::vector<std::string>;
+
+void expect_refused(const std::function<void()>& what, const std::string& part) {
+  try {
+    what();
+    ADD_FAILURE() << "not refused: " << part;
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+TEST(BenchmarkLists, AreParsed) {
+  EXPECT_EQ(parse_devices("cpu"), Names{"cpu"});
+  EXPECT_EQ(parse_devices("cuda,cpu"), (Names{"cuda", "cpu"}));
+  EXPECT_EQ(parse_models("mf,mlp"), (Names{"mf", "mlp"}));
+  EXPECT_EQ(parse_dims("1,1024,32"), (std::vector<std::int32_t>{1, 1024, 32}));
+}
+
+TEST(BenchmarkLists, RefuseWhatIsNotThere) {
+  expect_refused([] { parse_devices("cpu,gpu"); }, "'gpu' is not one of cpu, cuda");
+  expect_refused([] { parse_devices(""); }, "--device");
+  expect_refused([] { parse_devices("cpu,"); }, "--device");
+  expect_refused([] { parse_devices("cpu,cpu"); }, "twice");
+  expect_refused([] { parse_models("svd"); }, "'svd' is not one of mf, mlp");
+  for (const char* list : {"", "0", "-1", "1025", "32,", ",32", "3.5", "32 ,64", "99999999999", "x"}) {
+    expect_refused([&] { parse_dims(list); }, "--dim");
+  }
+  expect_refused([] { parse_dims("32,032"); }, "twice");
+}
+
+TEST(BenchmarkDevices, AbsentOnesSayWhy) {
+  const std::vector<BenchmarkDevice> devices = find_devices({"cpu", "cuda-emulated"}, 1);
+  EXPECT_EQ(devices[0].kind, "cpu");
+  EXPECT_EQ(devices[0].absent, "");
+  EXPECT_EQ(devices[1].kind, "emulated");
+  expect_refused([] { find_devices({"cpu"}, -1); }, "--threads");
+  if (!why_no_cuda().empty()) {
+    EXPECT_EQ(find_devices({"cuda", "cpu"}, 1)[0].absent, why_no_cuda());
+    expect_refused([] { find_devices({"cuda"}, 1); }, why_no_cuda());
+  }
+}
+
+TEST(BenchmarkRows, AreAllCombinationsOfWhatIsHere) {
+  BenchmarkOptions options;
+  options.models = {"mf", "mlp"};
+  options.dims = {8, 16};
+  options.epochs = 3;
+  const std::vector<BenchmarkRow> rows =
+      benchmark_rows(options, {{"cpu", "cpu", "", ""}, {"cuda", "gpu", "", "none here"}});
+  ASSERT_EQ(rows.size(), 4U);
+  EXPECT_EQ(rows[1].model(), "mf");
+  EXPECT_EQ(rows[1].dim(), 16);
+  EXPECT_EQ(rows[1].unit, "bytes");
+  EXPECT_EQ(rows[2].unit, "flops");
+  EXPECT_EQ(rows[2].options.epochs, 3);
+  EXPECT_EQ(rows[2].options.validation, kBenchmarkHeldOut);
+  options.epochs = 1;
+  expect_refused([&] { benchmark_rows(options, {}); }, "--epochs");
+  options.epochs = -1;
+  options.rounds = 0;
+  expect_refused([&] { benchmark_rows(options, {}); }, "--rounds");
+  options.rounds = 1;
+  options.target_rmse = 0.0;
+  expect_refused([&] { benchmark_rows(options, {}); }, "--target-rmse");
+}
+
+TEST(BenchmarkSpread, MedianAndRange) {
+  const Spread odd = spread_of({3.0, 1.0, 10.0});
+  EXPECT_EQ(odd.median, 3.0);
+  EXPECT_EQ(odd.least, 1.0);
+  EXPECT_EQ(odd.most, 10.0);
+  EXPECT_EQ(spread_of({4.0, 1.0}).median, 2.5);
+  EXPECT_EQ(spread_of({7.0}).median, 7.0);
+}
+
+TEST(BenchmarkTarget, IsTheWorstOfTheBest) {
+  const std::vector<CurvePoint> quick = {{1.0, 0.9}, {2.0, 0.85}, {3.0, 0.86}};
+  const std::vector<CurvePoint> slow = {{2.0, 0.88}, {4.0, 0.84}, {6.0, 0.8}};
+  const double target = default_target({quick, slow});
+  EXPECT_EQ(target, 0.85);
+  EXPECT_EQ(seconds_to(quick, target), 2.0);
+  EXPECT_EQ(seconds_to(slow, target), 4.0);
+  EXPECT_EQ(seconds_to(quick, 0.5), std::nullopt);
+}
+
+EpochRecord epoch(double seconds, double rmse) {
+  EpochRecord record;
+  record.seconds = seconds;
+  record.validation_rmse = rmse;
+  return record;
+}
+
+TEST(BenchmarkCurve, IsTheMedianOfTheRounds) {
+  const std::vector<CurvePoint> curve = curve_of(
+      {{epoch(1.0, 0.9), epoch(1.0, 0.8)}, {epoch(5.0, 0.9), epoch(2.0, 0.8)}, {epoch(2.0, 0.91), epoch(2.5, 0.7)}});
+  ASSERT_EQ(curve.size(), 2U);
+  EXPECT_EQ(curve[0].seconds, 2.0);
+  EXPECT_EQ(curve[1].seconds, 4.5);
+  EXPECT_EQ(curve[0].rmse, 0.9);
+  EXPECT_EQ(curve[1].rmse, 0.8);
+}
+
+TEST(BenchmarkWork, IsCountedAsStated) {
+  EXPECT_EQ(mf_bytes_per_rating(32, true), 8.0 * 32 + 8 + 4);
+  EXPECT_EQ(mf_bytes_per_rating(32, false), 8.0 * 32 + 4);
+  TrainOptions options;
+  options.model = "mlp";
+  options.user_dim = 3;
+  options.item_dim = 5;
+  options.layers = "7,2";
+  EXPECT_EQ(mlp_flops_per_rating(resolve(options)), 6.0 * (8 * 7 + 7 * 2 + 2 * 1));
+}
+
+TEST(ItemRowProbe, MovesEveryRowAsOftenAsItIsRated) {
+  Column<std::int32_t> items;
+  std::vector<int> times(11, 0);
+  for (std::int32_t k = 0; k < 60; ++k) {
+    const std::int32_t item = k * k % 10;  // item 10 has none
+    items.push_back(item);
+    ++times[static_cast<std::size_t>(item)];
+  }
+  for (const int threads : {1, 3}) {
+    for (const std::int32_t groups : {1, 2, 5, 20}) {
+      for (const std::int32_t dim : {1, 7, 16, 32, 64, 128}) {
+        ThreadPool pool(threads);
+        ItemRowProbe probe(items, 11, dim, groups, pool);
+        EXPECT_EQ(probe.ratings(), 60);
+        EXPECT_EQ(probe.bytes(), 60.0 * (8.0 * dim + 4.0));
+        EXPECT_GT(probe.run(), 0.0);
+        for (std::int32_t item = 0; item < 11; ++item) {
+          EXPECT_FLOAT_EQ(probe.value(item),
+                          static_cast<float>(1.0 - std::pow(0.5, times[static_cast<std::size_t>(item)])))
+              << item;
+        }
+      }
+    }
+  }
+}
+
+TEST(ItemRowProbe, GroupsFitACache) {
+  EXPECT_EQ(item_row_groups(1000, 32, 2), 2);
+  EXPECT_EQ(item_row_groups(26744, 128, 2), 4);  // 13.7 MB
+  EXPECT_EQ(item_row_groups(16384, 64, 1), 1);   // 4 MiB to the byte
+  EXPECT_EQ(item_row_groups(16385, 64, 1), 2);
+  EXPECT_EQ(item_row_groups(1, 1024, 8), 8);
+}
+
+TEST(Roofs, ArePositive) {
+  ThreadPool pool(2);
+  EXPECT_GT(gemm_flops_per_second(pool, 64), 0.0);
+  const auto device = make_device("cpu-deferred", 2);
+  EXPECT_GT(dense_flops_per_second(*device, 64), 0.0);
+  EXPECT_GT(copy_bytes_per_second(*device, 1 << 16), 0.0);
+}
+
+TEST(Machine, PeakOfMemoryCanBeginAnew) {
+  const std::int64_t before = peak_memory_bytes();
+  EXPECT_GT(before, 0);
+  { const std::vector<char> large(std::size_t{64} << 20U, 'x'); }
+  EXPECT_GT(peak_memory_bytes(), before + (std::int64_t{32} << 20U));
+  if (!reset_peak_memory()) {
+    GTEST_SKIP() << "this system does not let the peak begin anew";
+  }
+#if !defined(__SANITIZE_ADDRESS__)  // which keeps freed memory for a while
+  EXPECT_LT(peak_memory_bytes(), before + (std::int64_t{32} << 20U));
+#endif
+}
+
+class BenchmarkRun : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    SyntheticOptions synthetic;
+    synthetic.users = 80;
+    synthetic.items = 50;
+    synthetic.ratings = 2000;
+    dataset_ = new Dataset(generate_dataset(synthetic).dataset);
+  }
+  static void TearDownTestSuite() { delete dataset_; }
+
+  static BenchmarkOptions options() {
+    BenchmarkOptions options;
+    options.devices = {"cpu", "cuda"};
+    options.models = {"mf", "mlp"};
+    options.dims = {4, 8};
+    options.epochs = 3;
+    options.rounds = 2;
+    options.threads = 1;
+    return options;
+  }
+  static std::vector<BenchmarkDevice> devices() {
+    return {{"cpu", "cpu", "CPU, 1 thread", ""}, {"cuda", "gpu", "", "none <here>"}};
+  }
+  static BenchmarkData data() {
+    BenchmarkData data;
+    data.source = "made & up";
+    data.ratings = dataset_->ratings.size();
+    return data;
+  }
+
+  static Dataset* dataset_;
+};
+Dataset* BenchmarkRun::dataset_ = nullptr;
+
+TEST_F(BenchmarkRun, MeasuresEveryConfiguration) {
+  std::vector<double> done;
+  std::vector<std::string> phases;
+  const BenchmarkResult result = run_benchmark(options(), devices(), *dataset_, [&](const BenchmarkProgress& at) {
+    done.push_back(at.done);
+    phases.push_back(at.phase);
+    EXPECT_GE(at.round, 1);
+    EXPECT_LE(at.round, 2);
+  });
+  EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
+  EXPECT_LE(done.back(), 1.0);
+  EXPECT_EQ(phases.front(), "measuring the roof");
+  ASSERT_EQ(result.rows.size(), 4U);
+  for (const BenchmarkRow& row : result.rows) {
+    ASSERT_EQ(row.rounds.size(), 2U);
+    EXPECT_EQ(row.rounds[0].size(), 3U);
+    EXPECT_EQ(row.curve.size(), 3U);
+    EXPECT_GT(row.ratings_per_second.median, 0.0);
+    EXPECT_LE(row.ratings_per_second.least, row.ratings_per_second.median);
+    EXPECT_GE(row.ratings_per_second.most, row.ratings_per_second.median);
+    EXPECT_GT(row.epoch_seconds, 0.0);
+    EXPECT_GT(row.first_epoch_seconds, 0.0);
+    EXPECT_GT(row.roof.ratings_per_second, 0.0);
+    EXPECT_EQ(row.roof.samples.size(), 6U);
+    EXPECT_GT(row.device_bytes, 0);
+    EXPECT_GT(row.peak_memory, row.device_bytes);
+    EXPECT_TRUE(row.seconds_to_target.has_value());
+    EXPECT_FALSE(row.over_cpu.has_value());
+    // 90 % of the ratings.
+    EXPECT_NEAR(row.rounds[0][1].ratings_per_second * row.rounds[0][1].seconds, 1800.0, 1.0);
+  }
+  EXPECT_EQ(result.rows[0].roof.measure, "item rows");
+  EXPECT_EQ(result.rows[0].roof.groups, 1);
+  EXPECT_EQ(result.rows[2].roof.measure, "gemm");
+}
+
+TEST_F(BenchmarkRun, ATargetCanBeMissed) {
+  BenchmarkOptions missed = options();
+  missed.models = {"mf"};
+  missed.target_rmse = 0.01;
+  const BenchmarkResult result = run_benchmark(missed, devices(), *dataset_, {});
+  EXPECT_EQ(result.rows[0].target_rmse, 0.01);
+  EXPECT_FALSE(result.rows[0].seconds_to_target.has_value());
+  EXPECT_NE(benchmark_tables(result).find("not reached"), std::string::npos);
+  EXPECT_TRUE(benchmark_json(missed, data(), result)["configurations"][0]["seconds_to_target"].is_null());
+}
+
+TEST_F(BenchmarkRun, NeedsRatings) {
+  Dataset few = *dataset_;
+  few.ratings = select(few.ratings, {0, 1, 2});
+  expect_refused([&] { run_benchmark(options(), devices(), few, {}); }, "too few");
+}
+
+TEST_F(BenchmarkRun, IsReported) {
+  BenchmarkResult result = run_benchmark(options(), devices(), *dataset_, {});
+  const std::string table = benchmark_tables(result);
+  std::istringstream lines(table);
+  std::size_t rows = 0;
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_LE(line.size(), 100U) << line;
+    rows += line.rfind("cpu    m", 0) == 0 ? 1 : 0;
+    EXPECT_TRUE(line.empty() || line.back() != ' ') << line;
+  }
+  EXPECT_EQ(rows, 8U) << table;  // four in each of two tables
+  EXPECT_NE(table.find("cuda   absent: none <here>"), std::string::npos);
+  EXPECT_EQ(table.find("x CPU"), std::string::npos);
+
+  const nlohmann::ordered_json json = benchmark_json(options(), data(), result);
+  EXPECT_EQ(json["configurations"].size(), 4U);
+  EXPECT_EQ(json["devices"][1]["present"], false);
+
+  const PlotPage page = benchmark_plot(options(), data(), result);
+  ASSERT_EQ(page.panels.size(), 4U);
+  const BarPanel& speed = std::get<BarPanel>(page.panels[0]);
+  ASSERT_EQ(speed.series.size(), 1U);
+  EXPECT_EQ(speed.series[0].values[1], result.rows[1].ratings_per_second.median);
+  EXPECT_EQ(speed.series[0].marks[1], result.rows[1].roof.ratings_per_second);
+  EXPECT_EQ(std::get<LinePanel>(page.panels[3]).series.size(), 2U);
+
+  // As if there were a GPU.
+  BenchmarkRow gpu = result.rows[0];
+  gpu.device = "cuda";
+  gpu.over_cpu = 12.3;
+  result.rows.push_back(gpu);
+  const std::string with_gpu = benchmark_tables(result);
+  EXPECT_NE(with_gpu.find("x CPU"), std::string::npos);
+  EXPECT_NE(with_gpu.find("  12.3\n"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace curate
