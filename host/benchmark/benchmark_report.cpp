@@ -28,8 +28,10 @@ std::string work_text(double per_second, const std::string& unit) {
 
 /// Three digits, but two of fractions of a millisecond.
 std::string precise_time(double seconds) {
-  return seconds < 0.9995 ? fmt::format("{:.{}g} ms", 1000.0 * seconds, seconds < 1e-3 ? 2 : 3)
-                          : short_seconds(seconds);
+  if (seconds < 0.9995) {
+    return fmt::format("{:.{}g} ms", 1000.0 * seconds, seconds < 1e-3 ? 2 : 3);
+  }
+  return seconds < 9.995 ? fmt::format("{:.2f} s", seconds) : short_seconds(seconds);
 }
 
 std::vector<std::string> models_of(const BenchmarkResult& result) {
@@ -99,7 +101,7 @@ std::string bars(const BenchmarkResult& result) {
         continue;
       }
       const auto cells = [&](double rate) { return static_cast<std::size_t>(std::lround(kCells * rate / most)); };
-      std::string bar(cells(row.ratings_per_second.median), '#');
+      std::string bar(std::max<std::size_t>(1, cells(row.ratings_per_second.median)), '#');
       const std::size_t roof = cells(row.roof.ratings_per_second);
       bar.resize(std::max(bar.size(), roof + 1), ' ');
       bar[roof] = '|';
