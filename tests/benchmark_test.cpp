@@ -157,14 +157,6 @@ TEST(ItemRowProbe, MovesEveryRowAsOftenAsItIsRated) {
   }
 }
 
-TEST(ItemRowProbe, GroupsFitACache) {
-  EXPECT_EQ(item_row_groups(1000, 32, 2), 2);
-  EXPECT_EQ(item_row_groups(26744, 128, 2), 4);  // 13.7 MB
-  EXPECT_EQ(item_row_groups(16384, 64, 1), 1);   // 4 MiB to the byte
-  EXPECT_EQ(item_row_groups(16385, 64, 1), 2);
-  EXPECT_EQ(item_row_groups(1, 1024, 8), 8);
-}
-
 TEST(Roofs, ArePositive) {
   ThreadPool pool(2);
   EXPECT_GT(gemm_flops_per_second(pool, 64), 0.0);

@@ -80,7 +80,7 @@ class RoofSamples {
       return;
     }
     measure_ = "item rows";
-    groups_ = item_row_groups(dataset.items.size(), row.dim(), pool.threads());
+    groups_ = pool.threads();
     ItemRowProbe probe(dataset.ratings.items, dataset.items.size(), row.dim(), groups_, pool);
     bytes_per_rating_ = probe.bytes() / static_cast<double>(probe.ratings());
     probe.run();  // the first pass brings the rows near

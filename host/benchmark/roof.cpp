@@ -73,13 +73,6 @@ double mlp_flops_per_rating(const TrainOptions& resolved) {
   return 3.0 * 2.0 * products;
 }
 
-std::int32_t item_row_groups(std::int32_t num_items, std::int32_t dim, int threads) {
-  constexpr std::int64_t kMostBytes = std::int64_t{4} << 20U;
-  const std::int64_t bytes = std::int64_t{num_items} * dim * static_cast<std::int64_t>(sizeof(float));
-  const std::int64_t times = std::max<std::int64_t>(1, (bytes + threads * kMostBytes - 1) / (threads * kMostBytes));
-  return static_cast<std::int32_t>(threads * std::min<std::int64_t>(times, std::max(1, num_items / threads)));
-}
-
 ItemRowProbe::ItemRowProbe(const Column<std::int32_t>& items, std::int32_t num_items, std::int32_t dim,
                            std::int32_t groups, ThreadPool& pool)
     : pool_(pool),

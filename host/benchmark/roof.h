@@ -18,10 +18,6 @@ double mf_bytes_per_rating(std::int32_t dim, bool biases);
 /// resolved.
 double mlp_flops_per_rating(const TrainOptions& resolved);
 
-/// Groups of items for ItemRowProbe: as many as threads, and that again until the rows of one have 4 MiB at most, as
-/// the CPU engine has it.
-std::int32_t item_row_groups(std::int32_t num_items, std::int32_t dim, int threads);
-
 /// Reads, changes and writes rows of items and does nothing else: what an epoch of per-rating SGD would take on the CPU
 /// if it only moved the rows of items. `items` are those of ratings in the order of the data set (at most the first
 /// kMostRatings), dealt into groups of about equally many ratings; a thread goes through the ratings of one group, in
