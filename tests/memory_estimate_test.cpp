@@ -95,7 +95,7 @@ TEST(MemoryEstimate, FollowsTheFormulas) {
   EXPECT_EQ(sgd.parameters, 4 * 1500 * 68 + 4);
   EXPECT_NEAR(static_cast<double>(sgd.ratings), 1.6e6 + 8.0 * 1000, 200.0);
   EXPECT_EQ(sgd.best, 4 * 1000 * 64);
-  EXPECT_EQ(sgd.scratch, 32 * 1500);
+  EXPECT_EQ(sgd.scratch, 4 * 500 * 65);
   options.optimizer = "adam";
   const MemoryEstimate adam = estimate_memory(resolve(options), size);
   EXPECT_EQ(adam.parameters, sgd.parameters);

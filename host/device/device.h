@@ -122,9 +122,10 @@ class MfEpochPlan {
   std::int64_t users() const { return users_; }
   std::int64_t items() const { return items_; }
 
-  /// Positions of the ratings in an order that gives what the engine gives in that epoch, but for rounding, when one is
-  /// learnt after the other; empty unless the plan was asked to keep it, and where an engine cannot promise one.
-  virtual std::vector<std::int32_t> order(std::int64_t epoch) const = 0;
+  /// Positions of the ratings in an order that gives what the engine gives in that epoch with tables of `dim`, but for
+  /// rounding, when one is learnt after the other; empty unless the plan was asked to keep it, and where an engine
+  /// cannot promise one.
+  virtual std::vector<std::int32_t> order(std::int64_t epoch, std::int64_t dim, bool non_negative) const = 0;
 
  private:
   Device* device_;
@@ -136,7 +137,6 @@ class MfEpochPlan {
 struct MfPlanOptions {
   std::uint64_t seed = 1;       ///< of the order
   bool deterministic = false;   ///< the same plan, and so the same bits, for any number of threads
-  std::int64_t item_bytes = 0;  ///< of an item's row: groups of items that fit a cache are faster; 0: unknown
   std::int32_t blocks = 0;      ///< CPU: groups of users and of items; 0: the engine's choice
   bool keep_order = false;      ///< see MfEpochPlan::order()
 };
@@ -388,7 +388,8 @@ class Device {
   /// One epoch (state.epoch) of per-rating SGD over the ratings of a plan, each once, in the plan's order (Funk 2006;
   /// Koren, Bell, Volinsky 2009, eq. 5), lr = state.learning_rate, e = r - prediction(u, i):
   ///   bu += lr (e - reg bu); bi += lr (e - reg bi); p += lr (e q - reg p); q += lr (e p_old - reg q)
-  /// then p, q = max(., 0) where non_negative. Adds the errors before each update to sums. Bytes: 16d + 28.
+  /// then p, q = max(., 0) where non_negative. Adds the squared errors before each update, and their count, to sums.
+  /// Bytes: 8d + 12 (the item's), and 8d + 8 for each user of a block.
   /// Deterministic for a plan. The plan has to outlive the operation.
   void mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan, const MfSgdParams& params,
                     const MatrixView& state);

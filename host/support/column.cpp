@@ -8,17 +8,19 @@ namespace curate {
 namespace {
 
 constexpr std::size_t kLargePage = std::size_t{2} << 20U;
+constexpr std::size_t kCacheLine = 64;
 
 }  // namespace
 
 void* allocate_column(std::size_t bytes) {
-  const bool large = bytes >= 2 * kLargePage;
-  // Sizes have to be multiples of the alignment.
+  const bool large = bytes >= kLargePage / 2;
+  const std::size_t alignment = large ? kLargePage : kCacheLine;
   if (bytes > static_cast<std::size_t>(-1) - kLargePage) {
     throw std::bad_alloc();
   }
-  const std::size_t rounded = large ? (bytes + kLargePage - 1) / kLargePage * kLargePage : bytes;
-  void* const data = large ? std::aligned_alloc(kLargePage, rounded) : std::malloc(bytes == 0 ? 1 : bytes);
+  // Never nothing, which might be null.
+  const std::size_t rounded = (bytes / alignment + (bytes % alignment != 0 || bytes == 0 ? 1 : 0)) * alignment;
+  void* const data = std::aligned_alloc(alignment, rounded);
   if (data == nullptr) {
     throw std::bad_alloc();
   }

@@ -112,9 +112,8 @@ class EpochLoop {
     device_.upload(view_.state, std::span<const StepState>(&start, 1));
     model_.prepare_training(plan_);
     if (plan_.per_rating) {
-      const std::int64_t item_row_bytes = std::int64_t{options.dim} * static_cast<std::int64_t>(sizeof(float));
       epoch_plan_ = device.plan_mf_epoch(source_.view(), dataset.users.size(), dataset.items.size(),
-                                         {options.seed, options.deterministic, item_row_bytes});
+                                         {options.seed, options.deterministic});
       view_.plan = epoch_plan_.get();
     } else {
       shuffled_.emplace(device, count_);

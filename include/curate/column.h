@@ -11,8 +11,8 @@
 
 namespace curate {
 
-/// Memory for a column of a large table, in large pages where the system has them; std::free gives it back too. Throws
-/// std::bad_alloc.
+/// Memory for a column of a table, aligned to 64 bytes, from 1 MiB in large pages where the system has them; std::free
+/// gives it back too. Throws std::bad_alloc.
 CURATE_API void* allocate_column(std::size_t bytes);
 CURATE_API void free_column(void* data) noexcept;
 

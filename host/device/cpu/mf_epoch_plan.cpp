@@ -1,7 +1,6 @@
 #include "device/cpu/mf_epoch_plan.h"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -16,7 +15,7 @@ namespace {
 constexpr float kGridStep = 0.5F;
 constexpr std::size_t kSlack = kMfSgdAhead;
 constexpr std::int64_t kMostPlaces = 256;
-constexpr std::int64_t kMostPackedItems = std::int64_t{1} << 24U;
+constexpr std::int64_t kMostPackedSlots = std::int64_t{1} << 24U;
 
 /// Small numbers of its own for every run: a shuffle needs many, and none of the others may depend on it.
 class Shuffler {
@@ -59,6 +58,8 @@ struct MfEpochPlan::Groups {
   std::vector<std::int32_t> place;       ///< of each user in user_order, -1 without ratings
   std::vector<std::int32_t> group_of_user;
   std::vector<std::int32_t> group_of_item;
+  std::vector<std::int32_t> items_by_count;  ///< the most rated first
+  std::size_t rated_items = 0;               ///< the first so many of them
 };
 
 void MfEpochPlan::choose_packing(const float* values, ThreadPool& pool) {
@@ -70,7 +71,7 @@ void MfEpochPlan::choose_packing(const float* values, ThreadPool& pool) {
         *std::min_element(values + piece * kPiece, values + std::min(ratings(), (piece + 1) * kPiece));
   });
   grid_start_ = *std::min_element(least.begin(), least.end());
-  std::atomic<bool> fits = items() <= kMostPackedItems;
+  std::atomic<bool> fits = static_cast<std::int64_t>(item_of_slot_.size()) <= kMostPackedSlots;
   pool.run(pieces, [&](std::int64_t piece) {
     const float start = grid_start_;
     bool here = fits;
@@ -97,11 +98,14 @@ MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const
 
   Groups groups;
   // Items by popularity, dealt like cards, back and forth.
-  std::vector<std::int32_t> by_count(item_counts.size());
+  std::vector<std::int32_t>& by_count = groups.items_by_count;
+  by_count.resize(item_counts.size());
   std::iota(by_count.begin(), by_count.end(), 0);
   std::stable_sort(by_count.begin(), by_count.end(), [&](std::int32_t a, std::int32_t b) {
     return item_counts[static_cast<std::size_t>(a)] > item_counts[static_cast<std::size_t>(b)];
   });
+  groups.rated_items = static_cast<std::size_t>(
+      std::count_if(item_counts.begin(), item_counts.end(), [](std::int64_t count) { return count > 0; }));
   groups.group_of_item.resize(item_counts.size());
   for (std::size_t rank = 0; rank < by_count.size(); ++rank) {
     const auto card = static_cast<std::int32_t>(rank % static_cast<std::size_t>(blocks_));
@@ -137,6 +141,33 @@ MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const
   return groups;
 }
 
+/// Of every item that has ratings.
+std::vector<std::int32_t> MfEpochPlan::assign_slots(const Groups& groups) {
+  // So many rows are whole pages.
+  constexpr std::size_t kApart = 64;
+  std::vector<std::int32_t> slots(groups.group_of_item.size(), -1);
+  for (std::int32_t group = 0; group < blocks_; ++group) {
+    item_of_slot_.resize((item_of_slot_.size() + kApart - 1) / kApart * kApart, -1);
+    for (std::size_t rank = 0; rank < groups.rated_items; ++rank) {
+      const auto item = static_cast<std::size_t>(groups.items_by_count[rank]);
+      if (groups.group_of_item[item] == group) {
+        slots[item] = static_cast<std::int32_t>(item_of_slot_.size());
+        item_of_slot_.push_back(static_cast<std::int32_t>(item));
+      }
+    }
+  }
+  return slots;
+}
+
+MfEpochPlan::ItemRows MfEpochPlan::item_rows(std::size_t stride) const {
+  const std::size_t slots = item_of_slot_.size();
+  if (item_rows_.size() != slots * stride) {
+    item_rows_.assign(slots * stride, 0.0F);
+    item_biases_.assign(slots, 0.0F);
+  }
+  return {item_rows_.data(), item_biases_.data()};
+}
+
 MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t num_users, std::int64_t num_items,
                          const MfPlanOptions& options, std::int32_t blocks, ThreadPool& pool)
     : curate::MfEpochPlan(device, view.users.rows, num_users, num_items),
@@ -150,14 +181,15 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
   const std::int32_t* const users_of = resolve<const std::int32_t>(view.users).data;
   const std::int32_t* const items_of = resolve<const std::int32_t>(view.items).data;
   const float* const values = resolve<const float>(view.ratings).data;
-  choose_packing(values, pool);
   const Groups groups = make_groups(users_of, items_of, options, pool);
+  const std::vector<std::int32_t> slots_of_items = assign_slots(groups);
+  choose_packing(values, pool);
 
   // How many ratings each user has in each group of items; then where its next one goes.
   const auto num_blocks = static_cast<std::size_t>(blocks_);
-  std::vector<std::int64_t> slots(groups.user_order.size() * num_blocks, 0);
-  const auto slot = [&](std::int64_t k) -> std::int64_t& {
-    return slots[static_cast<std::size_t>(groups.place[static_cast<std::size_t>(users_of[k])]) * num_blocks +
+  std::vector<std::int64_t> nexts(groups.user_order.size() * num_blocks, 0);
+  const auto next_of = [&](std::int64_t k) -> std::int64_t& {
+    return nexts[static_cast<std::size_t>(groups.place[static_cast<std::size_t>(users_of[k])]) * num_blocks +
                  static_cast<std::size_t>(groups.group_of_item[static_cast<std::size_t>(items_of[k])])];
   };
   // Each thread looks at all ratings and takes those of its group of users.
@@ -170,7 +202,7 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
       }
     });
   };
-  for_own([&](std::int64_t k) { ++slot(k); });
+  for_own([&](std::int64_t k) { ++next_of(k); });
 
   const auto for_users_of = [&](std::int32_t user_group, const auto& body) {
     for (std::size_t place = groups.first_user[static_cast<std::size_t>(user_group)];
@@ -183,7 +215,7 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
       std::int64_t block_ratings = 0;
       std::int64_t block_runs = 0;
       for_users_of(u, [&](std::size_t place) {
-        const std::int64_t count = slots[place * num_blocks + static_cast<std::size_t>(i)];
+        const std::int64_t count = nexts[place * num_blocks + static_cast<std::size_t>(i)];
         block_ratings += count;
         block_runs += count > 0 ? 1 : 0;
       });
@@ -211,7 +243,7 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
       std::int64_t next = first_rating_[index(u, i)];
       std::int64_t run = first_run_[index(u, i)];
       for_users_of(u, [&](std::size_t place) {
-        std::int64_t& own = slots[place * num_blocks + static_cast<std::size_t>(i)];
+        std::int64_t& own = nexts[place * num_blocks + static_cast<std::size_t>(i)];
         if (own == 0) {
           return;
         }
@@ -225,12 +257,13 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
     }
   });
   for_own([&](std::int64_t k) {
-    const std::int64_t to = slot(k)++;
+    const std::int64_t to = next_of(k)++;
+    const std::int32_t item_slot = slots_of_items[static_cast<std::size_t>(items_of[k])];
     if (packed_) {
       const auto place = static_cast<std::uint32_t>((values[k] - grid_start_) * (1.0F / kGridStep));
-      packed[to] = {static_cast<std::uint32_t>(items_of[k]) << 8U | place};
+      packed[to] = {static_cast<std::uint32_t>(item_slot) << 8U | place};
     } else {
-      wide[to] = {items_of[k], values[k]};
+      wide[to] = {item_slot, values[k]};
     }
     if (!positions_.empty()) {
       positions_[static_cast<std::size_t>(to)] = static_cast<std::int32_t>(k);
@@ -261,10 +294,9 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
   });
 }
 
-MfSgdBlock MfEpochPlan::block(std::int32_t user_group, std::int32_t item_group, std::int64_t epoch,
+void MfEpochPlan::set_ratings(MfSgdBlock& block, std::int32_t user_group, std::int32_t item_group, std::int64_t epoch,
                               std::vector<std::uint32_t>& order) const {
   const std::size_t b = index(user_group, item_group);
-  MfSgdBlock block;
   block.packed = packed_;
   const std::size_t rating_bytes = packed_ ? sizeof(PackedRating) : sizeof(WideRating);
   block.ratings = static_cast<const char*>(memory_of(ratings_)) +
@@ -282,7 +314,6 @@ MfSgdBlock MfEpochPlan::block(std::int32_t user_group, std::int32_t item_group, 
     std::swap(order[left - 1], order[shuffler.draw(left)]);
   }
   block.order = order.data();
-  return block;
 }
 
 std::int64_t MfEpochPlan::block_ratings(std::int32_t user_group, std::int32_t item_group) const {
@@ -291,14 +322,15 @@ std::int64_t MfEpochPlan::block_ratings(std::int32_t user_group, std::int32_t it
 }
 
 /// Follows the lanes of mf_sgd_kernel.h.
-std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch) const {
+std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::size_t num_lanes) const {
   std::vector<std::int32_t> order;
   order.reserve(positions_.size());
   std::vector<std::uint32_t> runs;
   for (std::int32_t round = 0; round < blocks_ && !positions_.empty(); ++round) {
     for (std::int32_t u = 0; u < blocks_; ++u) {
       const std::int32_t i = (u + round) % blocks_;
-      const MfSgdBlock ratings = block(u, i, epoch, runs);
+      MfSgdBlock ratings;
+      set_ratings(ratings, u, i, epoch, runs);
       // Positions of the n-th run, the next to be taken at the back.
       std::uint32_t next = 0;
       const auto next_run = [&] {
@@ -316,7 +348,7 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch) const {
         order.push_back(lane.back());
         lane.pop_back();
       };
-      std::array<std::vector<std::int32_t>, 4> lanes;
+      std::vector<std::vector<std::int32_t>> lanes(num_lanes);
       bool running = ratings.runs >= lanes.size();
       if (running) {
         std::generate(lanes.begin(), lanes.end(), next_run);
@@ -346,6 +378,10 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch) const {
     }
   }
   return order;
+}
+
+std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::int64_t dim, bool non_negative) const {
+  return order(epoch, mf_sgd_kernels().back().lanes(static_cast<std::size_t>(dim), non_negative));
 }
 
 }  // namespace curate::cpu

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "curate/column.h"
 #include "device/cpu/mf_sgd_block.h"
 #include "device/device.h"
 #include "support/thread_pool.h"
@@ -18,20 +19,32 @@ namespace curate::cpu {
 /// the number of threads.
 ///
 /// Groups of items have about equally many ratings in every range of popularity, groups of users are cut from a random
-/// order of all. Within a block a user's ratings are together (a run), shuffled. Every epoch takes the runs of a block
-/// in another order, and every other one takes the ratings of each from its end: what comes last weighs the most.
+/// order of all. Items that have ratings have slots, group by group and by popularity within: an epoch works on a copy
+/// of their rows in that order, each on cache lines of its own and no group on a page of another's. Where rows of two
+/// groups lie side by side the hardware's prefetchers fetch one thread's rows for the other: twice as slow. Within a
+/// block a user's ratings are together (a run), shuffled. Every epoch takes the runs of a block in another order, and
+/// every other one takes the ratings of each from its end: what comes last weighs the most.
 class MfEpochPlan : public curate::MfEpochPlan {
  public:
   /// `blocks` >= 1.
   MfEpochPlan(Device& device, const RatingsView& ratings, std::int64_t users, std::int64_t items,
               const MfPlanOptions& options, std::int32_t blocks, ThreadPool& pool);
 
-  std::vector<std::int32_t> order(std::int64_t epoch) const override;
+  std::vector<std::int32_t> order(std::int64_t epoch, std::int64_t dim, bool non_negative) const override;
+  /// The same for a kernel that has so many users in hand.
+  std::vector<std::int32_t> order(std::int64_t epoch, std::size_t lanes) const;
 
   std::int32_t blocks() const { return blocks_; }
-  /// The ratings of a block for an epoch, all but the tables and what goes with them. `order` is memory for the order
-  /// of its runs.
-  MfSgdBlock block(std::int32_t user_group, std::int32_t item_group, std::int64_t epoch,
+  /// The item of each slot; -1 for slots that keep groups apart.
+  const std::vector<std::int32_t>& item_of_slot() const { return item_of_slot_; }
+  /// Memory for the rows (slots times `stride`) and biases (one per slot) of an epoch, all 0.0F at first.
+  struct ItemRows {
+    float* rows = nullptr;
+    float* biases = nullptr;
+  };
+  ItemRows item_rows(std::size_t stride) const;
+  /// Fills in what a block has of ratings in an epoch. `order` is memory for the order of its runs.
+  void set_ratings(MfSgdBlock& block, std::int32_t user_group, std::int32_t item_group, std::int64_t epoch,
                    std::vector<std::uint32_t>& order) const;
   std::int64_t block_ratings(std::int32_t user_group, std::int32_t item_group) const;
 
@@ -44,6 +57,7 @@ class MfEpochPlan : public curate::MfEpochPlan {
   void choose_packing(const float* ratings, ThreadPool& pool);
   Groups make_groups(const std::int32_t* users, const std::int32_t* items, const MfPlanOptions& options,
                      ThreadPool& pool) const;
+  std::vector<std::int32_t> assign_slots(const Groups& groups);
 
   std::int32_t blocks_;
   std::uint64_t seed_;
@@ -52,9 +66,12 @@ class MfEpochPlan : public curate::MfEpochPlan {
   // By block, and where the last one ends.
   std::vector<std::int64_t> first_rating_;
   std::vector<std::int64_t> first_run_;
-  Buffer ratings_;                       ///< PackedRating or WideRating
-  Buffer run_users_;                     ///< i32
-  Buffer run_ends_;                      ///< u32, from the start of the block
+  Buffer ratings_;    ///< PackedRating or WideRating
+  Buffer run_users_;  ///< i32
+  Buffer run_ends_;   ///< u32, from the start of the block
+  std::vector<std::int32_t> item_of_slot_;
+  mutable Column<float> item_rows_;
+  mutable Column<float> item_biases_;
   std::vector<std::int32_t> positions_;  ///< of the ratings as they were given, where order() was asked for
 };
 
@@ -62,6 +79,6 @@ class MfEpochPlan : public curate::MfEpochPlan {
 std::vector<MfSgdKernel> mf_sgd_kernels();
 
 void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, const MfEpochPlan& plan,
-                  const MfSgdParams& params, const StepState& state);
+                  const MfSgdParams& params, const StepState& state, const MfSgdKernel& kernel);
 
 }  // namespace curate::cpu

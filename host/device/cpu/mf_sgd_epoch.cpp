@@ -1,64 +1,98 @@
+#include <algorithm>
 #include <vector>
 
 #include "device/cpu/cpu_ops.h"
 #include "device/cpu/mf_epoch_plan.h"
 
 namespace curate::cpu {
+
 std::vector<MfSgdKernel> mf_sgd_kernels() {
-  std::vector<MfSgdKernel> kernels = {mf_sgd_block_4};
+  std::vector<MfSgdKernel> kernels = {{mf_sgd_block_4, mf_sgd_lanes_4}};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
-    kernels.push_back(mf_sgd_block_8);
+    kernels.push_back({mf_sgd_block_8, mf_sgd_lanes_8});
   }
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    kernels.push_back(mf_sgd_block_16);
+    kernels.push_back({mf_sgd_block_16, mf_sgd_lanes_16});
   }
 #endif
   return kernels;
 }
 
+namespace {
+
+/// body(slot, item) for every slot with an item, on all threads.
+template <typename Body>
+void for_slots(ThreadPool& pool, const MfEpochPlan& plan, const Body& body) {
+  const std::vector<std::int32_t>& items = plan.item_of_slot();
+  pool.parallel_for(static_cast<std::int64_t>(items.size()), 1024, [&](std::int64_t begin, std::int64_t end) {
+    for (auto slot = static_cast<std::size_t>(begin); slot < static_cast<std::size_t>(end); ++slot) {
+      if (items[slot] >= 0) {
+        body(slot, items[slot]);
+      }
+    }
+  });
+}
+
+}  // namespace
+
 void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, const MfEpochPlan& plan,
-                  const MfSgdParams& params, const StepState& state) {
+                  const MfSgdParams& params, const StepState& state, const MfSgdKernel& kernel) {
   if (plan.ratings() == 0) {
     return;
   }
-  static const MfSgdKernel kernel = mf_sgd_kernels().back();
+  const auto user = resolve<float>(tables.user);
+  const auto item = resolve<float>(tables.item);
+  const auto user_bias = resolve<float>(tables.user_bias);
+  const auto item_bias = resolve<float>(tables.item_bias);
+  const auto dim = static_cast<std::size_t>(user.cols);
+  const std::size_t stride = mf_row_stride(dim);
+  const MfEpochPlan::ItemRows item_rows = plan.item_rows(stride);
+  const bool item_biased = !tables.item_bias.empty();
+  for_slots(pool, plan, [&](std::size_t slot, std::int32_t row) {
+    std::copy_n(item.row(row), dim, item_rows.rows + slot * stride);
+    item_rows.biases[slot] = item_biased ? *item_bias.row(row) : 0.0F;
+  });
+
+  MfSgdBlock shared;
+  shared.user = user.data;
+  shared.user_ld = static_cast<std::size_t>(user.ld);
+  shared.user_bias = user_bias.row_or_null(0);
+  shared.user_bias_ld = static_cast<std::size_t>(user_bias.ld);
+  shared.item = item_rows.rows;
+  shared.item_bias = item_biased || !tables.user_bias.empty() ? item_rows.biases : nullptr;
+  shared.item_biases_learn = item_biased;
+  shared.stride = stride;
+  shared.dim = dim;
+  shared.mean = *resolve<const float>(tables.mean).data;
+  shared.learning_rate = state.learning_rate;
+  shared.reg = params.reg;
+  shared.non_negative = params.non_negative;
   const std::int32_t blocks = plan.blocks();
-  const auto set_tables = [&](MfSgdBlock& block) {
-    const auto user = resolve<float>(tables.user);
-    const auto item = resolve<float>(tables.item);
-    const auto user_bias = resolve<float>(tables.user_bias);
-    const auto item_bias = resolve<float>(tables.item_bias);
-    block.user = user.data;
-    block.item = item.data;
-    block.user_bias = user_bias.row_or_null(0);
-    block.item_bias = item_bias.row_or_null(0);
-    block.user_ld = static_cast<std::size_t>(user.ld);
-    block.item_ld = static_cast<std::size_t>(item.ld);
-    block.user_bias_ld = static_cast<std::size_t>(user_bias.ld);
-    block.item_bias_ld = static_cast<std::size_t>(item_bias.ld);
-    block.dim = static_cast<std::size_t>(user.cols);
-    block.mean = *resolve<const float>(tables.mean).data;
-    block.learning_rate = state.learning_rate;
-    block.reg = params.reg;
-    block.non_negative = params.non_negative;
-  };
   for (std::int32_t round = 0; round < blocks; ++round) {
     std::vector<ErrorSums> pieces(static_cast<std::size_t>(blocks));
     pool.run(blocks, [&](std::int64_t group) {
       const auto user_group = static_cast<std::int32_t>(group);
       const std::int32_t item_group = (user_group + round) % blocks;
       std::vector<std::uint32_t> order;
-      MfSgdBlock block = plan.block(user_group, item_group, state.epoch, order);
-      set_tables(block);
+      Column<float> lane_rows(kMfSgdMostLanes * stride);
+      MfSgdBlock block = shared;
+      plan.set_ratings(block, user_group, item_group, state.epoch, order);
+      block.lane_rows = lane_rows.data();
       MfSgdErrors errors;
-      kernel(block, errors);
-      pieces[static_cast<std::size_t>(group)] = {errors.squared, errors.absolute, errors.absolute_whole_stars,
-                                                 plan.block_ratings(user_group, item_group)};
+      kernel.run(block, errors);
+      pieces[static_cast<std::size_t>(group)] = {errors.squared, 0.0, 0.0, plan.block_ratings(user_group, item_group)};
     });
     add_pieces(sums, pieces);
   }
+
+  for_slots(pool, plan, [&](std::size_t slot, std::int32_t row) {
+    std::copy_n(item_rows.rows + slot * stride, dim, item.row(row));
+    if (item_biased) {
+      *item_bias.row(row) = item_rows.biases[slot];
+    }
+  });
 }
 
 }  // namespace curate::cpu

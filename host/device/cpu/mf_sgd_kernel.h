@@ -2,26 +2,37 @@
 // which are compiled for different instruction sets. Everything here has internal linkage and includes no code, for
 // what is inline with external linkage would be taken from any of them.
 //
-// Four users at a time, a lane each: their rows stay in registers (of dims that fit) or in the first-level cache while
-// their runs of ratings are gone through, and the four predictions of a step are summed across vectors together.
-// Sequentially the ratings of a step come in the order of the lanes: users differ, and where items do not the step
-// goes rating by rating, so that the result is that of the sequential algorithm, but for rounding.
+// Several users at a time, a lane each, in groups of up to four lanes. Their rows stay in registers (of dims that fit)
+// or in the first-level cache while their runs of ratings are gone through, and the predictions of a group are summed
+// across vectors together. A rating waits for the one before it in its lane, some 50 cycles: where registers allow it
+// a second group works meanwhile. Sequentially the ratings of a step come in the order of the lanes: users differ, and
+// where items do not the step goes rating by rating, so that the result is that of the sequential algorithm, but for
+// rounding.
+//
+// With s = 1 - lr * reg and t = lr * e a rating does p' = s p + t q, q' = s q + t p. Users' rows are kept as p / c, c
+// the power of s that is due, which saves a multiplication of each: (p / c)' = p / c + t / (c s) q. c starts at 1 with
+// every stretch of steps.
+
+#include <utility>
 
 #include "device/cpu/mf_sgd_block.h"
+#if CURATE_WIDTH == 16
+#include <immintrin.h>  // always inlined
+#endif
 
 namespace curate::cpu {
 namespace {
 
 constexpr std::size_t kWidth = CURATE_WIDTH;
+/// A vector has four parts, one for each lane of a group.
+constexpr std::size_t kPart = kWidth / 4;
 
 // Rows are aligned to 4 bytes only.
 using Vector [[gnu::vector_size(CURATE_WIDTH * 4), gnu::aligned(4), gnu::may_alias]] = float;
-using Four [[gnu::vector_size(16)]] = float;
-#if CURATE_WIDTH == 16
-using Eight [[gnu::vector_size(32)]] = float;
-#endif
+using Words [[gnu::vector_size(CURATE_WIDTH * 4)]] = std::int32_t;
 
 #define CURATE_INLINE [[gnu::always_inline]] inline
+#define CURATE_INLINE_LAMBDA __attribute__((always_inline))
 
 CURATE_INLINE Vector load(const float* from) {
   return *reinterpret_cast<const Vector*>(from);
@@ -35,67 +46,120 @@ CURATE_INLINE Vector positive(Vector value) {
   return value < 0.0F ? Vector{} : value;
 }
 
-/// Sums of four elements each, at the places of 0..3.
-CURATE_INLINE Four fold(Vector v) {
-#if CURATE_WIDTH == 16
-  const Eight half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-                     __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-  return __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
-#elif CURATE_WIDTH == 8
-  return __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
-#else
-  return v;
-#endif
+template <std::size_t n>
+struct Constant {
+  static constexpr std::size_t value = n;
+};
+
+/// body(Constant<0>()), ..., body(Constant<count - 1>()), without a loop: what is indexed stays in registers.
+template <std::size_t count, typename Body>
+CURATE_INLINE void each(const Body& body) {
+  [&]<std::size_t... n>(std::index_sequence<n...>) CURATE_INLINE_LAMBDA {
+    (body(Constant<n>()), ...);
+  }
+  (std::make_index_sequence<count>());
 }
 
-/// The sums of four vectors' elements.
-CURATE_INLINE Four sums_of(Four a, Four b, Four c, Four d) {
-  const Four ab = __builtin_shufflevector(a, b, 0, 4, 2, 6) + __builtin_shufflevector(a, b, 1, 5, 3, 7);
-  const Four cd = __builtin_shufflevector(c, d, 0, 4, 2, 6) + __builtin_shufflevector(c, d, 1, 5, 3, 7);
+#if CURATE_WIDTH == 16
+
+/// Part l of the result: the sum of the l-th vector, in every element.
+CURATE_INLINE Vector sums_of(Vector a, Vector b, Vector c, Vector d) {
+  const Vector ab = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+                    __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  const Vector cd = __builtin_shufflevector(c, d, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+                    __builtin_shufflevector(c, d, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  Vector all = __builtin_shufflevector(ab, cd, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+               __builtin_shufflevector(ab, cd, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  all += __builtin_shufflevector(all, all, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+  return all + __builtin_shufflevector(all, all, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+}
+
+/// Part l: the l-th value.
+CURATE_INLINE Words spread(std::int32_t a, std::int32_t b, std::int32_t c, std::int32_t d) {
+  // Broadcasts from memory, where the values come from, are cheaper than what the compiler makes of a list.
+  __m512i all = _mm512_maskz_set1_epi32(0x000F, a);
+  all = _mm512_mask_set1_epi32(all, 0x00F0, b);
+  all = _mm512_mask_set1_epi32(all, 0x0F00, c);
+  return reinterpret_cast<Words>(_mm512_mask_set1_epi32(all, 0xF000, d));
+}
+
+/// Part l in every element.
+template <std::size_t l>
+CURATE_INLINE Vector part(Vector v) {
+  constexpr int k = 4 * l;
+  return __builtin_shufflevector(v, v, k, k + 1, k + 2, k + 3, k, k + 1, k + 2, k + 3, k, k + 1, k + 2, k + 3, k, k + 1,
+                                 k + 2, k + 3);
+}
+
+#elif CURATE_WIDTH == 8
+
+CURATE_INLINE Vector sums_of(Vector a, Vector b, Vector c, Vector d) {
+  const Vector ac = __builtin_shufflevector(a, c, 0, 1, 2, 3, 8, 9, 10, 11) +
+                    __builtin_shufflevector(a, c, 4, 5, 6, 7, 12, 13, 14, 15);
+  const Vector bd = __builtin_shufflevector(b, d, 0, 1, 2, 3, 8, 9, 10, 11) +
+                    __builtin_shufflevector(b, d, 4, 5, 6, 7, 12, 13, 14, 15);
+  const Vector all = __builtin_shufflevector(ac, bd, 0, 1, 8, 9, 4, 5, 12, 13) +
+                     __builtin_shufflevector(ac, bd, 2, 3, 10, 11, 6, 7, 14, 15);
+  return all + __builtin_shufflevector(all, all, 1, 0, 3, 2, 5, 4, 7, 6);
+}
+
+CURATE_INLINE Words spread(std::int32_t a, std::int32_t b, std::int32_t c, std::int32_t d) {
+  return Words{a, a, b, b, c, c, d, d};
+}
+
+template <std::size_t l>
+CURATE_INLINE Vector part(Vector v) {
+  constexpr int k = 2 * l;
+  return __builtin_shufflevector(v, v, k, k, k, k, k, k, k, k);
+}
+
+#else
+
+CURATE_INLINE Vector sums_of(Vector a, Vector b, Vector c, Vector d) {
+  const Vector ab = __builtin_shufflevector(a, b, 0, 4, 2, 6) + __builtin_shufflevector(a, b, 1, 5, 3, 7);
+  const Vector cd = __builtin_shufflevector(c, d, 0, 4, 2, 6) + __builtin_shufflevector(c, d, 1, 5, 3, 7);
   return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
-CURATE_INLINE Four absolute(Four v) {
-  return v < 0.0F ? -v : v;
+CURATE_INLINE Words spread(std::int32_t a, std::int32_t b, std::int32_t c, std::int32_t d) {
+  return Words{a, b, c, d};
 }
 
-/// To the nearest whole number, ties to even, of anything below 2^22; larger numbers stay.
-CURATE_INLINE Four nearest(Four v) {
-  constexpr float kShift = 12582912.0F;  // 1.5 * 2^23: its units are whole numbers
-  return absolute(v) < 4194304.0F ? (v + kShift) - kShift : v;
+template <std::size_t l>
+CURATE_INLINE Vector part(Vector v) {
+  return __builtin_shufflevector(v, v, l, l, l, l);
 }
 
-/// Sums in float over some steps, then in double.
-struct ErrorLanes {
-  Four squared{};
-  Four absolute_error{};
-  Four whole{};
-  std::uint32_t steps = 0;
+#endif
 
-  CURATE_INLINE void add(Four value, Four prediction, Four error, MfSgdErrors& errors) {
-    squared += error * error;
-    absolute_error += absolute(error);
-    whole += absolute(value - nearest(prediction));
-    if (++steps == 64) {
-      flush(errors);
-    }
+/// Part l, zeros elsewhere.
+template <std::size_t l>
+CURATE_INLINE Vector only(Vector v) {
+  Words mask{};
+  for (std::size_t k = l * kPart; k < (l + 1) * kPart; ++k) {
+    mask[k] = -1;
   }
+  return reinterpret_cast<Vector>(reinterpret_cast<Words>(v) & mask);
+}
 
-  CURATE_INLINE void flush(MfSgdErrors& errors) {
-    for (int lane = 0; lane < 4; ++lane) {
-      errors.squared += static_cast<double>(squared[lane]);
-      errors.absolute += static_cast<double>(absolute_error[lane]);
-      errors.absolute_whole_stars += static_cast<double>(whole[lane]);
-    }
-    *this = {};
+CURATE_INLINE Vector spread_floats(float a, float b, float c, float d) {
+  return reinterpret_cast<Vector>(spread(__builtin_bit_cast(std::int32_t, a), __builtin_bit_cast(std::int32_t, b),
+                                         __builtin_bit_cast(std::int32_t, c), __builtin_bit_cast(std::int32_t, d)));
+}
+
+CURATE_INLINE float total(Vector v) {
+  float sum = 0.0F;
+  for (std::size_t k = 0; k < kWidth; ++k) {
+    sum += v[k];
   }
-};
+  return sum;
+}
 
-CURATE_INLINE std::size_t item_of(PackedRating rating) {
+CURATE_INLINE std::size_t slot_of(PackedRating rating) {
   return rating.bits >> 8U;
 }
-CURATE_INLINE std::size_t item_of(WideRating rating) {
-  return static_cast<std::size_t>(rating.item);
+CURATE_INLINE std::size_t slot_of(WideRating rating) {
+  return static_cast<std::size_t>(rating.slot);
 }
 CURATE_INLINE float value_of(PackedRating rating, const MfSgdBlock& block) {
   return block.grid_start + block.grid_step * static_cast<float>(static_cast<std::int32_t>(rating.bits & 0xFFU));
@@ -103,310 +167,422 @@ CURATE_INLINE float value_of(PackedRating rating, const MfSgdBlock& block) {
 CURATE_INLINE float value_of(WideRating rating, const MfSgdBlock& /*block*/) {
   return rating.rating;
 }
+/// Part l: the l-th rating less the mean.
+CURATE_INLINE Vector deviations(PackedRating a, PackedRating b, PackedRating c, PackedRating d,
+                                const MfSgdBlock& block) {
+  const Words words = spread(static_cast<std::int32_t>(a.bits), static_cast<std::int32_t>(b.bits),
+                             static_cast<std::int32_t>(c.bits), static_cast<std::int32_t>(d.bits));
+  return __builtin_convertvector(words & 0xFF, Vector) * block.grid_step + (block.grid_start - block.mean);
+}
+CURATE_INLINE Vector deviations(WideRating a, WideRating b, WideRating c, WideRating d, const MfSgdBlock& block) {
+  return spread_floats(a.rating, b.rating, c.rating, d.rating) - block.mean;
+}
 
-/// kVectors: whole vectors of a row, 0 where only block.dim says. kKept: the rows of users stay in registers, which
-/// wants that number known and dim a multiple of the width.
-template <typename Rating, std::size_t kVectors, bool kKept, bool kUserBias, bool kItemBias>
+/// `vectors` of a row, 0: only the block says how many, and rows stay in memory; `groups` of `lanes` users each.
+template <std::size_t vectors, std::size_t groups, std::size_t lanes>
+struct Shape {
+  static constexpr std::size_t kVectors = vectors;
+  static constexpr std::size_t kGroups = groups;
+  static constexpr std::size_t kLanes = lanes;
+  static constexpr std::size_t kAllLanes = groups * lanes;
+  /// About 24 rows under way.
+  static constexpr std::ptrdiff_t kAhead = kAllLanes >= 12 ? 2 : kAllLanes >= 6 ? 3 : kMfSgdAhead;
+  static_assert(kAllLanes <= kMfSgdMostLanes && (lanes == 3 || lanes == 4));
+};
+
+template <typename Rating>
 struct Lane {
+  const Rating* at;     ///< the next rating
+  std::ptrdiff_t left;  ///< ratings of the run
+  float* user;
+  float* user_bias;
+};
+
+template <typename Rating, typename Of, bool kBiased, bool kNonNegative>
+struct Kernel {
+  static constexpr std::size_t kVectors = Of::kVectors;
+  static constexpr std::size_t kLanes = Of::kLanes;
+  static constexpr std::size_t kAllLanes = Of::kAllLanes;
+  // With a single vector there is nothing to save.
+  static constexpr bool kScaled = kVectors != 1;
+
   const MfSgdBlock& block;
-  const Rating* at = nullptr;
-  const Rating* end = nullptr;
-  float* row = nullptr;
-  float* user_bias = nullptr;
-  float bias = 0.0F;
-  Vector kept[kKept ? kVectors : 1];
+  const std::ptrdiff_t direction = block.backward ? -1 : 1;
+  const float shrink = 1.0F - block.learning_rate * block.reg;
+  const float user_biases_learn = block.user_bias != nullptr ? 1.0F : 0.0F;
+  const float item_biases_learn = block.item_biases_learn ? 1.0F : 0.0F;
+  Lane<Rating> lanes[kAllLanes];
+  float biases[Of::kGroups * 4] = {};
+  std::uint32_t next = 0;  ///< run
+  double squared = 0.0;
 
-  CURATE_INLINE explicit Lane(const MfSgdBlock& of) : block(of) {}
+  CURATE_INLINE explicit Kernel(const MfSgdBlock& of) : block(of) {}
 
-  CURATE_INLINE std::size_t vectors() const { return kVectors > 0 ? kVectors : block.dim / kWidth; }
-  CURATE_INLINE std::ptrdiff_t direction() const { return block.backward ? -1 : 1; }
-  CURATE_INLINE std::ptrdiff_t ahead() const { return block.backward ? -kMfSgdAhead : kMfSgdAhead; }
-  CURATE_INLINE std::size_t tail() const { return kVectors > 0 ? block.dim : block.dim / kWidth * kWidth; }
+  CURATE_INLINE std::size_t vectors() const { return kVectors > 0 ? kVectors : block.stride / kWidth; }
+  CURATE_INLINE std::size_t stride() const { return kVectors > 0 && kWidth == 16 ? kVectors * kWidth : block.stride; }
+  CURATE_INLINE float* row(std::size_t lane) const { return block.lane_rows + lane * stride(); }
 
-  CURATE_INLINE Vector user_vector(std::size_t v) const {
-    if constexpr (kKept) {
-      return kept[v];
-    } else {
-      return load(row + v * kWidth);
-    }
-  }
-  CURATE_INLINE void set_user_vector(std::size_t v, Vector value) {
-    if constexpr (kKept) {
-      kept[v] = value;
-    } else {
-      store(row + v * kWidth, value);
-    }
-  }
-
-  /// Starts a run, the n-th.
-  CURATE_INLINE void fill(std::uint32_t n) {
+  /// Starts the next run.
+  CURATE_INLINE void fill(std::size_t l) {
     const auto* const ratings = static_cast<const Rating*>(block.ratings);
-    const std::uint32_t run = block.order[n];
+    const std::uint32_t run = block.order[next];
     const auto user = static_cast<std::size_t>(block.users[run]);
-    at = ratings + (run == 0 ? 0 : block.run_ends[run - 1]);
-    end = ratings + block.run_ends[run];
-    if (block.backward) {
-      const Rating* const first = at;
-      at = end - 1;
-      end = first - 1;
+    const std::size_t begin = run == 0 ? 0 : block.run_ends[run - 1];
+    const std::size_t end = block.run_ends[run];
+    Lane<Rating>& lane = lanes[l];
+    lane.at = ratings + (block.backward ? end - 1 : begin);
+    lane.left = static_cast<std::ptrdiff_t>(end - begin);
+    lane.user = block.user + user * block.user_ld;
+    float* const to = row(l);
+    std::size_t k = 0;
+    for (; k + kWidth <= block.dim; k += kWidth) {
+      store(to + k, load(lane.user + k));
     }
-    row = block.user + user * block.user_ld;
-    if constexpr (kKept) {
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        kept[v] = load(row + v * kWidth);
-      }
+    for (; k < block.dim; ++k) {
+      to[k] = lane.user[k];
     }
-    if constexpr (kUserBias) {
-      user_bias = block.user_bias + user * block.user_bias_ld;
-      bias = *user_bias;
+    for (; k < stride(); ++k) {
+      to[k] = 0.0F;
+    }
+    if (kBiased && block.user_bias != nullptr) {
+      lane.user_bias = block.user_bias + user * block.user_bias_ld;
+      biases[l / kLanes * 4 + l % kLanes] = *lane.user_bias;
     }
     // A run to come: its user, and where its ratings begin or end.
-    const std::uint32_t ahead = block.order[n + 4 < block.runs ? n + 4 : n];
-    const float* const next = block.user + static_cast<std::size_t>(block.users[ahead]) * block.user_ld;
-    for (std::size_t k = 0; k < block.dim; k += 16) {
-      __builtin_prefetch(next + k, 1, 3);
+    const std::uint32_t ahead = block.order[next + kAllLanes < block.runs ? next + kAllLanes : next];
+    const float* const coming = block.user + static_cast<std::size_t>(block.users[ahead]) * block.user_ld;
+    for (std::size_t c = 0; c < block.dim; c += 16) {
+      __builtin_prefetch(coming + c, 1, 3);
     }
     __builtin_prefetch(ratings + (block.backward || ahead == 0 ? block.run_ends[ahead] : block.run_ends[ahead - 1]));
+    ++next;
   }
 
-  /// Ends it.
-  CURATE_INLINE void spill() {
-    if constexpr (kKept) {
-      for (std::size_t v = 0; v < kVectors; ++v) {
-        store(row + v * kWidth, kept[v]);
-      }
+  /// Ends a run.
+  CURATE_INLINE void spill(std::size_t l) {
+    const float* const from = row(l);
+    std::size_t k = 0;
+    for (; k + kWidth <= block.dim; k += kWidth) {
+      store(lanes[l].user + k, load(from + k));
     }
-    if constexpr (kUserBias) {
-      *user_bias = bias;
+    for (; k < block.dim; ++k) {
+      lanes[l].user[k] = from[k];
     }
-  }
-
-  CURATE_INLINE void prefetch() const {
-    const float* const item = block.item + item_of(at[ahead()]) * block.item_ld;
-    for (std::size_t k = 0; k < (kVectors > 0 ? kVectors * kWidth : block.dim); k += 16) {
-      __builtin_prefetch(item + k, 1, 3);
+    if (kBiased && block.user_bias != nullptr) {
+      *lanes[l].user_bias = biases[l / kLanes * 4 + l % kLanes];
     }
   }
 
-  /// Products of the factors, to be summed.
-  CURATE_INLINE Four products(const float* item) const {
-    Four sum{};
-    if (kVectors > 0 || vectors() > 0) {
-      Vector whole = user_vector(0) * load(item);
-      for (std::size_t v = 1; v < vectors(); ++v) {
-        whole += user_vector(v) * load(item + v * kWidth);
-      }
-      sum = fold(whole);
-    }
-    if constexpr (kVectors == 0) {
-      for (std::size_t k = tail(); k < block.dim; ++k) {
-        sum[0] += row[k] * item[k];
-      }
-    }
-    return sum;
-  }
-
-  /// `step` is the learning rate times the error.
-  CURATE_INLINE void update(std::size_t item_id, float* item, float step, float shrink) {
+  /// One rating of a lane by itself.
+  void single(std::size_t l) {
+    const Rating rating = *lanes[l].at;
+    lanes[l].at += direction;
+    --lanes[l].left;
+    const std::size_t slot = slot_of(rating);
+    float* const p = row(l);
+    float* const q = block.item + slot * stride();
+    Vector products{};
     for (std::size_t v = 0; v < vectors(); ++v) {
-      const Vector p = user_vector(v);
-      const Vector q = load(item + v * kWidth);
-      Vector new_p = shrink * p + step * q;
-      Vector new_q = shrink * q + step * p;
+      products += load(p + v * kWidth) * load(q + v * kWidth);
+    }
+    float error = value_of(rating, block) - block.mean - total(products);
+    float& user_bias = biases[l / kLanes * 4 + l % kLanes];
+    if constexpr (kBiased) {
+      error -= user_bias + block.item_bias[slot];
+    }
+    squared += static_cast<double>(error) * static_cast<double>(error);
+    const float step = block.learning_rate * error;
+    for (std::size_t v = 0; v < vectors(); ++v) {
+      const Vector old_p = load(p + v * kWidth);
+      const Vector old_q = load(q + v * kWidth);
+      const Vector new_p = shrink * old_p + step * old_q;
+      const Vector new_q = shrink * old_q + step * old_p;
+      store(p + v * kWidth, kNonNegative ? positive(new_p) : new_p);
+      store(q + v * kWidth, kNonNegative ? positive(new_q) : new_q);
+    }
+    if constexpr (kBiased) {
+      user_bias = user_biases_learn * (shrink * user_bias + step);
+      block.item_bias[slot] = item_biases_learn * (shrink * block.item_bias[slot] + step);
+    }
+  }
+
+  /// So many ratings of every lane.
+  CURATE_INLINE void stretch(std::ptrdiff_t steps) {
+    Vector kept[kAllLanes][kVectors > 0 ? kVectors : 1];
+    const Rating* at[kAllLanes];
+    each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
+      at[l.value] = lanes[l.value].at;
+      each<kVectors>([&](auto v)
+                         CURATE_INLINE_LAMBDA { kept[l.value][v.value] = load(row(l.value) + v.value * kWidth); });
+    });
+    Vector user_bias[Of::kGroups];
+    each<Of::kGroups>([&](auto g) CURATE_INLINE_LAMBDA {
+      const float* const b = biases + 4 * g.value;
+      user_bias[g.value] = spread_floats(b[0], b[1], b[2], b[3]);
+    });
+    const float grow = kScaled ? 1.0F / shrink : 1.0F;
+    Vector scale = Vector{} + 1.0F;
+    Vector user_scale = Vector{} + grow;
+    Vector errors{};
+    std::ptrdiff_t k = 0;
+
+    /// The next rating of `count` lanes of a group from its lane `from` on: of all, or of one, which then has all
+    /// parts.
+    const auto step = [&](auto group, auto from, auto count) CURATE_INLINE_LAMBDA {
+      constexpr std::size_t kCount = count.value;
+      constexpr std::size_t kFirst = group.value * kLanes + from.value;
+      constexpr bool kAlone = kCount == 1 && kLanes > 1;
+      Rating ratings[4];
+      std::size_t slots[4];
+      float* items[4];
+      Vector products[4];
+      each<4>([&](auto n) CURATE_INLINE_LAMBDA {
+        // A group of three has one of its lanes twice.
+        constexpr std::size_t l = n.value < kCount ? n.value : kCount - 1;
+        ratings[n.value] = at[kFirst + l][k];
+        slots[n.value] = slot_of(ratings[n.value]);
+        items[n.value] = block.item + slots[n.value] * stride();
+      });
+      each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
+        const float* const q = items[l.value];
+        if constexpr (kVectors == 0) {
+          const float* const p = row(kFirst + l.value);
+          Vector sum = load(p) * load(q);
+          for (std::size_t v = 1; v < vectors(); ++v) {
+            sum += load(p + v * kWidth) * load(q + v * kWidth);
+          }
+          products[l.value] = sum;
+        } else {
+          // Two sums: shorter chains.
+          Vector sum[2] = {};
+          each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
+            const Vector product = kept[kFirst + l.value][v.value] * load(q + v.value * kWidth);
+            sum[v.value % 2] = v.value < 2 ? product : sum[v.value % 2] + product;
+          });
+          products[l.value] = kVectors > 1 ? sum[0] + sum[1] : sum[0];
+        }
+      });
+      constexpr std::size_t kLast = kCount - 1;
+      const Vector sums =
+          sums_of(products[0], products[kLast < 1 ? kLast : 1], products[kLast < 2 ? kLast : 2], products[kLast]);
+      Vector error = deviations(ratings[0], ratings[1], ratings[2], ratings[3], block);
+      error -= kScaled ? scale * sums : sums;
+      Vector& own_bias = user_bias[group.value];
+      Vector old_user_bias{};
+      Vector item_bias{};
+      if constexpr (kBiased) {
+        const float* const b = block.item_bias;
+        item_bias = spread_floats(b[slots[0]], b[slots[1]], b[slots[2]], b[slots[3]]);
+        old_user_bias = kAlone ? part<from.value>(own_bias) : own_bias;
+        error -= old_user_bias + item_bias;
+      }
+      errors += kAlone ? only<from.value>(error * error) : error * error;
+      const Vector learnt = error * block.learning_rate;
+      if constexpr (kBiased) {
+        const Vector new_user_bias = user_biases_learn * (shrink * old_user_bias + learnt);
+        own_bias = kAlone ? own_bias + only<from.value>(new_user_bias - own_bias) : new_user_bias;
+        item_bias = item_biases_learn * (shrink * item_bias + learnt);
+        each<kCount>([&](auto l)
+                         CURATE_INLINE_LAMBDA { block.item_bias[slots[l.value]] = item_bias[l.value * kPart]; });
+      }
+      const Vector item_steps = kScaled ? learnt * scale : learnt;
+      const Vector user_steps = kScaled ? learnt * user_scale : learnt;
+      each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
+        const Vector to_item = part<l.value>(item_steps);
+        const Vector to_user = part<l.value>(user_steps);
+        float* const q = items[l.value];
+        // Rows to come, between the updates: all at once they would wait for each other.
+        const std::size_t coming = slot_of(at[kFirst + l.value][k + Of::kAhead * direction]);
+        const float* const ahead = block.item + coming * stride();
+        if constexpr (kBiased) {
+          __builtin_prefetch(block.item_bias + coming, 1, 3);
+        }
+        const auto update = [&](Vector p, std::size_t v) CURATE_INLINE_LAMBDA {
+          if (v * kWidth % 16 == 0) {
+            __builtin_prefetch(ahead + v * kWidth, 1, 3);
+          }
+          const Vector old_q = load(q + v * kWidth);
+          const Vector new_p = (kScaled ? p : shrink * p) + to_user * old_q;
+          const Vector new_q = shrink * old_q + to_item * p;
+          store(q + v * kWidth, kNonNegative ? positive(new_q) : new_q);
+          return kNonNegative ? positive(new_p) : new_p;
+        };
+        if constexpr (kVectors == 0) {
+          float* const p = row(kFirst + l.value);
+          for (std::size_t v = 0; v < vectors(); ++v) {
+            store(p + v * kWidth, update(load(p + v * kWidth), v));
+          }
+        } else {
+          each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
+            kept[kFirst + l.value][v.value] = update(kept[kFirst + l.value][v.value], v.value);
+          });
+        }
+      });
+    };
+
+    for (std::ptrdiff_t done = 0; done < steps; ++done, k += direction) {
+      each<Of::kGroups>([&](auto g) CURATE_INLINE_LAMBDA {
+        if (same_item<g.value>(at, k)) [[unlikely]] {
+          each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { step(g, l, Constant<1>()); });
+        } else {
+          step(g, Constant<0>(), Constant<kLanes>());
+        }
+      });
+      if constexpr (kScaled) {
+        scale *= shrink;
+        user_scale *= grow;
+      }
+    }
+    each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
+      lanes[l.value].at += k;
+      lanes[l.value].left -= steps;
       if constexpr (kVectors == 0) {
-        if (block.non_negative) {
-          new_p = positive(new_p);
-          new_q = positive(new_q);
+        for (std::size_t v = 0; v < vectors(); ++v) {
+          store(row(l.value) + v * kWidth, scale * load(row(l.value) + v * kWidth));
+        }
+      } else {
+        each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
+          const Vector p = kept[l.value][v.value];
+          store(row(l.value) + v.value * kWidth, kScaled ? scale * p : p);
+        });
+      }
+      biases[l.value / kLanes * 4 + l.value % kLanes] = user_bias[l.value / kLanes][l.value % kLanes * kPart];
+    });
+    each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { squared += static_cast<double>(errors[l.value * kPart]); });
+  }
+
+  /// Whether two lanes of a group want the same item.
+  template <std::size_t kGroup>
+  CURATE_INLINE static bool same_item(const Rating* const* at, std::ptrdiff_t k) {
+    const auto slot = [&](std::size_t l) CURATE_INLINE_LAMBDA { return slot_of(at[kGroup * kLanes + l][k]); };
+    const std::size_t a = slot(0);
+    const std::size_t b = slot(1);
+    const std::size_t c = slot(2);
+    if constexpr (kLanes == 3) {
+      return a == b || a == c || b == c;
+    } else {
+      const std::size_t d = slot(3);
+      return a == b || a == c || b == c || a == d || b == d || c == d;
+    }
+  }
+
+  /// Steps in which c stays a number that float can divide by; 0 where there are none.
+  std::ptrdiff_t longest_stretch() const {
+    constexpr float kLeast = 1e-6F;
+    std::ptrdiff_t steps = 0;
+    for (float c = shrink; c > kLeast && steps < 4096; c *= shrink) {
+      ++steps;
+    }
+    return steps;
+  }
+
+  CURATE_INLINE void finish(std::size_t l) {
+    while (lanes[l].left > 0) {
+      single(l);
+    }
+    spill(l);
+  }
+
+  CURATE_INLINE void run() {
+    if (block.runs < kAllLanes) {
+      while (next < block.runs) {
+        fill(0);
+        finish(0);
+      }
+      return;
+    }
+    for (std::size_t l = 0; l < kAllLanes; ++l) {
+      fill(l);
+    }
+    const std::ptrdiff_t longest = longest_stretch();
+    while (true) {
+      // A lane whose run has ended takes the next one. When there is none left the others are finished one by one.
+      std::ptrdiff_t steps = longest;
+      for (std::size_t l = 0; l < kAllLanes; ++l) {
+        if (lanes[l].left == 0) {
+          spill(l);
+          if (next == block.runs) {
+            for (std::size_t other = 0; other < kAllLanes; ++other) {
+              if (other != l) {
+                finish(other);
+              }
+            }
+            return;
+          }
+          fill(l);
+        }
+        steps = lanes[l].left < steps ? lanes[l].left : steps;
+      }
+      if (steps > 0) {
+        stretch(steps);
+      } else {
+        for (std::size_t l = 0; l < kAllLanes; ++l) {
+          single(l);
         }
       }
-      set_user_vector(v, new_p);
-      store(item + v * kWidth, new_q);
     }
-    if constexpr (kVectors == 0) {
-      for (std::size_t k = tail(); k < block.dim; ++k) {
-        const float p = row[k];
-        const float new_p = shrink * p + step * item[k];
-        const float new_q = shrink * item[k] + step * p;
-        row[k] = block.non_negative && new_p < 0.0F ? 0.0F : new_p;
-        item[k] = block.non_negative && new_q < 0.0F ? 0.0F : new_q;
-      }
-    }
-    if constexpr (kUserBias) {
-      bias = shrink * bias + step;
-    }
-    if constexpr (kItemBias) {
-      float& item_bias = block.item_bias[item_id * block.item_bias_ld];
-      item_bias = shrink * item_bias + step;
-    }
-  }
-
-  CURATE_INLINE Rating next() {
-    const Rating rating = *at;
-    at += direction();
-    return rating;
-  }
-
-  /// One rating by itself.
-  CURATE_INLINE void single(float shrink, MfSgdErrors& errors) {
-    const Rating rating = next();
-    const std::size_t id = item_of(rating);
-    float* const item = block.item + id * block.item_ld;
-    const Four parts = products(item);
-    float prediction = block.mean + ((parts[0] + parts[1]) + (parts[2] + parts[3]));
-    if constexpr (kUserBias) {
-      prediction += bias;
-    }
-    if constexpr (kItemBias) {
-      prediction += block.item_bias[id * block.item_bias_ld];
-    }
-    const float value = value_of(rating, block);
-    const float error = value - prediction;
-    errors.squared += static_cast<double>(error * error);
-    errors.absolute += static_cast<double>(error < 0.0F ? -error : error);
-    const float whole = value - nearest(Four{prediction})[0];
-    errors.absolute_whole_stars += static_cast<double>(whole < 0.0F ? -whole : whole);
-    update(id, item, block.learning_rate * error, shrink);
-  }
-
-  CURATE_INLINE void finish(float shrink, MfSgdErrors& errors) {
-    while (at != end) {
-      single(shrink, errors);
-    }
-    spill();
   }
 };
 
-template <typename Rating, std::size_t kVectors, bool kKept, bool kUserBias, bool kItemBias>
-void run_block(const MfSgdBlock& block, MfSgdErrors& errors) {
-  using OneLane = Lane<Rating, kVectors, kKept, kUserBias, kItemBias>;
-  const float shrink = 1.0F - block.learning_rate * block.reg;
-  std::uint32_t next = 0;
-  OneLane a(block);
-  OneLane b(block);
-  OneLane c(block);
-  OneLane d(block);
-  if (block.runs < 4) {
-    while (next < block.runs) {
-      a.fill(next++);
-      a.finish(shrink, errors);
-    }
-    return;
+/// body(shape) for the shape of a dim.
+template <typename Body>
+CURATE_INLINE auto for_shape(std::size_t dim, bool non_negative, const Body& body) {
+  // As many users as there are registers for, measured: 32 with AVX-512, 16 without.
+  const std::size_t vectors = non_negative ? 0 : mf_row_stride(dim) / kWidth;
+  switch (vectors) {
+#if CURATE_WIDTH == 16
+    case 1:
+      return body(Shape<1, 3, 4>());
+    case 2:
+      return body(Shape<2, 2, 4>());
+    case 3:
+      return body(Shape<3, 2, 3>());
+    case 4:
+      return body(Shape<4, 2, 3>());
+    case 6:
+      return body(Shape<6, 1, 4>());
+    case 8:
+      return body(Shape<8, 1, 3>());
+#else
+    case 2:
+      return body(Shape<2, 1, 4>());
+    case 4:
+      return body(Shape<4, 1, 3>());
+#endif
+    default:
+      return body(Shape<0, 1, 4>());
   }
-  a.fill(next++);
-  b.fill(next++);
-  c.fill(next++);
-  d.fill(next++);
-  ErrorLanes lanes;
-  while (true) {
-    // A lane whose run has ended takes the next one. When there is none left the others are finished one by one.
-    OneLane* ended = nullptr;
-    const auto refill = [&](OneLane & lane) __attribute__((always_inline)) {
-      if (ended == nullptr && lane.at == lane.end) [[unlikely]] {
-        lane.spill();
-        if (next < block.runs) {
-          lane.fill(next++);
-        } else {
-          ended = &lane;
-        }
-      }
-    };
-    refill(a);
-    refill(b);
-    refill(c);
-    refill(d);
-    if (ended != nullptr) [[unlikely]] {
-      if (ended != &a) {
-        a.finish(shrink, errors);
-      }
-      if (ended != &b) {
-        b.finish(shrink, errors);
-      }
-      if (ended != &c) {
-        c.finish(shrink, errors);
-      }
-      if (ended != &d) {
-        d.finish(shrink, errors);
-      }
-      break;
-    }
-    a.prefetch();
-    b.prefetch();
-    c.prefetch();
-    d.prefetch();
-    const std::size_t ia = item_of(*a.at);
-    const std::size_t ib = item_of(*b.at);
-    const std::size_t ic = item_of(*c.at);
-    const std::size_t id = item_of(*d.at);
-    if (ia == ib || ia == ic || ia == id || ib == ic || ib == id || ic == id) [[unlikely]] {
-      a.single(shrink, errors);
-      b.single(shrink, errors);
-      c.single(shrink, errors);
-      d.single(shrink, errors);
-      continue;
-    }
-    float* const qa = block.item + ia * block.item_ld;
-    float* const qb = block.item + ib * block.item_ld;
-    float* const qc = block.item + ic * block.item_ld;
-    float* const qd = block.item + id * block.item_ld;
-    Four prediction = sums_of(a.products(qa), b.products(qb), c.products(qc), d.products(qd)) + block.mean;
-    if constexpr (kUserBias) {
-      prediction += Four{a.bias, b.bias, c.bias, d.bias};
-    }
-    if constexpr (kItemBias) {
-      const auto bias_of = [&](std::size_t item) { return block.item_bias[item * block.item_bias_ld]; };
-      prediction += Four{bias_of(ia), bias_of(ib), bias_of(ic), bias_of(id)};
-    }
-    const Four value = {value_of(a.next(), block), value_of(b.next(), block), value_of(c.next(), block),
-                        value_of(d.next(), block)};
-    const Four error = value - prediction;
-    lanes.add(value, prediction, error, errors);
-    const Four step = error * block.learning_rate;
-    a.update(ia, qa, step[0], shrink);
-    b.update(ib, qb, step[1], shrink);
-    c.update(ic, qc, step[2], shrink);
-    d.update(id, qd, step[3], shrink);
-  }
-  lanes.flush(errors);
 }
 
-template <typename Rating, bool kUserBias, bool kItemBias>
-void run_dim(const MfSgdBlock& block, MfSgdErrors& errors) {
-  // Registers: four lanes of up to four vectors where there are 32, of two where there are 16.
-  constexpr std::size_t kMostKept = CURATE_WIDTH == 16 ? 4 : 2;
-  const std::size_t vectors = block.dim % kWidth == 0 && !block.non_negative ? block.dim / kWidth : 0;
-  if constexpr (kUserBias == kItemBias) {
-    switch (vectors) {
-      case 1:
-        return run_block<Rating, 1, true, kUserBias, kItemBias>(block, errors);
-      case 2:
-        return run_block<Rating, 2, true, kUserBias, kItemBias>(block, errors);
-      case 4:
-        return run_block<Rating, 4, (4 <= kMostKept), kUserBias, kItemBias>(block, errors);
-      case 8:
-        return run_block<Rating, 8, false, kUserBias, kItemBias>(block, errors);
-      default:
-        break;
-    }
-  }
-  run_block<Rating, 0, false, kUserBias, kItemBias>(block, errors);
-}
-
-template <typename Rating>
+template <typename Rating, bool kBiased>
 void run_biases(const MfSgdBlock& block, MfSgdErrors& errors) {
-  if (block.user_bias != nullptr) {
-    return block.item_bias != nullptr ? run_dim<Rating, true, true>(block, errors)
-                                      : run_dim<Rating, true, false>(block, errors);
-  }
-  return block.item_bias != nullptr ? run_dim<Rating, false, true>(block, errors)
-                                    : run_dim<Rating, false, false>(block, errors);
+  for_shape(block.dim, block.non_negative, [&](auto shape) CURATE_INLINE_LAMBDA {
+    using Of = decltype(shape);
+    const auto run = [&](auto kernel) CURATE_INLINE_LAMBDA {
+      kernel.run();
+      errors.squared += kernel.squared;
+    };
+    if constexpr (Of::kVectors == 0) {
+      if (block.non_negative) {
+        run(Kernel<Rating, Of, kBiased, true>(block));
+        return;
+      }
+    }
+    run(Kernel<Rating, Of, kBiased, false>(block));
+  });
 }
 
 CURATE_INLINE void run(const MfSgdBlock& block, MfSgdErrors& errors) {
+  const bool biased = block.item_bias != nullptr;
   if (block.packed) {
-    run_biases<PackedRating>(block, errors);
+    biased ? run_biases<PackedRating, true>(block, errors) : run_biases<PackedRating, false>(block, errors);
   } else {
-    run_biases<WideRating>(block, errors);
+    biased ? run_biases<WideRating, true>(block, errors) : run_biases<WideRating, false>(block, errors);
   }
+}
+
+CURATE_INLINE std::size_t lanes(std::size_t dim, bool non_negative) {
+  return for_shape(dim, non_negative, [](auto shape) CURATE_INLINE_LAMBDA { return decltype(shape)::kAllLanes; });
 }
 
 }  // namespace
