@@ -38,7 +38,7 @@ struct BenchArguments {
   std::string plot;
 };
 
-// With them the default run takes about a minute on two cores, and networks do not take hours.
+// With them the default run takes less than a minute on two cores, and networks do not take hours.
 constexpr double kDefaultScale = 1.0;
 constexpr double kDefaultScaleOfNetworks = 0.01;
 
