@@ -23,6 +23,8 @@ What makes it fair
   time from the start; each run is a point of the curve, and the time to the target is that of the shortest run that
   reaches it. The others train once, and each epoch is a point. All curves are of the first round. On several threads
   cuRate and LIBMF end at slightly another RMSE in each run (LIBMF on MovieLens 100k: by 0.003).
+- The machine has to be quiet: the threads of PyTorch wait for each other in a spin, and a busy core made its epochs
+  thirty times as long, cuRate's and LIBMF's twice. Where slowest is far from fastest, measure again.
 - Predictions are clipped to the range of the ratings and a rating that a peer cannot predict counts as the mean, for
   all. The best RMSE is the lowest on the test part over the curve: an oracle, but the same for all.
 - The target, unless --target-rmse says otherwise: the worse of the best RMSE of cuRate and that of LIBMF, plus 0.0005,
