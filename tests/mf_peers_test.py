@@ -22,7 +22,7 @@ REPORT_FIELDS = {"program", "date", "commit", "machine", "versions", "data", "op
 TABLE_FIELDS = {"dim", "biases", "target_rmse", "rows"}
 ROW_FIELDS = {"peer", "title", "factors", "biases", "threads", "recipe", "seconds_per_epoch", "epochs", "rmse",
               "best_rmse", "seconds_to_target", "epochs_to_target", "ratio_seconds_per_epoch",
-              "ratio_seconds_to_target", "cut", "failed", "curve_of", "curve"}
+              "ratio_seconds_to_target", "cut", "busy", "failed", "curve_of", "curve"}
 
 # Stands in for the Python of an environment with Surprise (an epoch a second, 0.01 better each), LIBMF (half a second
 # of set-up) and a cmfrec that fails; the rest is absent.
@@ -188,6 +188,14 @@ class ArithmeticTest(unittest.TestCase):
         self.assertEqual(mf_peers.sweep(10), [1, 2, 3, 4, 6, 8, 10])
         self.assertEqual(mf_peers.sweep(20, coarse=True), [1, 2, 4, 8, 16, 20])
         self.assertEqual(mf_peers.sweep(2), [1, 2])
+
+    def test_times_that_differ_by_more_than_a_factor_of_two_are_told(self):
+        row = mf_peers.Row(mf_peers.PEERS["pytorch"], 4, True, 1, {})
+        row.add_epochs([{"seconds": seconds} for seconds in (9, 10, 11.5, 12.5)])
+        self.assertIsNone(row.busy())
+        self.assertEqual(row.rates, [1.25])
+        row.add_epochs([{"seconds": seconds} for seconds in (1, 2, 12)])
+        self.assertIn("from 1 to 10 s", row.busy())
 
     def test_rate_leaves_the_set_up_out(self):
         self.assertAlmostEqual(mf_peers.rate_of_fits({1: 5.5, 4: 7.0, 11: 10.5}), 0.5)

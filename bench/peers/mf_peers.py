@@ -16,15 +16,16 @@ What makes it fair
   machine is noisy for all of them. Seconds an epoch are medians of the rounds, with the fastest and the slowest.
 - Only training counts: no reading, no set-up, no evaluation. An epoch takes: of cuRate the mean of the seconds in its
   history.csv; of LIBMF and cmfrec, which train in one call, (T(E epochs) - T(1 epoch)) / (E - 1); of Surprise, PyTorch
-  and implicit the mean of what lies between the beginning and the end of each. E epochs of the first three take E times
-  the median of that over the rounds.
+  and implicit the median of what lies between the beginning and the end of each. E epochs of the first three take E
+  times the median of that over the rounds, E epochs of the others what they took.
 - cuRate's learning rate falls to zero over the epochs that are planned, so an epoch in the middle of a long run says
   nothing: cuRate and LIBMF are run for 1, 2, 3, 4, 6, 8, 12, 16, 20, ... epochs, cmfrec for 1, 2, 4, 8, 16, ..., each
   time from the start; each run is a point of the curve, and the time to the target is that of the shortest run that
   reaches it. The others train once, and each epoch is a point. All curves are of the first round. On several threads
   cuRate and LIBMF end at slightly another RMSE in each run (LIBMF on MovieLens 100k: by 0.003).
 - The machine has to be quiet: the threads of PyTorch wait for each other in a spin, and a busy core made its epochs
-  thirty times as long, cuRate's and LIBMF's twice. Where slowest is far from fastest, measure again.
+  thirty times as long, cuRate's and LIBMF's twice. Where a row's times differ by more than a factor of 2, or other
+  programs used more than 0.2 cores meanwhile (Linux tells), a line under the table says so: measure again.
 - Predictions are clipped to the range of the ratings and a rating that a peer cannot predict counts as the mean, for
   all. The best RMSE is the lowest on the test part over the curve: an oracle, but the same for all.
 - The target, unless --target-rmse says otherwise: the worse of the best RMSE of cuRate and that of LIBMF, plus 0.0005,
@@ -70,6 +71,7 @@ SETUP_RECORD = "mf_peers_setup.json"
 LIBMF_LIBRARY = "libmf_avx.so"
 SWEEP = [1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128]
 SHORT_RUN = 3  # epochs of a later round
+BUSY_CORES = 0.2  # of other programs: more makes a measurement doubtful
 BASE_PACKAGES = ["numpy", "scipy"]
 PACKAGES = {"libmf": "libmf==0.9.2", "cmfrec": "cmfrec==3.5.1.post14", "surprise": "scikit-surprise==1.1.5",
             "pytorch": "torch==2.6.0", "implicit": "implicit==0.7.3"}
@@ -227,12 +229,30 @@ class Row:
         self.threads = 1 if peer.one_thread else threads
         self.rates = []  # seconds an epoch, of every round
         self.curve = []  # {"epochs", "seconds", "rmse"}
+        self.epochs = []  # seconds of each but the first, of peers that train epoch by epoch
+        self.others = 0.0  # cores that other programs used, the worst of its measurements
         self.cut = self.failure = None
         self.wall = {}  # whole fits of this round: epochs -> seconds, with the set-up (cuRate: of its epochs alone)
         self.set_up = 0.0  # seconds that a process needs apart from training
 
     def rate(self):
         return statistics.median(self.rates) if self.rates else None
+
+    def busy(self):
+        """What tells that something else kept the cores busy, or None."""
+        seconds, signs = self.rates + self.epochs, []
+        if seconds and max(seconds) > 2 * min(seconds):
+            signs.append(f"an epoch took from {min(seconds):.3g} to {max(seconds):.3g} s")
+        if self.others > BUSY_CORES:
+            signs.append(f"other programs used up to {self.others:.1f} cores")
+        return f"the machine was busy, measure again: {', '.join(signs)}" if signs else None
+
+    def add_epochs(self, results):
+        """From a run epoch by epoch; the first epoch warms up, which counts in the curve only."""
+        ends = [0.0, *(result["seconds"] for result in results)]
+        seconds = [end - start for start, end in zip(ends, ends[1:])]
+        self.rates.append(statistics.median(seconds))
+        self.epochs += seconds[1:]
 
     def points(self):
         """The curve with its seconds; whole fits take as much as their epochs at the median rate."""
@@ -257,6 +277,17 @@ def rate_of_fits(seconds):
     """Seconds an epoch, from whole fits {epochs: seconds} with a set-up that is the same; None from one fit alone."""
     first, last = min(seconds), max(seconds)
     return max(seconds[last] - seconds[first], 1e-9) / (last - first) if last > first else None
+
+
+def seconds_of_others():
+    """CPU seconds since the machine started that were not this program's or its finished children's; None if unknown."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            ticks = [int(word) for word in file.readline().split()[1:]]
+    except (OSError, ValueError):
+        return None
+    # user, nice, system, (idle, iowait,) irq, softirq, steal
+    return sum(ticks[:3] + ticks[5:8]) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
 def sweep(epochs, coarse=False):
@@ -303,9 +334,14 @@ class Measurement:
 
     def guarded(self, row, action):
         """A peer that fails is left out from then on; cuRate must not."""
+        if row.failure:
+            return
+        start, theirs = time.perf_counter(), seconds_of_others()
         try:
-            if not row.failure:
-                action()
+            action()
+            seconds = time.perf_counter() - start
+            if theirs is not None and seconds > 0.5:  # The kernel counts in hundredths.
+                row.others = max(row.others, (seconds_of_others() - theirs) / seconds)
         except Failed as problem:
             if row.peer is CURATE:
                 raise
@@ -350,7 +386,7 @@ class Measurement:
             for result in self.fit(row, epochs):
                 self.progress(row, 1, result)
                 row.curve.append(result)
-            row.rates.append(result["seconds"] / result["epochs"])
+            row.add_epochs(row.curve)
             row.set_up = max(0.0, time.perf_counter() - start - result["seconds"])
             if result["epochs"] < epochs:
                 row.cut = f"stopped after {result['seconds']:.0f} s"
@@ -373,10 +409,9 @@ class Measurement:
                     self.add_fit(row, epochs, number)
                 self.close_round(row)
         elif row.set_up + SHORT_RUN * row.rate() <= self.arguments.max_seconds / 2:
-            for result in self.fit(row, SHORT_RUN, evaluate=False):
-                pass
-            self.progress(row, number, result)
-            row.rates.append(result["seconds"] / result["epochs"])
+            results = list(self.fit(row, SHORT_RUN, evaluate=False))
+            self.progress(row, number, results[-1])
+            row.add_epochs(results)
 
     def measure(self, dim, names):
         """The rows of one dimension, {name: {biases: Row}}."""
@@ -425,7 +460,7 @@ def table_of(rows, dim, biases, absent, target):
             "seconds_to_target": reach and reach["seconds"], "epochs_to_target": reach and reach["epochs"],
             "ratio_seconds_per_epoch": ratio(row.rate(), ours.rate()),
             "ratio_seconds_to_target": ratio(reach and reach["seconds"], our_reach and our_reach["seconds"]),
-            "cut": row.cut, "failed": row.failure,
+            "cut": row.cut, "busy": row.busy(), "failed": row.failure,
             "curve_of": "runs planned for so many epochs" if row.peer.whole_fits else "epochs of one run",
             "curve": [{key: point[key] for key in ("epochs", "seconds", "rmse")} for point in row.points()]})
     lines += [{"peer": name, "title": PEERS[name].title, "absent": reason} for name, reason in absent.items()
@@ -468,8 +503,9 @@ def print_table(table):
         else:
             print(f"{line['title'].ljust(widths[0])}  failed: {line['failed']}")
     for line, text in body:
-        if text and line["cut"]:
-            print(f"{line['title']}: {line['cut']}")
+        for note in ("cut", "busy"):
+            if text and line[note]:
+                print(f"{line['title']}: {line[note]}")
         if text and line["biases"] != table["biases"]:
             print(f"{line['title']}: has no biases; the same runs as in the table without")
     sys.stdout.flush()
