@@ -280,7 +280,7 @@ def rate_of_fits(seconds):
 
 
 def seconds_of_others():
-    """CPU seconds since the machine started that were not this program's or its finished children's; None if unknown."""
+    """CPU seconds since the machine started, without this program's and its finished children's; None if unknown."""
     try:
         with open("/proc/stat", encoding="ascii") as file:
             ticks = [int(word) for word in file.readline().split()[1:]]
