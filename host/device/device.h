@@ -135,10 +135,10 @@ class MfEpochPlan {
 };
 
 struct MfPlanOptions {
-  std::uint64_t seed = 1;       ///< of the order
-  bool deterministic = false;   ///< the same plan, and so the same bits, for any number of threads
-  std::int32_t blocks = 0;      ///< CPU: groups of users and of items; 0: the engine's choice
-  bool keep_order = false;      ///< see MfEpochPlan::order()
+  std::uint64_t seed = 1;      ///< of the order
+  bool deterministic = false;  ///< the same plan, and so the same bits, for any number of threads
+  std::int32_t blocks = 0;     ///< CPU: groups of users and of items; 0: the engine's choice
+  bool keep_order = false;     ///< see MfEpochPlan::order()
 };
 
 /// Parameters of a matrix factorization: prediction = mean + user_bias[u] + item_bias[i] + <user[u,:], item[i,:]>.
