@@ -53,7 +53,7 @@ void expect_reference(const cpu::MfSgdKernel& kernel, const Case& of) {
   ThreadPool pool(1);
   MfPlanOptions options;
   options.keep_order = true;
-  const cpu::MfEpochPlan plan(*device, ratings.view(), of.users, kItems, options, 1, pool);
+  const cpu::MfEpochPlan plan(*device, ratings.view(), of.users, kItems, options, 1, 1, pool);
   const MfSgdParams params{of.reg, of.non_negative};
 
   ErrorSums sums;

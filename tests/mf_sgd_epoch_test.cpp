@@ -58,14 +58,15 @@ struct Epoch {
   float learning_rate = 0.05F;
   std::uint64_t seed = 81;
   std::int32_t blocks = 0;
+  std::int32_t turns = 0;
   std::int64_t epoch = 0;
   bool grid = false;  ///< half-stars
 
   std::string label() const {
     return "dim " + std::to_string(dim) + ", " + std::to_string(ratings) + " ratings" + biases.label() + ", reg " +
            std::to_string(params.reg) + (params.non_negative ? ", non-negative" : "") + ", padding " +
-           std::to_string(padding) + ", blocks " + std::to_string(blocks) + ", epoch " + std::to_string(this->epoch) +
-           (grid ? ", half-stars" : "") + ", seed " + std::to_string(seed);
+           std::to_string(padding) + ", blocks " + std::to_string(blocks) + ", turns " + std::to_string(turns) +
+           ", epoch " + std::to_string(this->epoch) + (grid ? ", half-stars" : "") + ", seed " + std::to_string(seed);
   }
 };
 
@@ -89,10 +90,11 @@ HostRatings in_order(const HostRatings& ratings, const std::vector<std::int32_t>
   return ordered;
 }
 
-MfPlanOptions kept_order(std::int32_t blocks, std::uint64_t seed = 1) {
+MfPlanOptions kept_order(std::int32_t blocks, std::uint64_t seed = 1, std::int32_t turns = 0) {
   MfPlanOptions options;
   options.seed = seed;
   options.blocks = blocks;
+  options.turns = turns;
   options.keep_order = true;
   return options;
 }
@@ -116,8 +118,8 @@ void expect_epoch(Device& device, const Epoch& epoch) {
   const HostRatings given = random_ratings(inputs, epoch);
   const DeviceMf tables(device, host, epoch.padding);
   const DeviceRatings device_ratings(device, given);
-  const auto plan =
-      device.plan_mf_epoch(device_ratings.view(), epoch.users, epoch.items, kept_order(epoch.blocks, epoch.seed));
+  const auto plan = device.plan_mf_epoch(device_ratings.view(), epoch.users, epoch.items,
+                                         kept_order(epoch.blocks, epoch.seed, epoch.turns));
   std::vector<std::int32_t> order = plan->order(epoch.epoch, epoch.dim, epoch.params.non_negative);
   const HostRatings ratings = in_order(given, order);
   // Each rating once.
@@ -193,11 +195,12 @@ TEST_P(MfSgdEpochTest, matches_for_every_dim_and_kind_of_rating) {
   }
 }
 
-TEST_P(MfSgdEpochTest, matches_for_any_number_of_blocks_and_epoch) {
+TEST_P(MfSgdEpochTest, matches_for_any_number_of_blocks_turns_and_epoch) {
   for (const std::int32_t blocks : {1, 2, 3, 8, 64}) {
     for (const std::int64_t number : {0, 1, 2, 7}) {
       Epoch epoch;
       epoch.blocks = blocks;
+      epoch.turns = number == 1 ? 3 : static_cast<std::int32_t>(number);
       epoch.epoch = number;
       epoch.grid = number != 2;
       epoch.ratings = 1500;

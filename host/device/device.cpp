@@ -392,9 +392,9 @@ std::unique_ptr<MfEpochPlan> Device::plan_mf_epoch(const RatingsView& ratings, s
                                                    const MfPlanOptions& options) {
   const Checker check(this, "plan_mf_epoch");
   check.ratings("ratings", ratings, ratings.users.rows);
-  if (users < 0 || items < 0 || options.blocks < 0) {
-    throw std::invalid_argument(
-        fmt::format("plan_mf_epoch: {} users, {} items, {} blocks", users, items, options.blocks));
+  if (users < 0 || items < 0 || options.blocks < 0 || options.turns < 0) {
+    throw std::invalid_argument(fmt::format("plan_mf_epoch: {} users, {} items, {} blocks, {} turns", users, items,
+                                            options.blocks, options.turns));
   }
   return do_plan_mf_epoch(ratings, users, items, options);
 }

@@ -138,6 +138,7 @@ struct MfPlanOptions {
   std::uint64_t seed = 1;      ///< of the order
   bool deterministic = false;  ///< the same plan, and so the same bits, for any number of threads
   std::int32_t blocks = 0;     ///< CPU: groups of users and of items; 0: the engine's choice
+  std::int32_t turns = 0;      ///< CPU: groups of users to a group of items; 0: the engine\'s choice
   bool keep_order = false;     ///< see MfEpochPlan::order()
 };
 

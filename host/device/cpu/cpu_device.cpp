@@ -267,14 +267,23 @@ class CpuDevice : public Device {
   std::unique_ptr<MfEpochPlan> do_plan_mf_epoch(const RatingsView& ratings, std::int64_t users, std::int64_t items,
                                                 const MfPlanOptions& options) override {
     do_synchronize();
-    // Fewer ratings than these to a group are not worth the wait for the other threads.
-    constexpr std::int64_t kFewestRatings = 32768;
+    // Fewer ratings than these to a group or to a block are not worth the wait for the other threads.
+    constexpr std::int64_t kFewestGroupRatings = 32768;
+    constexpr std::int64_t kFewestBlockRatings = 4096;
     constexpr std::int64_t kDeterministicBlocks = 8;
+    // 18 million ratings in 2 x 2 groups, 4 epochs: test RMSE 0.8433 with 1 turn, 0.8259 with 4, 0.8242 with 8, 0.8235
+    // with 16, 0.8214 in one block; 32 turns take a sixth longer.
+    constexpr std::int64_t kMostTurns = 8;
+    const std::int64_t count = ratings.users.rows;
     const std::int64_t most = options.deterministic ? kDeterministicBlocks : pool_.threads();
     const std::int64_t blocks =
-        options.blocks > 0 ? options.blocks : std::clamp<std::int64_t>(ratings.users.rows / kFewestRatings, 1, most);
+        options.blocks > 0 ? options.blocks : std::clamp<std::int64_t>(count / kFewestGroupRatings, 1, most);
+    const std::int64_t turns =
+        options.turns > 0 ? options.turns
+        : blocks == 1     ? 1
+                          : std::clamp<std::int64_t>(count / (blocks * blocks * kFewestBlockRatings), 1, kMostTurns);
     return std::make_unique<cpu::MfEpochPlan>(*this, ratings, users, items, options, static_cast<std::int32_t>(blocks),
-                                              pool_);
+                                              static_cast<std::int32_t>(turns), pool_);
   }
 
   void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan,

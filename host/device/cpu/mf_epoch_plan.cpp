@@ -129,7 +129,7 @@ MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const
   std::int64_t before = 0;
   for (std::size_t place = 0; place < groups.user_order.size(); ++place) {
     const auto user = static_cast<std::size_t>(groups.user_order[place]);
-    const auto group = static_cast<std::int32_t>(before * blocks_ / ratings());
+    const auto group = static_cast<std::int32_t>(before * user_groups() / ratings());
     while (groups.first_user.size() <= static_cast<std::size_t>(group)) {
       groups.first_user.push_back(place);
     }
@@ -137,7 +137,7 @@ MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const
     groups.group_of_user[user] = group;
     before += user_counts[user];
   }
-  groups.first_user.resize(static_cast<std::size_t>(blocks_) + 1, groups.user_order.size());
+  groups.first_user.resize(static_cast<std::size_t>(user_groups()) + 1, groups.user_order.size());
   return groups;
 }
 
@@ -169,11 +169,12 @@ MfEpochPlan::ItemRows MfEpochPlan::item_rows(std::size_t stride) const {
 }
 
 MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t num_users, std::int64_t num_items,
-                         const MfPlanOptions& options, std::int32_t blocks, ThreadPool& pool)
+                         const MfPlanOptions& options, std::int32_t blocks, std::int32_t turns, ThreadPool& pool)
     : curate::MfEpochPlan(device, view.users.rows, num_users, num_items),
       blocks_(blocks),
+      turns_(turns),
       seed_(options.seed),
-      first_rating_(static_cast<std::size_t>(blocks) * static_cast<std::size_t>(blocks) + 1, 0),
+      first_rating_(static_cast<std::size_t>(rounds()) * static_cast<std::size_t>(blocks) + 1, 0),
       first_run_(first_rating_.size(), 0) {
   if (ratings() == 0) {
     return;
@@ -192,11 +193,11 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
     return nexts[static_cast<std::size_t>(groups.place[static_cast<std::size_t>(users_of[k])]) * num_blocks +
                  static_cast<std::size_t>(groups.group_of_item[static_cast<std::size_t>(items_of[k])])];
   };
-  // Each thread looks at all ratings and takes those of its group of users.
+  // Each thread looks at all ratings and takes those of its groups of users.
   const auto for_own = [&](const auto& body) {
     pool.run(blocks_, [&](std::int64_t group) {
       for (std::int64_t k = 0; k < ratings(); ++k) {
-        if (groups.group_of_user[static_cast<std::size_t>(users_of[k])] == group) {
+        if (groups.group_of_user[static_cast<std::size_t>(users_of[k])] % blocks_ == group) {
           body(k);
         }
       }
@@ -210,7 +211,7 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
       body(place);
     }
   };
-  for (std::int32_t u = 0; u < blocks_; ++u) {
+  for (std::int32_t u = 0; u < user_groups(); ++u) {
     for (std::int32_t i = 0; i < blocks_; ++i) {
       std::int64_t block_ratings = 0;
       std::int64_t block_runs = 0;
@@ -237,7 +238,7 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
   auto* const run_ends = static_cast<std::uint32_t*>(memory_of(run_ends_));
   positions_.resize(options.keep_order ? static_cast<std::size_t>(ratings()) : 0);
 
-  pool.run(blocks_, [&](std::int64_t group) {
+  pool.run(user_groups(), [&](std::int64_t group) {
     const auto u = static_cast<std::int32_t>(group);
     for (std::int32_t i = 0; i < blocks_; ++i) {
       std::int64_t next = first_rating_[index(u, i)];
@@ -269,7 +270,7 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
       positions_[static_cast<std::size_t>(to)] = static_cast<std::int32_t>(k);
     }
   });
-  pool.run(static_cast<std::int64_t>(num_blocks * num_blocks), [&](std::int64_t b) {
+  pool.run(user_groups() * blocks_, [&](std::int64_t b) {
     const auto block_index = static_cast<std::size_t>(b);
     std::int64_t begin = first_rating_[block_index];
     for (std::int64_t run = first_run_[block_index]; run < first_run_[block_index + 1]; ++run) {
@@ -326,9 +327,9 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::size_t num
   std::vector<std::int32_t> order;
   order.reserve(positions_.size());
   std::vector<std::uint32_t> runs;
-  for (std::int32_t round = 0; round < blocks_ && !positions_.empty(); ++round) {
-    for (std::int32_t u = 0; u < blocks_; ++u) {
-      const std::int32_t i = (u + round) % blocks_;
+  for (std::int32_t round = 0; round < rounds() && !positions_.empty(); ++round) {
+    for (std::int32_t worker = 0; worker < blocks_; ++worker) {
+      const auto [u, i] = groups_of(round, worker);
       MfSgdBlock ratings;
       set_ratings(ratings, u, i, epoch, runs);
       // Positions of the n-th run, the next to be taken at the back.

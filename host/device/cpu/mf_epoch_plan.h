@@ -12,11 +12,12 @@
 
 namespace curate::cpu {
 
-/// Users and items are dealt into `blocks` groups each; a block is a group of users and a group of items. Blocks of one
-/// round (blocks of them, as in a Latin square: user group g with item group (g + round) % blocks) share no row, so
-/// that threads work on them side by side, as in DSGD (Gemulla et al. 2011, "Large-scale matrix factorization with
-/// distributed stochastic gradient descent"). The result is that of going through them one after the other, whatever
-/// the number of threads.
+/// Items are dealt into `blocks` groups, users into `turns` times as many; a block is a group of users and a group of
+/// items. The blocks of a round share no row, so that threads work on them side by side, as in DSGD (Gemulla et al.
+/// 2011, "Large-scale matrix factorization with distributed stochastic gradient descent"): in turn n, users of the
+/// groups n * blocks and on go through all items in `blocks` rounds, as in a Latin square. The result is that of going
+/// through the blocks one after the other, whatever the number of threads. With one turn the diagonal blocks of the
+/// first round would learn factors of their own, each in another basis, and lose an epoch on agreeing.
 ///
 /// Groups of items have about equally many ratings in every range of popularity, groups of users are cut from a random
 /// order of all. Items that have ratings have slots, group by group and by popularity within: an epoch works on a copy
@@ -26,15 +27,24 @@ namespace curate::cpu {
 /// every other one takes the ratings of each from its end: what comes last weighs the most.
 class MfEpochPlan : public curate::MfEpochPlan {
  public:
-  /// `blocks` >= 1.
+  /// `blocks` >= 1, `turns` >= 1.
   MfEpochPlan(Device& device, const RatingsView& ratings, std::int64_t users, std::int64_t items,
-              const MfPlanOptions& options, std::int32_t blocks, ThreadPool& pool);
+              const MfPlanOptions& options, std::int32_t blocks, std::int32_t turns, ThreadPool& pool);
 
   std::vector<std::int32_t> order(std::int64_t epoch, std::int64_t dim, bool non_negative) const override;
   /// The same for a kernel that has so many users in hand.
   std::vector<std::int32_t> order(std::int64_t epoch, std::size_t lanes) const;
 
   std::int32_t blocks() const { return blocks_; }
+  std::int32_t rounds() const { return turns_ * blocks_; }
+  struct GroupPair {
+    std::int32_t users = 0;
+    std::int32_t items = 0;
+  };
+  /// The block of a worker, 0 .. blocks() - 1, in a round.
+  GroupPair groups_of(std::int32_t round, std::int32_t worker) const {
+    return {round / blocks_ * blocks_ + worker, (worker + round) % blocks_};
+  }
   /// The item of each slot; -1 for slots that keep groups apart.
   const std::vector<std::int32_t>& item_of_slot() const { return item_of_slot_; }
   /// Memory for the rows (slots times `stride`) and biases (one per slot) of an epoch, all 0.0F at first.
@@ -54,12 +64,14 @@ class MfEpochPlan : public curate::MfEpochPlan {
     return static_cast<std::size_t>(user_group) * static_cast<std::size_t>(blocks_) +
            static_cast<std::size_t>(item_group);
   }
+  std::int32_t user_groups() const { return rounds(); }
   void choose_packing(const float* ratings, ThreadPool& pool);
   Groups make_groups(const std::int32_t* users, const std::int32_t* items, const MfPlanOptions& options,
                      ThreadPool& pool) const;
   std::vector<std::int32_t> assign_slots(const Groups& groups);
 
   std::int32_t blocks_;
+  std::int32_t turns_;
   std::uint64_t seed_;
   bool packed_ = false;
   float grid_start_ = 0.0F;

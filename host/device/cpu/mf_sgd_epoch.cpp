@@ -70,11 +70,10 @@ void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, con
   shared.reg = params.reg;
   shared.non_negative = params.non_negative;
   const std::int32_t blocks = plan.blocks();
-  for (std::int32_t round = 0; round < blocks; ++round) {
+  for (std::int32_t round = 0; round < plan.rounds(); ++round) {
     std::vector<ErrorSums> pieces(static_cast<std::size_t>(blocks));
-    pool.run(blocks, [&](std::int64_t group) {
-      const auto user_group = static_cast<std::int32_t>(group);
-      const std::int32_t item_group = (user_group + round) % blocks;
+    pool.run(blocks, [&](std::int64_t worker) {
+      const auto [user_group, item_group] = plan.groups_of(round, static_cast<std::int32_t>(worker));
       std::vector<std::uint32_t> order;
       Column<float> lane_rows(kMfSgdMostLanes * stride);
       MfSgdBlock block = shared;
@@ -82,7 +81,7 @@ void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, con
       block.lane_rows = lane_rows.data();
       MfSgdErrors errors;
       kernel.run(block, errors);
-      pieces[static_cast<std::size_t>(group)] = {errors.squared, 0.0, 0.0, plan.block_ratings(user_group, item_group)};
+      pieces[static_cast<std::size_t>(worker)] = {errors.squared, 0.0, 0.0, plan.block_ratings(user_group, item_group)};
     });
     add_pieces(sums, pieces);
   }
