@@ -128,7 +128,7 @@ std::string explanation(const BenchmarkResult& result) {
   }
   if (measured("item rows")) {
     text +=
-        "roof, mf           all threads read and write rows of items in the order of the ratings, and do\n"
+        "roof, mf           all threads read and write the rows of items of the ratings, shuffled, and do\n"
         "                   nothing else; on the data's first 8.4 million ratings at most\n";
   }
   if (measured("copy")) {

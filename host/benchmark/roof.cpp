@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <numeric>
+#include <random>
 
 #include "device/cpu/gemm.h"
 #include "device/cpu/simd.h"
@@ -21,7 +22,7 @@ double seconds_of(const std::function<void()>& run) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Ratings: as many as four lanes of mf_sgd_kernel.h have under way.
+// Ratings: about as many as mf_sgd_kernel.h has under way.
 constexpr std::int64_t kAhead = 16;
 
 /// kDim: dim, where it is known.
@@ -99,7 +100,8 @@ ItemRowProbe::ItemRowProbe(const Column<std::int32_t>& items, std::int32_t num_i
     const std::size_t card = rank % num_groups;
     group_of[static_cast<std::size_t>(by_count[rank])] = rank / num_groups % 2 == 1 ? num_groups - 1 - card : card;
   }
-  for (std::size_t item = 0; item < group_of.size(); ++item) {
+  for (const std::int32_t ranked : by_count) {
+    const auto item = static_cast<std::size_t>(ranked);
     row_of_item_[item] = static_cast<std::int32_t>(first_row_[group_of[item] + 1]++);
     first_rating_[group_of[item] + 1] += counts[item];
   }
@@ -117,6 +119,7 @@ ItemRowProbe::ItemRowProbe(const Column<std::int32_t>& items, std::int32_t num_i
         rows_[static_cast<std::size_t>(at++)] = row_of_item_[item];
       }
     }
+    std::shuffle(rows_.begin() + first_rating_[g], rows_.begin() + at, std::mt19937_64(g));
     std::fill_n(rows_.begin() + at, kAhead, 0);
     std::fill(tables_.begin() + first_row_[g] * dim, tables_.begin() + first_row_[g + 1] * dim, 0.0F);
   });

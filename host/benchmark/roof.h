@@ -19,9 +19,9 @@ double mf_bytes_per_rating(std::int32_t dim, bool biases);
 double mlp_flops_per_rating(const TrainOptions& resolved);
 
 /// Reads, changes and writes rows of items and does nothing else: what an epoch of per-rating SGD would take on the CPU
-/// if it only moved the rows of items. `items` are those of ratings in the order of the data set (at most the first
-/// kMostRatings), dealt into groups of about equally many ratings; a thread goes through the ratings of one group, in
-/// their order, in a table of that group alone, with rows fetched ahead as mf_sgd_kernel.h does.
+/// if it only moved the rows of items. `items` are those of ratings (at most the first kMostRatings), dealt into groups
+/// of about equally many ratings; a thread goes through the ratings of one group, shuffled as an epoch's are, in a
+/// table of that group alone, the most rated items first, with rows fetched ahead as mf_sgd_kernel.h does.
 class ItemRowProbe {
  public:
   static constexpr std::int64_t kMostRatings = std::int64_t{1} << 23U;
