@@ -24,11 +24,13 @@ struct Case {
   Biases biases;
   bool non_negative = false;
   float reg = 0.05F;
+  float rate_decay = 0.0F;
   float learning_rate = 0.02F;
 
   std::string label() const {
     return "dim " + std::to_string(dim) + (grid ? ", grid" : "") + biases.label() +
-           (non_negative ? ", non-negative" : "") + ", reg " + std::to_string(reg);
+           (non_negative ? ", non-negative" : "") + ", reg " + std::to_string(reg) + ", rate decay " +
+           std::to_string(rate_decay);
   }
 };
 
@@ -54,7 +56,7 @@ void expect_reference(const cpu::MfSgdKernel& kernel, const Case& of) {
   MfPlanOptions options;
   options.keep_order = true;
   const cpu::MfEpochPlan plan(*device, ratings.view(), of.users, kItems, options, 1, 1, pool);
-  const MfSgdParams params{of.reg, of.non_negative};
+  const MfSgdParams params{of.reg, of.non_negative, of.rate_decay};
 
   ErrorSums sums;
   reference::Mf expected = reference::to_reference(host);
@@ -70,7 +72,7 @@ void expect_reference(const cpu::MfSgdKernel& kernel, const Case& of) {
       ordered.ratings.push_back(given.ratings.at(static_cast<std::size_t>(k)));
     }
     reference::mf_sgd_epoch(expected, expected_sums, ordered.users, ordered.items, ordered.ratings, params,
-                            static_cast<double>(of.learning_rate));
+                            static_cast<double>(of.learning_rate), epoch);
   }
   ASSERT_TRUE(gradient_close(tables.user.values(), expected.user.values, 1e-4, of.label() + ", user"));
   ASSERT_TRUE(gradient_close(tables.item.values(), expected.item.values, 1e-4, of.label() + ", item"));
@@ -102,6 +104,10 @@ TEST(MfSgdBlock, kernels_of_all_widths_match_the_sequential_reference) {
             return;
           }
           of.non_negative = true;
+          expect_reference(kernels[k], of);
+          of.rate_decay = 0.03F;
+          expect_reference(kernels[k], of);
+          of.non_negative = false;
           expect_reference(kernels[k], of);
         }
       }

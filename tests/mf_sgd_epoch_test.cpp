@@ -136,7 +136,7 @@ void expect_epoch(Device& device, const Epoch& epoch) {
   reference::Mf expected = reference::to_reference(host);
   const std::vector<double> predictions =
       reference::mf_sgd_epoch(expected, expected_sums, ratings.users, ratings.items, ratings.ratings, epoch.params,
-                              static_cast<double>(epoch.learning_rate));
+                              static_cast<double>(epoch.learning_rate), epoch.epoch);
   const std::string label = epoch.label();
   ASSERT_TRUE(gradient_close(tables.user.values(), expected.user.values, 1e-4, label + ", user"));
   ASSERT_TRUE(gradient_close(tables.item.values(), expected.item.values, 1e-4, label + ", item"));
@@ -209,6 +209,24 @@ TEST_P(MfSgdEpochTest, matches_for_any_number_of_blocks_turns_and_epoch) {
       epoch.learning_rate = 0.02F;
       epoch.params = {0.05F, false};
       expect_epoch(device(), epoch);
+    }
+  }
+}
+
+TEST_P(MfSgdEpochTest, matches_with_rates_that_decay) {
+  for (const std::int64_t dim : {8, 32, 33, 64, 128, 200}) {
+    for (const Biases& biases : all_biases()) {
+      for (const std::int64_t number : {0, 3}) {
+        Epoch epoch;
+        epoch.dim = dim;
+        epoch.biases = biases;
+        epoch.epoch = number;
+        epoch.blocks = 2;
+        epoch.grid = number == 0;
+        epoch.learning_rate = 0.05F;
+        epoch.params = {0.1F, number == 3 && !biases.user, 0.05F};
+        expect_epoch(device(), epoch);
+      }
     }
   }
 }

@@ -72,6 +72,10 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"--lr", [](auto& o) { o.learning_rate = 0.0; }},
       {"--lr", [&](auto& o) { o.learning_rate = nan; }},
       {"--reg", [](auto& o) { o.reg = -0.5; }},
+      {"--rate-decay", [](auto& o) { o.rate_decay = -0.1; }},
+      {"--rate-decay", [&](auto& o) { o.rate_decay = nan; }},
+      {"--rate-decay", [](auto& o) { o.rate_decay = 0.1, o.optimizer = "adam"; }},  // per-rating SGD alone
+      {"--rate-decay", [](auto& o) { o.rate_decay = 0.1, o.model = "mlp"; }},
       {"--schedule", [](auto& o) { o.schedule = "cosine"; }},
       {"--batch", [](auto& o) { o.batch = -1; }},
       {"--init", [](auto& o) { o.init = "zeros"; }},

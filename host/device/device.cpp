@@ -412,6 +412,9 @@ void Device::mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const 
     throw std::invalid_argument(fmt::format("mf_sgd_epoch: a plan for {} users and {} items, tables of {} and {}",
                                             plan.users(), plan.items(), tables.user.rows, tables.item.rows));
   }
+  if (!(params.rate_decay >= 0.0F)) {
+    throw std::invalid_argument(fmt::format("mf_sgd_epoch: rate decay {}", params.rate_decay));
+  }
   do_mf_sgd_epoch(tables, sums, plan, params, state);
 }
 

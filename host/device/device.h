@@ -217,6 +217,7 @@ struct DropoutParams {
 struct MfSgdParams {
   float reg = 0.0F;  ///< lambda per rating, for factors and biases
   bool non_negative = false;
+  float rate_decay = 0.0F;  ///< see mf_sgd_epoch; 0: one learning rate for all
 };
 
 /// Predictions are clamped to [min, max] before their error is summed; infinities switch that off.
@@ -389,8 +390,11 @@ class Device {
   /// One epoch (state.epoch) of per-rating SGD over the ratings of a plan, each once, in the plan's order (Funk 2006;
   /// Koren, Bell, Volinsky 2009, eq. 5), lr = state.learning_rate, e = r - prediction(u, i):
   ///   bu += lr (e - reg bu); bi += lr (e - reg bi); p += lr (e q - reg p); q += lr (e p_old - reg q)
-  /// then p, q = max(., 0) where non_negative. Adds the squared errors before each update, and their count, to sums.
-  /// Bytes: 8d + 12 (the item's), and 8d + 8 for each user of a block.
+  /// then p, q = max(., 0) where non_negative. For a user or item with n ratings in the plan lr is
+  /// state.learning_rate / sqrt(1 + rate_decay n (state.epoch + 1/2)): what has been seen often moves less, as with
+  /// Adagrad (Duchi, Hazan, Singer 2011; by row: Chin et al. 2015, "A learning-rate schedule for stochastic gradient
+  /// methods to matrix factorization"), whose sums of squared gradients grow with that number. Adds the squared errors
+  /// before each update, and their count, to sums. Bytes: 8d + 12 (the item's), and 8d + 8 for each user of a block.
   /// Deterministic for a plan. The plan has to outlive the operation.
   void mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan, const MfSgdParams& params,
                     const MatrixView& state);

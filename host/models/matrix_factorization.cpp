@@ -73,7 +73,8 @@ class MatrixFactorization : public RatingModel {
   }
 
   void enqueue_epoch(const EpochView& epoch) override {
-    device_->mf_sgd_epoch(tables(), epoch.sums, *epoch.plan, {plan_.reg, plan_.optimizer.non_negative}, epoch.state);
+    device_->mf_sgd_epoch(tables(), epoch.sums, *epoch.plan,
+                          {plan_.reg, plan_.optimizer.non_negative, plan_.rate_decay}, epoch.state);
   }
 
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {

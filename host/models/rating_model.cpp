@@ -55,6 +55,7 @@ TrainingPlan make_plan(const TrainOptions& resolved) {
   plan.optimizer.epsilon = static_cast<float>(resolved.epsilon);
   plan.loss = resolved.loss == "mae" ? LossKind::mae : LossKind::mse;
   plan.reg = static_cast<float>(resolved.reg);
+  plan.rate_decay = static_cast<float>(resolved.rate_decay);
   if (resolved.model == "mlp") {
     for (const double rate : dropout_rates(resolved)) {
       plan.dropout.push_back(static_cast<float>(rate));

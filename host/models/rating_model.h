@@ -35,6 +35,7 @@ struct TrainingPlan {
   bool dense_updates = false;  ///< optimizers step on every embedding row (as Keras does), not only on the batch's
   LossKind loss = LossKind::mse;
   ScatterKind scatter = ScatterKind::segments;
+  float rate_decay = 0.0F;     ///< per_rating: MfSgdParams::rate_decay
   float reg = 0.0F;            ///< lambda per rating, of embeddings (mf: and of biases)
   std::vector<float> dropout;  ///< mlp: after each input's embedding (user, item); missing ones are 0
   float dense_dropout = 0.0F;  ///< mlp: after every hidden layer

@@ -27,6 +27,8 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("dense_dropout", options.dense_dropout, "mlp: rate after every hidden layer (default: 0)");
   visit("epochs", options.epochs, "passes over the training ratings, at most (default: mf 20, mlp 25)");
   visit("lr", options.learning_rate, "learning rate (default: by optimizer)");
+  visit("rate_decay", options.rate_decay,
+        "per-rating SGD: users and items of n ratings learn at lr / sqrt(1 + rate-decay n (epoch + 1/2))");
   visit("schedule", options.schedule, "learning rate over the run: constant, or linear to zero (default)");
   visit("reg", options.reg, "L2 per rating, of factors and biases, mlp: of embeddings (default: mf 0.07, mlp 0.1)");
   visit("dense_reg", options.dense_reg, "mlp: L2 of the dense weights (default: 0)");

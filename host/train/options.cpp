@@ -263,6 +263,9 @@ TrainOptions resolve(const TrainOptions& given) {
     options.learning_rate = default_learning_rate(options, per_rating);
   }
   require_in("lr", options.learning_rate, 1e-12, 1e6, "must be above 0");
+  require_in("rate-decay", options.rate_decay, 0.0, 1e6, "must be 0 or more");
+  require(options.rate_decay == 0.0 || per_rating, "rate-decay", fmt::format("{}", options.rate_decay),
+          "only per-rating SGD has it: --model mf --optimizer sgd --batch 1; adagrad and adam have rates of their own");
   if (options.reg == kAuto) {
     options.reg = mlp ? 0.1 : 0.07;
   }

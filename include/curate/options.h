@@ -25,14 +25,15 @@ struct CURATE_API TrainOptions {
   double dense_dropout = -1.0;  ///< mlp: rate after every hidden layer; auto
   std::int32_t epochs = -1;     ///< auto
   double learning_rate = -1.0;  ///< auto: by optimizer and batch
-  std::string schedule;         ///< constant, linear (falls to zero over the epochs); auto: linear
-  double reg = -1.0;            ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses
-  double dense_reg = -1.0;      ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; auto
-  double weight_decay = 0.0;    ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
-  std::int64_t batch = 0;       ///< 1: per-rating SGD (mf); more: mini-batches; auto: mf 1 with sgd, else 1024; mlp 512
-  bool biases = true;           ///< mf: user and item biases
-  bool global_mean = true;      ///< mf: the mean training rating is added; mlp: the first predictions are near it
-  bool non_negative = false;    ///< factors (mlp: embeddings) are kept >= 0
+  double rate_decay = 0.0;    ///< batch 1: rows of n ratings learn at lr / sqrt(1 + rate_decay n (epochs so far + 1/2))
+  std::string schedule;       ///< constant, linear (falls to zero over the epochs); auto: linear
+  double reg = -1.0;          ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses
+  double dense_reg = -1.0;    ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; auto
+  double weight_decay = 0.0;  ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
+  std::int64_t batch = 0;     ///< 1: per-rating SGD (mf); more: mini-batches; auto: mf 1 with sgd, else 1024; mlp 512
+  bool biases = true;         ///< mf: user and item biases
+  bool global_mean = true;    ///< mf: the mean training rating is added; mlp: the first predictions are near it
+  bool non_negative = false;  ///< factors (mlp: embeddings) are kept >= 0
   std::string init = "normal";  ///< embeddings: normal (deviation init_scale), uniform (-init_scale .. init_scale)
   double init_scale = -1.0;     ///< auto
   bool dense_updates = false;   ///< the optimizer steps on every embedding row at every step, as in Keras

@@ -88,25 +88,23 @@ void MfEpochPlan::choose_packing(const float* values, ThreadPool& pool) {
 }
 
 MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const std::int32_t* items_of,
-                                             const MfPlanOptions& options, ThreadPool& pool) const {
-  std::vector<std::int64_t> user_counts;
-  std::vector<std::int64_t> item_counts;
+                                             const MfPlanOptions& options, ThreadPool& pool) {
   pool.run(2, [&](std::int64_t side) {
-    (side == 0 ? user_counts : item_counts) =
+    (side == 0 ? user_counts_ : item_counts_) =
         side == 0 ? counts_of(users_of, ratings(), users()) : counts_of(items_of, ratings(), items());
   });
 
   Groups groups;
   // Items by popularity, dealt like cards, back and forth.
   std::vector<std::int32_t>& by_count = groups.items_by_count;
-  by_count.resize(item_counts.size());
+  by_count.resize(item_counts_.size());
   std::iota(by_count.begin(), by_count.end(), 0);
   std::stable_sort(by_count.begin(), by_count.end(), [&](std::int32_t a, std::int32_t b) {
-    return item_counts[static_cast<std::size_t>(a)] > item_counts[static_cast<std::size_t>(b)];
+    return item_counts_[static_cast<std::size_t>(a)] > item_counts_[static_cast<std::size_t>(b)];
   });
   groups.rated_items = static_cast<std::size_t>(
-      std::count_if(item_counts.begin(), item_counts.end(), [](std::int64_t count) { return count > 0; }));
-  groups.group_of_item.resize(item_counts.size());
+      std::count_if(item_counts_.begin(), item_counts_.end(), [](std::int64_t count) { return count > 0; }));
+  groups.group_of_item.resize(item_counts_.size());
   for (std::size_t rank = 0; rank < by_count.size(); ++rank) {
     const auto card = static_cast<std::int32_t>(rank % static_cast<std::size_t>(blocks_));
     const bool back = rank / static_cast<std::size_t>(blocks_) % 2 == 1;
@@ -114,18 +112,18 @@ MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const
   }
 
   // Users in random order, cut where each group has its share of the ratings.
-  std::vector<std::uint64_t> keys(user_counts.size());
+  std::vector<std::uint64_t> keys(user_counts_.size());
   for (std::size_t user = 0; user < keys.size(); ++user) {
     keys[user] = philox(options.seed, user, 0, RandomPurpose::mf_plan).low64();
-    if (user_counts[user] > 0) {
+    if (user_counts_[user] > 0) {
       groups.user_order.push_back(static_cast<std::int32_t>(user));
     }
   }
   std::stable_sort(groups.user_order.begin(), groups.user_order.end(), [&](std::int32_t a, std::int32_t b) {
     return keys[static_cast<std::size_t>(a)] < keys[static_cast<std::size_t>(b)];
   });
-  groups.place.assign(user_counts.size(), -1);
-  groups.group_of_user.assign(user_counts.size(), -1);
+  groups.place.assign(user_counts_.size(), -1);
+  groups.group_of_user.assign(user_counts_.size(), -1);
   std::int64_t before = 0;
   for (std::size_t place = 0; place < groups.user_order.size(); ++place) {
     const auto user = static_cast<std::size_t>(groups.user_order[place]);
@@ -135,7 +133,7 @@ MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const
     }
     groups.place[user] = static_cast<std::int32_t>(place);
     groups.group_of_user[user] = group;
-    before += user_counts[user];
+    before += user_counts_[user];
   }
   groups.first_user.resize(static_cast<std::size_t>(user_groups()) + 1, groups.user_order.size());
   return groups;

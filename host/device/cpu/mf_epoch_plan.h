@@ -47,6 +47,9 @@ class MfEpochPlan : public curate::MfEpochPlan {
   }
   /// The item of each slot; -1 for slots that keep groups apart.
   const std::vector<std::int32_t>& item_of_slot() const { return item_of_slot_; }
+  /// Of ratings, by user and by item.
+  const std::vector<std::int64_t>& user_counts() const { return user_counts_; }
+  const std::vector<std::int64_t>& item_counts() const { return item_counts_; }
   /// Memory for the rows (slots times `stride`) and biases (one per slot) of an epoch, all 0.0F at first.
   struct ItemRows {
     float* rows = nullptr;
@@ -67,7 +70,7 @@ class MfEpochPlan : public curate::MfEpochPlan {
   std::int32_t user_groups() const { return rounds(); }
   void choose_packing(const float* ratings, ThreadPool& pool);
   Groups make_groups(const std::int32_t* users, const std::int32_t* items, const MfPlanOptions& options,
-                     ThreadPool& pool) const;
+                     ThreadPool& pool);
   std::vector<std::int32_t> assign_slots(const Groups& groups);
 
   std::int32_t blocks_;
@@ -81,6 +84,8 @@ class MfEpochPlan : public curate::MfEpochPlan {
   Buffer ratings_;    ///< PackedRating or WideRating
   Buffer run_users_;  ///< i32
   Buffer run_ends_;   ///< u32, from the start of the block
+  std::vector<std::int64_t> user_counts_;
+  std::vector<std::int64_t> item_counts_;
   std::vector<std::int32_t> item_of_slot_;
   mutable Column<float> item_rows_;
   mutable Column<float> item_biases_;

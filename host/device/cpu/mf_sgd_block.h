@@ -38,8 +38,10 @@ struct MfSgdBlock {
   /// [slots], or null; where one side alone has biases, the other's are zeros (users': null) and stay.
   float* item_bias = nullptr;
   bool item_biases_learn = false;
-  float* lane_rows = nullptr;  ///< memory for kMfSgdMostLanes rows, aligned to 64 bytes
-  std::size_t stride = 0;      ///< mf_row_stride(dim)
+  const float* user_rates = nullptr;  ///< by user, what its learning rate is multiplied with, at most 1; or null
+  const float* item_rates = nullptr;  ///< by slot; null where user_rates is
+  float* lane_rows = nullptr;         ///< memory for kMfSgdMostLanes rows, aligned to 64 bytes
+  std::size_t stride = 0;             ///< mf_row_stride(dim)
   std::size_t dim = 0;
   float mean = 0.0F;
   float learning_rate = 0.0F;

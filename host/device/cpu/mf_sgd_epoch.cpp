@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "device/cpu/cpu_ops.h"
@@ -21,6 +22,12 @@ std::vector<MfSgdKernel> mf_sgd_kernels() {
 }
 
 namespace {
+
+/// What a row's learning rate is multiplied with, see Device::mf_sgd_epoch.
+float rate_of(float rate_decay, std::int64_t ratings, std::int64_t epoch) {
+  const double seen = static_cast<double>(ratings) * (static_cast<double>(epoch) + 0.5);
+  return static_cast<float>(1.0 / std::sqrt(1.0 + static_cast<double>(rate_decay) * seen));
+}
 
 /// body(slot, item) for every slot with an item, on all threads.
 template <typename Body>
@@ -55,6 +62,18 @@ void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, con
     item_rows.biases[slot] = item_biased ? *item_bias.row(row) : 0.0F;
   });
 
+  std::vector<float> user_rates;
+  std::vector<float> item_rates;
+  if (params.rate_decay > 0.0F) {
+    user_rates.resize(static_cast<std::size_t>(plan.users()));
+    std::transform(plan.user_counts().begin(), plan.user_counts().end(), user_rates.begin(),
+                   [&](std::int64_t count) { return rate_of(params.rate_decay, count, state.epoch); });
+    item_rates.resize(plan.item_of_slot().size());
+    for_slots(pool, plan, [&](std::size_t slot, std::int32_t row) {
+      item_rates[slot] = rate_of(params.rate_decay, plan.item_counts()[static_cast<std::size_t>(row)], state.epoch);
+    });
+  }
+
   MfSgdBlock shared;
   shared.user = user.data;
   shared.user_ld = static_cast<std::size_t>(user.ld);
@@ -63,6 +82,8 @@ void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, con
   shared.item = item_rows.rows;
   shared.item_bias = item_biased || !tables.user_bias.empty() ? item_rows.biases : nullptr;
   shared.item_biases_learn = item_biased;
+  shared.user_rates = user_rates.empty() ? nullptr : user_rates.data();
+  shared.item_rates = user_rates.empty() ? nullptr : item_rates.data();
   shared.stride = stride;
   shared.dim = dim;
   shared.mean = *resolve<const float>(tables.mean).data;

@@ -198,7 +198,8 @@ struct Lane {
   float* user_bias;
 };
 
-template <typename Rating, typename Of, bool kBiased, bool kNonNegative>
+/// kRates: rows have learning rates of their own.
+template <typename Rating, typename Of, bool kBiased, bool kRates, bool kNonNegative>
 struct Kernel {
   static constexpr std::size_t kVectors = Of::kVectors;
   static constexpr std::size_t kLanes = Of::kLanes;
@@ -208,12 +209,12 @@ struct Kernel {
 
   const MfSgdBlock& block;
   const std::ptrdiff_t direction = block.backward ? -1 : 1;
-  const float shrink = 1.0F - block.learning_rate * block.reg;
   const float user_biases_learn = block.user_bias != nullptr ? 1.0F : 0.0F;
   const float item_biases_learn = block.item_biases_learn ? 1.0F : 0.0F;
   Lane<Rating> lanes[kAllLanes];
   float biases[Of::kGroups * 4] = {};
-  std::uint32_t next = 0;  ///< run
+  float rates[Of::kGroups * 4] = {};  ///< of the users in hand
+  std::uint32_t next = 0;             ///< run
   double squared = 0.0;
 
   CURATE_INLINE explicit Kernel(const MfSgdBlock& of) : block(of) {}
@@ -243,6 +244,9 @@ struct Kernel {
     }
     for (; k < stride(); ++k) {
       to[k] = 0.0F;
+    }
+    if constexpr (kRates) {
+      rates[l / kLanes * 4 + l % kLanes] = block.user_rates[user];
     }
     if (kBiased && block.user_bias != nullptr) {
       lane.user_bias = block.user_bias + user * block.user_bias_ld;
@@ -291,18 +295,21 @@ struct Kernel {
       error -= user_bias + block.item_bias[slot];
     }
     squared += static_cast<double>(error) * static_cast<double>(error);
-    const float step = block.learning_rate * error;
+    const float user_rate = kRates ? block.learning_rate * rates[l / kLanes * 4 + l % kLanes] : block.learning_rate;
+    const float item_rate = kRates ? block.learning_rate * block.item_rates[slot] : block.learning_rate;
+    const float shrink_user = 1.0F - user_rate * block.reg;
+    const float shrink_item = 1.0F - item_rate * block.reg;
     for (std::size_t v = 0; v < vectors(); ++v) {
       const Vector old_p = load(p + v * kWidth);
       const Vector old_q = load(q + v * kWidth);
-      const Vector new_p = shrink * old_p + step * old_q;
-      const Vector new_q = shrink * old_q + step * old_p;
+      const Vector new_p = shrink_user * old_p + user_rate * error * old_q;
+      const Vector new_q = shrink_item * old_q + item_rate * error * old_p;
       store(p + v * kWidth, kNonNegative ? positive(new_p) : new_p);
       store(q + v * kWidth, kNonNegative ? positive(new_q) : new_q);
     }
     if constexpr (kBiased) {
-      user_bias = user_biases_learn * (shrink * user_bias + step);
-      block.item_bias[slot] = item_biases_learn * (shrink * block.item_bias[slot] + step);
+      user_bias = user_biases_learn * (shrink_user * user_bias + user_rate * error);
+      block.item_bias[slot] = item_biases_learn * (shrink_item * block.item_bias[slot] + item_rate * error);
     }
   }
 
@@ -320,9 +327,21 @@ struct Kernel {
       const float* const b = biases + 4 * g.value;
       user_bias[g.value] = spread_floats(b[0], b[1], b[2], b[3]);
     });
-    const float grow = kScaled ? 1.0F / shrink : 1.0F;
-    Vector scale = Vector{} + 1.0F;
-    Vector user_scale = Vector{} + grow;
+    // What users shrink by, its inverse, c, and 1 / (c s): by part where rates differ, else one for all.
+    constexpr std::size_t kScales = kRates ? Of::kGroups : 1;
+    Vector user_rates[kScales];
+    Vector shrinks[kScales];
+    Vector grows[kScales];
+    Vector scales[kScales];
+    Vector user_scales[kScales];
+    each<kScales>([&](auto g) CURATE_INLINE_LAMBDA {
+      const float* const r = rates + 4 * g.value;
+      user_rates[g.value] = kRates ? spread_floats(r[0], r[1], r[2], r[3]) : Vector{} + 1.0F;
+      shrinks[g.value] = 1.0F - block.learning_rate * block.reg * user_rates[g.value];
+      grows[g.value] = 1.0F / shrinks[g.value];
+      scales[g.value] = Vector{} + 1.0F;
+      user_scales[g.value] = grows[g.value];
+    });
     Vector errors{};
     std::ptrdiff_t k = 0;
 
@@ -332,6 +351,9 @@ struct Kernel {
       constexpr std::size_t kCount = count.value;
       constexpr std::size_t kFirst = group.value * kLanes + from.value;
       constexpr bool kAlone = kCount == 1 && kLanes > 1;
+      constexpr std::size_t kScale = kRates ? group.value : 0;
+      // Of a lane by itself in all parts.
+      const auto own = [&](Vector v) CURATE_INLINE_LAMBDA { return kAlone && kRates ? part<from.value>(v) : v; };
       Rating ratings[4];
       std::size_t slots[4];
       float* items[4];
@@ -366,7 +388,7 @@ struct Kernel {
       const Vector sums =
           sums_of(products[0], products[kLast < 1 ? kLast : 1], products[kLast < 2 ? kLast : 2], products[kLast]);
       Vector error = deviations(ratings[0], ratings[1], ratings[2], ratings[3], block);
-      error -= kScaled ? scale * sums : sums;
+      error -= kScaled ? own(scales[kScale]) * sums : sums;
       Vector& own_bias = user_bias[group.value];
       Vector old_user_bias{};
       Vector item_bias{};
@@ -378,18 +400,30 @@ struct Kernel {
       }
       errors += kAlone ? only<from.value>(error * error) : error * error;
       const Vector learnt = error * block.learning_rate;
+      Vector learnt_user = learnt;
+      Vector learnt_item = learnt;
+      Vector shrink_item{};
+      if constexpr (kRates) {
+        const float* const r = block.item_rates;
+        const Vector item_rates = spread_floats(r[slots[0]], r[slots[1]], r[slots[2]], r[slots[3]]);
+        learnt_user *= own(user_rates[kScale]);
+        learnt_item *= item_rates;
+        shrink_item = 1.0F - block.learning_rate * block.reg * item_rates;
+      }
       if constexpr (kBiased) {
-        const Vector new_user_bias = user_biases_learn * (shrink * old_user_bias + learnt);
+        const Vector new_user_bias = user_biases_learn * (own(shrinks[kScale]) * old_user_bias + learnt_user);
         own_bias = kAlone ? own_bias + only<from.value>(new_user_bias - own_bias) : new_user_bias;
-        item_bias = item_biases_learn * (shrink * item_bias + learnt);
+        item_bias = item_biases_learn * ((kRates ? shrink_item : shrinks[0]) * item_bias + learnt_item);
         each<kCount>([&](auto l)
                          CURATE_INLINE_LAMBDA { block.item_bias[slots[l.value]] = item_bias[l.value * kPart]; });
       }
-      const Vector item_steps = kScaled ? learnt * scale : learnt;
-      const Vector user_steps = kScaled ? learnt * user_scale : learnt;
+      const Vector item_steps = kScaled ? learnt_item * own(scales[kScale]) : learnt_item;
+      const Vector user_steps = kScaled ? learnt_user * own(user_scales[kScale]) : learnt_user;
       each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
         const Vector to_item = part<l.value>(item_steps);
         const Vector to_user = part<l.value>(user_steps);
+        const Vector keep_item = kRates ? part<l.value>(shrink_item) : shrinks[0];
+        const Vector keep_user = kRates ? part<l.value>(own(shrinks[kScale])) : shrinks[0];
         float* const q = items[l.value];
         // Rows to come, between the updates: all at once they would wait for each other.
         const std::size_t coming = slot_of(at[kFirst + l.value][k + Of::kAhead * direction]);
@@ -397,13 +431,16 @@ struct Kernel {
         if constexpr (kBiased) {
           __builtin_prefetch(block.item_bias + coming, 1, 3);
         }
+        if constexpr (kRates) {
+          __builtin_prefetch(block.item_rates + coming);
+        }
         const auto update = [&](Vector p, std::size_t v) CURATE_INLINE_LAMBDA {
           if (v * kWidth % 16 == 0) {
             __builtin_prefetch(ahead + v * kWidth, 1, 3);
           }
           const Vector old_q = load(q + v * kWidth);
-          const Vector new_p = (kScaled ? p : shrink * p) + to_user * old_q;
-          const Vector new_q = shrink * old_q + to_item * p;
+          const Vector new_p = (kScaled ? p : keep_user * p) + to_user * old_q;
+          const Vector new_q = keep_item * old_q + to_item * p;
           store(q + v * kWidth, kNonNegative ? positive(new_q) : new_q);
           return kNonNegative ? positive(new_p) : new_p;
         };
@@ -429,21 +466,24 @@ struct Kernel {
         }
       });
       if constexpr (kScaled) {
-        scale *= shrink;
-        user_scale *= grow;
+        each<kScales>([&](auto g) CURATE_INLINE_LAMBDA {
+          scales[g.value] *= shrinks[g.value];
+          user_scales[g.value] *= grows[g.value];
+        });
       }
     }
     each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
       lanes[l.value].at += k;
       lanes[l.value].left -= steps;
+      const Vector due = kRates ? part<l.value % kLanes>(scales[kRates ? l.value / kLanes : 0]) : scales[0];
       if constexpr (kVectors == 0) {
         for (std::size_t v = 0; v < vectors(); ++v) {
-          store(row(l.value) + v * kWidth, scale * load(row(l.value) + v * kWidth));
+          store(row(l.value) + v * kWidth, due * load(row(l.value) + v * kWidth));
         }
       } else {
         each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
           const Vector p = kept[l.value][v.value];
-          store(row(l.value) + v.value * kWidth, kScaled ? scale * p : p);
+          store(row(l.value) + v.value * kWidth, kScaled ? due * p : p);
         });
       }
       biases[l.value / kLanes * 4 + l.value % kLanes] = user_bias[l.value / kLanes][l.value % kLanes * kPart];
@@ -470,6 +510,8 @@ struct Kernel {
   std::ptrdiff_t longest_stretch() const {
     constexpr float kLeast = 1e-6F;
     std::ptrdiff_t steps = 0;
+    // Rows with rates of their own shrink less.
+    const float shrink = 1.0F - block.learning_rate * block.reg;
     for (float c = shrink; c > kLeast && steps < 4096; c *= shrink) {
       ++steps;
     }
@@ -554,8 +596,8 @@ CURATE_INLINE auto for_shape(std::size_t dim, bool non_negative, const Body& bod
   }
 }
 
-template <typename Rating, bool kBiased>
-void run_biases(const MfSgdBlock& block, MfSgdErrors& errors) {
+template <typename Rating, bool kBiased, bool kRates>
+void run_shape(const MfSgdBlock& block, MfSgdErrors& errors) {
   for_shape(block.dim, block.non_negative, [&](auto shape) CURATE_INLINE_LAMBDA {
     using Of = decltype(shape);
     const auto run = [&](auto kernel) CURATE_INLINE_LAMBDA {
@@ -564,20 +606,26 @@ void run_biases(const MfSgdBlock& block, MfSgdErrors& errors) {
     };
     if constexpr (Of::kVectors == 0) {
       if (block.non_negative) {
-        run(Kernel<Rating, Of, kBiased, true>(block));
+        run(Kernel<Rating, Of, kBiased, kRates, true>(block));
         return;
       }
     }
-    run(Kernel<Rating, Of, kBiased, false>(block));
+    run(Kernel<Rating, Of, kBiased, kRates, false>(block));
   });
+}
+
+template <typename Rating, bool kBiased>
+CURATE_INLINE void run_rates(const MfSgdBlock& block, MfSgdErrors& errors) {
+  block.user_rates != nullptr ? run_shape<Rating, kBiased, true>(block, errors)
+                              : run_shape<Rating, kBiased, false>(block, errors);
 }
 
 CURATE_INLINE void run(const MfSgdBlock& block, MfSgdErrors& errors) {
   const bool biased = block.item_bias != nullptr;
   if (block.packed) {
-    biased ? run_biases<PackedRating, true>(block, errors) : run_biases<PackedRating, false>(block, errors);
+    biased ? run_rates<PackedRating, true>(block, errors) : run_rates<PackedRating, false>(block, errors);
   } else {
-    biased ? run_biases<WideRating, true>(block, errors) : run_biases<WideRating, false>(block, errors);
+    biased ? run_rates<WideRating, true>(block, errors) : run_rates<WideRating, false>(block, errors);
   }
 }
 
