@@ -607,7 +607,8 @@ def check(arguments):
     if not 0 <= arguments.reg < float("inf"):
         raise BadInput(f"--reg {arguments.reg}: give a number of 0 or more, like 0.05")
     if not (0 < arguments.lr < float("inf") and 0 <= arguments.rate_decay < float("inf")):
-        raise BadInput(f"--lr {arguments.lr} --rate-decay {arguments.rate_decay}: give numbers above 0, like 0.05 and 0.003")
+        raise BadInput(f"--lr {arguments.lr} --rate-decay {arguments.rate_decay}: "
+                       "give numbers above 0, like 0.05 and 0.003")
     CURATE.recipe.update(lr=arguments.lr, rate_decay=arguments.rate_decay)
     for name, path in (("--json", arguments.json), ("--plot", arguments.plot)):
         if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
