@@ -4,7 +4,6 @@
 usage: mf_peers_test.py [CURATE] [unittest arguments]     CURATE: the binary (default: $CURATE_BINARY)
 """
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "bench" / "peers" / "mf_peers.py"
 sys.path.insert(0, str(SCRIPT.parent))
 import mf_peers  # noqa: E402
+from cli_test import CURATE  # noqa: E402
 
 REPORT_FIELDS = {"program", "date", "commit", "machine", "versions", "data", "options", "absent", "tables"}
 TABLE_FIELDS = {"dim", "biases", "target_rmse", "rows"}
@@ -51,18 +51,6 @@ else:
                 break
     report({{"done": True}})
 """
-
-
-def find_binary():
-    """Takes the path of the binary out of the arguments, so that unittest does not see it."""
-    if len(sys.argv) > 1 and os.path.isfile(sys.argv[1]):
-        return os.path.abspath(sys.argv.pop(1))
-    if "CURATE_BINARY" in os.environ:
-        return os.path.abspath(os.environ["CURATE_BINARY"])
-    sys.exit("no binary to test: give its path as the first argument or in CURATE_BINARY")
-
-
-CURATE = find_binary()
 
 
 class PeersCase(unittest.TestCase):
