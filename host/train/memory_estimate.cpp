@@ -4,7 +4,6 @@
 #include <cmath>
 #include <vector>
 
-#include "device/cpu/mf_sgd_block.h"
 #include "device/device.h"
 #include "models/batch_walk.h"
 #include "models/rating_model.h"
@@ -87,8 +86,8 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
   bytes.ratings = 12 * (trained + validation) + kState;
   if (plan.per_rating) {
     bytes.ratings += 4 * trained + 8 * std::min(size.users, trained);
-    const auto stride = static_cast<std::int64_t>(cpu::mf_row_stride(static_cast<std::size_t>(resolved.dim)));
-    bytes.scratch = std::max(32 * (size.users + size.items), kFloat * size.items * (stride + 1));
+    const std::int64_t item_row = (resolved.dim + 31) / 32 * 32 + 1;
+    bytes.scratch = std::max(32 * (size.users + size.items), kFloat * size.items * item_row);
   } else {
     bytes.ratings += 16 * trained;
     bytes.scratch = 24 * trained;
