@@ -35,8 +35,8 @@ struct TrainingSize {
 ///               gradients, and half of that once more for predicting, with B = 16384
 ///   scratch     mini-batches: 24 R, keys and positions while an epoch's order is drawn (8 and 16 R on the CPU, two
 ///               buffers of 8 and 4 R for the radix sort of a GPU); per-rating SGD: 32 (U + I) while ratings are
-///               packed, or at most 4 I (dim + 1), dim rounded up to a multiple of 32, where that is more, while the CPU
-///               trains. Mlp, CPU: partial gradients of dense layers, at most 15 copies, which are left out
+///               packed, or at most 4 I (dim + 1), dim rounded up to a multiple of 32, where that is more, while the
+///               CPU trains. Mlp, CPU: partial gradients of dense layers, at most 15 copies, which are left out
 ///   host        what the data set itself takes in the host's memory: its ratings, their training part and that part
 ///               without the validation slice, each 12 bytes a rating and 8 more for timestamps; parameters as they
 ///               were drawn or as they came back (1 copy without padding); 48 bytes for every id, twice
