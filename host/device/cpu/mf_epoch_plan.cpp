@@ -330,11 +330,11 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::size_t num
       const auto [u, i] = groups_of(round, worker);
       MfSgdBlock ratings;
       set_ratings(ratings, u, i, epoch, runs);
+      const std::int64_t first = first_rating_[index(u, i)];
       // Positions of the n-th run, the next to be taken at the back.
       std::uint32_t next = 0;
       const auto next_run = [&] {
         const std::uint32_t run = ratings.order[next++];
-        const std::int64_t first = first_rating_[index(u, i)];
         const auto begin = positions_.begin() + first + (run == 0 ? 0 : ratings.run_ends[run - 1]);
         const auto end = positions_.begin() + first + ratings.run_ends[run];
         std::vector<std::int32_t> positions(begin, end);
