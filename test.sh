@@ -60,8 +60,8 @@ run_tests() { # PRESET NAME [ctest arguments]
 }
 
 # Functions inside `if` run without -e; each suite must stop the script by itself.
-run_tests ci "optimised"
-run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE slow
+run_tests ci "optimised" -LE large
+run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE "slow|large"
 skipped+=("tests on a GPU: this version has no CUDA engine")
 
 say "Fuzz targets of the readers (tests/fuzz), for a few seconds each"

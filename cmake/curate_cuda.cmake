@@ -1,9 +1,32 @@
-# CURATE_CUDA decides whether the CUDA engine is built. There is none in this version: ON says so at once instead of
-# building something that fails later.
-
-if(CURATE_CUDA STREQUAL "ON" OR CURATE_EMULATED)
-  message(FATAL_ERROR "This version of cuRate has no CUDA engine yet: configure with CURATE_CUDA=AUTO or OFF and "
-                      "without CURATE_EMULATED.")
-elseif(NOT CURATE_CUDA MATCHES "^(AUTO|OFF)$")
+# CURATE_CUDA decides whether the CUDA engine is built: AUTO builds it where nvcc is, ON insists. Sets CURATE_WITH_CUDA.
+set(CURATE_WITH_CUDA OFF)
+if(NOT CURATE_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "CURATE_CUDA is '${CURATE_CUDA}'; it takes AUTO, ON or OFF.")
 endif()
+if(CURATE_CUDA STREQUAL "OFF" OR CURATE_FUZZ)
+  return()
+endif()
+
+find_program(CURATE_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
+if(NOT CURATE_NVCC)
+  if(CURATE_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "CURATE_CUDA is ON and no nvcc was found: install the CUDA toolkit (12.4 or newer), or put its "
+                        "bin folder on the PATH.")
+  endif()
+  message(STATUS "No nvcc here: built without the CUDA engine")
+  return()
+endif()
+
+# What every machine can run: two generations, and PTX for later ones. A machine with a GPU builds for its own alone.
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  if(EXISTS /proc/driver/nvidia/version)
+    set(CMAKE_CUDA_ARCHITECTURES native)
+  else()
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)
+  endif()
+  set(CMAKE_CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}" CACHE STRING "GPUs to build for")
+endif()
+set(CMAKE_CUDA_COMPILER "${CURATE_NVCC}" CACHE FILEPATH "nvcc")
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+set(CURATE_WITH_CUDA ON)

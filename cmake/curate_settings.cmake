@@ -12,13 +12,14 @@ set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 add_library(curate_settings INTERFACE)
 target_compile_features(curate_settings INTERFACE cxx_std_20)
 # -fopenmp-simd: the simd pragmas alone, no OpenMP run-time. -fno-math-errno: sqrt as an instruction.
-target_compile_options(curate_settings INTERFACE -Wall -Wextra -Wconversion -Wshadow -fopenmp-simd -fno-math-errno)
+target_compile_options(curate_settings INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wconversion -Wshadow -fopenmp-simd -fno-math-errno>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 warns of overlapping copies in every "text" + std::string (GCC bug 105651).
-  target_compile_options(curate_settings INTERFACE -Wno-restrict)
+  target_compile_options(curate_settings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
 endif()
 if(CURATE_WERROR)
-  target_compile_options(curate_settings INTERFACE -Werror)
+  target_compile_options(curate_settings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 if(CURATE_SANITIZE)
   target_compile_options(curate_settings INTERFACE -fsanitize=${CURATE_SANITIZE} -fno-omit-frame-pointer

@@ -8,7 +8,7 @@ packages=(cmake g++ ninja-build python3 curl ca-certificates
   libxxhash-dev)
 case "${1:-}" in
   build) ;;
-  test) packages+=(libgtest-dev clang-format-14 clang libclang-rt-dev git pkg-config) ;;
+  test) packages+=(libgtest-dev libboost-context-dev clang-format-14 clang libclang-rt-dev git pkg-config) ;;
   *)
     echo "usage: cmake/install_packages.sh build|test" >&2
     exit 2

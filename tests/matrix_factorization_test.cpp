@@ -144,13 +144,7 @@ TEST_P(MatrixFactorization, StepFollowsTheGradientOfTheObjective) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, MatrixFactorization, testing::ValuesIn(test::test_devices()), [](const auto& device) {
-  std::string name = device.param;
-  for (char& c : name) {
-    c = c == '-' ? '_' : c;
-  }
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Devices, MatrixFactorization, testing::ValuesIn(test::test_devices()), test::device_test_name);
 
 }  // namespace
 }  // namespace curate

@@ -18,7 +18,7 @@ namespace curate::test {
 namespace {
 
 using MfSgdEpochTest = DeviceTest;
-CURATE_TEST_ON_EVERY_DEVICE(MfSgdEpochTest);
+CURATE_TEST_ON_CPU_DEVICES(MfSgdEpochTest);
 
 TEST(MfSgdEpochReference, hand_computed) {
   reference::Mf mf = reference::to_reference({1, 1, 1, {1.0F}, {2.0F}, {0.5F}, {-0.5F}, 3.0F});

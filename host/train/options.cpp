@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "curate/error.h"
+#include "device/cuda_engine.h"
 #include "support/printable.h"
 #include "train/option_table.h"
 
@@ -216,7 +217,9 @@ TrainOptions resolve(const TrainOptions& given) {
   require_one_of("optimizer", options.optimizer, {"sgd", "adagrad", "adam"});
   require_one_of("loss", options.loss, {"mse", "mae"});
   require_one_of("init", options.init, {"normal", "uniform"});
-  require_one_of("device", options.device, {"auto", "cpu", "cuda"});
+  if (!is_device_name(options.device)) {
+    require_one_of("device", options.device, {"auto", "cpu", "cuda"});
+  }
   require_one_of("precision", options.precision, {"f32"});
   if (options.dim == -1) {
     options.dim = mlp ? 32 : 64;

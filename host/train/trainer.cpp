@@ -11,6 +11,7 @@
 #include "device/device.h"
 #include "models/rating_model.h"
 #include "support/philox.h"
+#include "train/device_gap.h"
 #include "train/device_ratings.h"
 #include "train/fallback.h"
 
@@ -102,6 +103,9 @@ class EpochLoop {
         state_(device.allocate_array<StepState>(1)),
         sums_(device.allocate_array<ErrorSums>(1)) {
     plan_.batch = plan_.per_rating ? count_ : std::min(plan_.batch, count_);
+    if (options.device.starts_with("cuda") && !options.deterministic) {
+      plan_.scatter = ScatterKind::atomic;  // on the CPU both kinds take the same time, and segments are reproducible
+    }
     steps_ = (count_ + plan_.batch - 1) / plan_.batch;
     schedule_.kind = options.schedule == "linear" ? ScheduleKind::linear : ScheduleKind::constant;
     schedule_.base = static_cast<float>(options.learning_rate);
@@ -225,6 +229,9 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
                     : ClipRange{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
 
   const auto device = make_device(options_.device, options_.threads);
+  if (const std::string gap = device_gap(device->info().name, options_); !gap.empty()) {
+    throw InputError("--device " + options_.device + ": " + gap);
+  }
   const ModelSpec spec = model_spec(options_, dataset.scale);
   const auto model = make_model(
       *device, spec, initial_parameters(options_, spec, dataset.users.size(), dataset.items.size(), fallback.mean()));

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "tests/emulator/engine.h"
 #include "tests/reference/build_segments.h"
 #include "tests/support/compare.h"
 #include "tests/support/random_inputs.h"
@@ -23,6 +24,14 @@ namespace curate::test {
 
 /// Every device that this build can test, as make_device takes them.
 inline std::vector<std::string> test_devices() {
+  emulator::add_emulated_engine();
+  std::vector<std::string> names = emulator::emulated_devices();
+  names.insert(names.begin(), {"cpu", "cpu-deferred"});
+  return names;
+}
+
+/// The same for operations that the CUDA engine does not have yet.
+inline std::vector<std::string> cpu_devices() {
   return {"cpu", "cpu-deferred"};
 }
 
@@ -232,9 +241,16 @@ class DeviceTest : public testing::TestWithParam<std::string> {
 
   Device& device() { return *device_; }
 
-  /// The same kind of device with other numbers of threads, for results that must not depend on them.
+  /// The same kind of device with other numbers of threads, or other schedules, for results that must not depend on
+  /// them.
   static std::vector<std::unique_ptr<Device>> devices_by_threads() {
     std::vector<std::unique_ptr<Device>> devices;
+    if (GetParam().starts_with("cuda-emulated")) {
+      for (const std::string& name : emulator::emulated_devices()) {
+        devices.push_back(make_device(name));
+      }
+      return devices;
+    }
     for (const int threads : {1, 2, 5}) {
       devices.push_back(make_device(GetParam(), threads));
     }
@@ -247,7 +263,8 @@ class DeviceTest : public testing::TestWithParam<std::string> {
 
 inline std::string device_test_name(const testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
-  std::replace(name.begin(), name.end(), '-', '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '-' || c == ':' || c == ','; }, '_');
   return name;
 }
 
@@ -256,4 +273,9 @@ inline std::string device_test_name(const testing::TestParamInfo<std::string>& i
 /// Runs the TEST_Ps of `suite`, a class derived from DeviceTest, on every device.
 #define CURATE_TEST_ON_EVERY_DEVICE(suite)                                                  \
   INSTANTIATE_TEST_SUITE_P(devices, suite, testing::ValuesIn(curate::test::test_devices()), \
+                           curate::test::device_test_name)
+
+/// On the CPU engine alone.
+#define CURATE_TEST_ON_CPU_DEVICES(suite)                                                  \
+  INSTANTIATE_TEST_SUITE_P(devices, suite, testing::ValuesIn(curate::test::cpu_devices()), \
                            curate::test::device_test_name)

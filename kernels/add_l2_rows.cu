@@ -1,0 +1,47 @@
+#include "kernels/add_l2_rows.h"
+#include "kernels/rows.cuh"
+
+namespace curate::cuda {
+namespace {
+
+/// grad_rows[b, :] += 2 l2 / batch_count * table[index[batch_begin + b], :] for b < batch_count.
+/// grad_rows [batch, cols] f32; table [rows, cols] f32; index [n] i32 in [0, rows). Neighbouring threads take
+/// neighbouring packs of a row. Per rating 4 + 12 cols bytes, 2 cols flops. Deterministic.
+template <int kVector>
+__global__ void __launch_bounds__(kBlockThreads)
+    add_l2_rows_kernel(Rows<float> grad_rows, Rows<const float> table, const std::int32_t* index, float l2_twice,
+                       RowShare share, const StepState* state) {
+  const std::int64_t thread = global_thread();
+  const std::int64_t b = share.row(thread);
+  if (b >= state->batch_count) {
+    return;
+  }
+  const float decay = l2_twice / static_cast<float>(state->batch_count);
+  const float* const row = table.row(index[state->batch_begin + b]);
+  float* const grad = grad_rows.row(b);
+  share.visit<kVector>(
+      share.lane(thread),
+      [&](std::int64_t c) {
+        const auto w = Pack<kVector>::load(row + c);
+        auto g = Pack<kVector>::load(grad + c);
+        for (int i = 0; i < kVector; ++i) {
+          g.value[i] += decay * w.value[i];
+        }
+        g.store(grad + c);
+      },
+      [&](std::int64_t c) { grad[c] += decay * row[c]; });
+}
+
+}  // namespace
+
+void add_l2_rows(cudaStream_t stream, const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index,
+                 float l2, const MatrixView& state) {
+  const int vector = vector_width(grad_rows.cols, grad_rows, table);
+  const RowShare share = share_rows(grad_rows.cols, vector);
+  launch("add_l2_rows", stream, geometry_for_rows(grad_rows.rows, share),
+         vector == 4 ? add_l2_rows_kernel<4> : add_l2_rows_kernel<1>, rows_of<float>(grad_rows),
+         rows_of<const float>(table), pointer_of<const std::int32_t>(index), 2.0F * l2, share,
+         pointer_of<const StepState>(state));
+}
+
+}  // namespace curate::cuda

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda_error.h"
+
+namespace curate::cuda {
+
+/// Device memory for the length of an operation, in stream order: whatever was enqueued before the destruction may
+/// still use it. Not for use inside a capture.
+template <typename T>
+class Scratch {
+ public:
+  Scratch(cudaStream_t stream, std::int64_t count) : stream_(stream) {
+    void* data = nullptr;
+    // Not nothing: CUB takes a null pointer for the question of how much it needs.
+    const std::size_t bytes = count > 0 ? static_cast<std::size_t>(count) * sizeof(T) : 1;
+    CURATE_CUDA_CHECK(cudaMallocAsync(&data, bytes, stream));
+    data_ = static_cast<T*>(data);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() { cudaFreeAsync(data_, stream_); }
+
+  T* data() const { return data_; }
+
+ private:
+  cudaStream_t stream_;
+  T* data_ = nullptr;
+};
+
+}  // namespace curate::cuda

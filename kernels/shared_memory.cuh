@@ -1,0 +1,42 @@
+#pragma once
+
+// Shared memory, for the GPU and for the emulator, which checks every access. Use the arrays as name[index] only.
+//
+//   CURATE_SHARED(float, tile, 256);                     // float tile[256]
+//   auto scratch = dynamic_shared<float>();              // as many as the launch asked for
+//
+// An element is read into a variable of its type (`const float x = tile[i];`), never into `auto`.
+
+#if defined(CURATE_EMULATED_KERNELS)
+
+#include <emulated_shared_memory.h>
+
+#define CURATE_SHARED(type, name, extent)           \
+  static const char curate_shared_key_##name = 0;   \
+  const ::curate::emulator::SharedArray<type> name( \
+      ::curate::emulator::shared_block(&curate_shared_key_##name, #name, sizeof(type), extent))
+
+namespace curate::cuda {
+
+template <typename T>
+emulator::SharedArray<T> dynamic_shared() {
+  return emulator::SharedArray<T>(emulator::dynamic_shared_block(sizeof(T)));
+}
+
+}  // namespace curate::cuda
+
+#else
+
+#define CURATE_SHARED(type, name, extent) __shared__ type name[extent]
+
+namespace curate::cuda {
+
+template <typename T>
+__device__ T* dynamic_shared() {
+  extern __shared__ unsigned char curate_dynamic_shared[];
+  return reinterpret_cast<T*>(curate_dynamic_shared);
+}
+
+}  // namespace curate::cuda
+
+#endif

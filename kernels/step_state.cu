@@ -1,0 +1,30 @@
+#include "kernels/step_state.h"
+
+#include "kernels/rows.cuh"
+
+static_assert(__cplusplus >= 202002L, "the build has lost -std=c++20");
+
+namespace curate::cuda {
+namespace {
+
+/// *state = the first batch of an epoch. One thread.
+__global__ void begin_epoch_kernel(StepState* state, EpochStart start) {
+  start_epoch(*state, start);
+}
+
+/// *state = the next batch. One thread.
+__global__ void advance_step_kernel(StepState* state) {
+  advance(*state);
+}
+
+}  // namespace
+
+void begin_epoch(cudaStream_t stream, const MatrixView& state, const EpochStart& start) {
+  launch("begin_epoch", stream, {1, 1}, begin_epoch_kernel, pointer_of<StepState>(state), start);
+}
+
+void advance_step(cudaStream_t stream, const MatrixView& state) {
+  launch("advance_step", stream, {1, 1}, advance_step_kernel, pointer_of<StepState>(state));
+}
+
+}  // namespace curate::cuda

@@ -1,0 +1,55 @@
+#include "kernels/sum_squared_error.h"
+
+#include <algorithm>
+
+#include "kernels/clip.cuh"
+#include "kernels/error_sums.cuh"
+#include "kernels/mf_rows.cuh"
+
+namespace curate::cuda {
+namespace {
+
+/// *sums += the errors of *mean + user_bias[u] + item_bias[i] + <user[u, :], item[i, :]>, clamped, of all ratings.
+/// user [users, dim], item [items, dim] f32; biases maybe absent; users [count] i32 in [0, users), items likewise;
+/// ratings [count] f32. A group of lanes takes a rating, in strides of the grid; shuffles add up. Per rating 8 dim + 20
+/// bytes, 2 dim flops. Deterministic for a size of grid.
+template <int kVector>
+__global__ void __launch_bounds__(kBlockThreads)
+    sum_squared_error_kernel(ErrorSums* sums, Factors<const float> tables, const float* mean, const std::int32_t* users,
+                             const std::int32_t* items, const float* ratings, std::int64_t count, ClipRange clip,
+                             RowShare share, ErrorScratch* scratch) {
+  const std::int64_t thread = global_thread();
+  const std::int64_t lane = share.lane(thread);
+  ErrorSums own;
+  // Bounded by the warp's first rating, so that all of its lanes meet in the shuffles.
+  const std::int64_t of_warp = share.row(thread / 32 * 32);
+  const std::int64_t in_warp = share.row(thread) - of_warp;
+  for (std::int64_t first = of_warp; first < count; first += share.row(grid_threads())) {
+    const std::int64_t n = first + in_warp;
+    const bool there = n < count;
+    const std::int64_t u = there ? users[n] : 0;
+    const std::int64_t i = there ? items[n] : 0;
+    float sum = there ? partial_dot<kVector>(tables.user.row(u), tables.item.row(i), share, lane) : 0.0F;
+    sum = group_sum(sum, share.lane_bits);
+    if (there && lane == 0) {
+      add_error(own, clamp_to(sum + base_of(tables, mean, u, i), clip), ratings[n]);
+    }
+  }
+  add_over_grid(sums, own, scratch);
+}
+
+}  // namespace
+
+void sum_squared_error(cudaStream_t stream, const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
+                       ClipRange clip, ErrorScratch* scratch) {
+  const int vector = vector_width(tables.user.cols, tables.user, tables.item);
+  const RowShare share = share_rows(tables.user.cols, vector);
+  Geometry geometry = geometry_for_rows(ratings.users.rows, share);
+  geometry.blocks = std::min<std::int64_t>(geometry.blocks, ErrorScratch::kMostBlocks);
+  launch("sum_squared_error", stream, geometry, vector == 4 ? sum_squared_error_kernel<4> : sum_squared_error_kernel<1>,
+         pointer_of<ErrorSums>(sums), factors_of<const float>(tables), pointer_of<const float>(tables.mean),
+         pointer_of<const std::int32_t>(ratings.users), pointer_of<const std::int32_t>(ratings.items),
+         pointer_of<const float>(ratings.ratings), ratings.users.rows, clip, share, scratch);
+}
+
+}  // namespace curate::cuda

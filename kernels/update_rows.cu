@@ -1,0 +1,113 @@
+#include "kernels/update_rows.h"
+
+#include <algorithm>
+
+#include "kernels/optimizer_step.cuh"
+#include "kernels/segments.cuh"
+#include "kernels/shared_memory.cuh"
+
+namespace curate::cuda {
+namespace {
+
+/// One optimizer step on the rows of the batch's segments, whose gradient becomes 0; formulas at Device::update_rows.
+/// Weights, gradient, moments [rows, cols] f32, moments maybe absent. A group of lanes takes a row, in strides of the
+/// grid. Per touched row 12 cols (sgd), 20 cols (adagrad) or 28 cols (adam) bytes. Deterministic.
+template <OptimizerKind kKind, int kVector>
+__global__ void __launch_bounds__(kBlockThreads)
+    update_rows_kernel(Trained table, Segments segments, OptimizerParams params, RowShare share,
+                       const StepState* state) {
+  // In doubles, once a block and not once a thread.
+  CURATE_SHARED(StepConstants, constants, 1);
+  if (threadIdx.x == 0) {
+    constants[0] = step_constants<kKind>(params, *state);
+  }
+  __syncthreads();
+  const StepConstants step = constants[0];
+  const std::int64_t thread = global_thread();
+  const std::int64_t count = segments.count(*state);
+  for (std::int64_t s = share.row(thread); s < count; s += share.row(grid_threads())) {
+    const std::int64_t r = segments.rows[state->batch_begin + s];
+    share.visit<kVector>(
+        share.lane(thread), [&](std::int64_t c) { update_pack<kKind, kVector>(table, r, c, params, step); },
+        [&](std::int64_t c) { update_pack<kKind, 1>(table, r, c, params, step); });
+  }
+}
+
+/// The same step on all rows; nothing where the batch has no rating. Extents, sharing and bytes as above.
+template <OptimizerKind kKind, int kVector>
+__global__ void __launch_bounds__(kBlockThreads)
+    update_dense_kernel(Trained table, std::int64_t rows, OptimizerParams params, RowShare share,
+                        const StepState* state) {
+  CURATE_SHARED(StepConstants, constants, 1);
+  if (threadIdx.x == 0) {
+    constants[0] = step_constants<kKind>(params, *state);
+  }
+  __syncthreads();
+  const StepConstants step = constants[0];
+  const std::int64_t thread = global_thread();
+  const std::int64_t count = state->batch_count == 0 ? 0 : rows;
+  for (std::int64_t r = share.row(thread); r < count; r += share.row(grid_threads())) {
+    share.visit<kVector>(
+        share.lane(thread), [&](std::int64_t c) { update_pack<kKind, kVector>(table, r, c, params, step); },
+        [&](std::int64_t c) { update_pack<kKind, 1>(table, r, c, params, step); });
+  }
+}
+
+/// Enough to fill the largest device several times over, few enough that their constants cost nothing.
+constexpr std::int64_t kMostBlocks = 4096;
+
+Geometry geometry(std::int64_t rows, const RowShare& share) {
+  Geometry all = geometry_for_rows(rows, share);
+  all.blocks = std::min(all.blocks, kMostBlocks);
+  return all;
+}
+
+template <OptimizerKind kKind>
+void launch_update_rows(cudaStream_t stream, const TrainedTable& table, const SegmentsView& segments,
+                        const OptimizerParams& params, const MatrixView& state) {
+  const int vector =
+      vector_width(table.weights.cols, table.weights, table.gradient, table.first_moment, table.second_moment);
+  const RowShare share = share_rows(table.weights.cols, vector);
+  launch("update_rows", stream, geometry(std::min(table.weights.rows, segments.rows.rows), share),
+         vector == 4 ? update_rows_kernel<kKind, 4> : update_rows_kernel<kKind, 1>, trained_of(table),
+         segments_of(segments), params, share, pointer_of<const StepState>(state));
+}
+
+template <OptimizerKind kKind>
+void launch_update_dense(cudaStream_t stream, const TrainedTable& table, const OptimizerParams& params,
+                         const MatrixView& state) {
+  const int vector =
+      vector_width(table.weights.cols, table.weights, table.gradient, table.first_moment, table.second_moment);
+  const RowShare share = share_rows(table.weights.cols, vector);
+  launch("update_dense", stream, geometry(table.weights.rows, share),
+         vector == 4 ? update_dense_kernel<kKind, 4> : update_dense_kernel<kKind, 1>, trained_of(table),
+         table.weights.rows, params, share, pointer_of<const StepState>(state));
+}
+
+}  // namespace
+
+void update_rows(cudaStream_t stream, const TrainedTable& table, const SegmentsView& segments,
+                 const OptimizerParams& params, const MatrixView& state) {
+  switch (params.kind) {
+    case OptimizerKind::sgd:
+      return launch_update_rows<OptimizerKind::sgd>(stream, table, segments, params, state);
+    case OptimizerKind::adagrad:
+      return launch_update_rows<OptimizerKind::adagrad>(stream, table, segments, params, state);
+    case OptimizerKind::adam:
+      return launch_update_rows<OptimizerKind::adam>(stream, table, segments, params, state);
+  }
+}
+
+void update_dense(cudaStream_t stream, const TrainedTable& table, const OptimizerParams& params,
+                  const MatrixView& state) {
+  switch (params.kind) {
+    case OptimizerKind::sgd:
+      return launch_update_dense<OptimizerKind::sgd>(stream, table, params, state);
+    case OptimizerKind::adagrad:
+      return launch_update_dense<OptimizerKind::adagrad>(stream, table, params, state);
+    case OptimizerKind::adam:
+      return launch_update_dense<OptimizerKind::adam>(stream, table, params, state);
+  }
+}
+
+}  // namespace curate::cuda

@@ -1,0 +1,128 @@
+// Whole trainings with the CUDA kernels, on the emulator, beside the CPU engine.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "curate/dataset.h"
+#include "curate/trainer.h"
+#include "tests/emulator/engine.h"
+#include "tests/support/compare.h"
+
+namespace curate::test {
+namespace {
+
+struct Way {
+  const char* name;
+  const char* optimizer;
+  std::int64_t batch;
+  bool dense;
+};
+
+void PrintTo(const Way& way, std::ostream* out) {
+  *out << way.name;
+}
+
+TrainOptions options_of(const Way& way, const std::string& device) {
+  emulator::add_emulated_engine();
+  TrainOptions options;
+  options.device = device;
+  options.optimizer = way.optimizer;
+  options.batch = way.batch;
+  options.dense_updates = way.dense;
+  options.dim = 8;
+  options.epochs = 3;
+  options.seed = 5;
+  options.threads = 2;
+  return options;
+}
+
+Dataset small_dataset() {
+  SyntheticOptions options;
+  options.users = 60;
+  options.items = 50;
+  options.ratings = 1500;
+  options.rank = 3;
+  options.noise = 0.4;
+  return generate_dataset(options).dataset;
+}
+
+class CudaTraining : public testing::TestWithParam<Way> {};
+
+INSTANTIATE_TEST_SUITE_P(ways, CudaTraining,
+                         testing::Values(Way{"adam", "adam", 100, false}, Way{"adagrad", "adagrad", 64, false},
+                                         Way{"sgd", "sgd", 32, false}, Way{"adam_dense", "adam", 128, true}),
+                         [](const testing::TestParamInfo<Way>& info) { return std::string(info.param.name); });
+
+// Catches: batches, segments or learning rates that differ between the engines, a step that the graph freezes.
+TEST_P(CudaTraining, gives_what_the_cpu_engine_gives) {
+  const Dataset dataset = small_dataset();
+  const TrainResult cpu = Trainer(options_of(GetParam(), "cpu")).train(dataset, dataset.ratings);
+  const TrainResult cuda = Trainer(options_of(GetParam(), "cuda-emulated")).train(dataset, dataset.ratings);
+  ASSERT_EQ(cuda.history.size(), cpu.history.size());
+  for (std::size_t e = 0; e < cpu.history.size(); ++e) {
+    EXPECT_NEAR(cuda.history[e].train_rmse, cpu.history[e].train_rmse, 1e-5) << "epoch " << e;
+    EXPECT_EQ(cuda.history[e].learning_rate, cpu.history[e].learning_rate);
+  }
+  for (const auto& [name, tensor] : cpu.model.parts().tensors) {
+    EXPECT_TRUE(all_close(cuda.model.parts().tensors.at(name).values, tensor.values, {1e-4, 1e-3}, name));
+  }
+  EXPECT_NEAR(cuda.train.rmse, cpu.train.rmse, 1e-5);
+}
+
+// Catches: any sum whose order is the schedule's.
+TEST_P(CudaTraining, deterministic_gives_the_same_bits_in_every_schedule) {
+  const Dataset dataset = small_dataset();
+  TrainOptions options = options_of(GetParam(), "cuda-emulated");
+  options.deterministic = true;
+  const TrainResult first = Trainer(options).train(dataset, dataset.ratings);
+  for (const std::string& device : emulator::emulated_devices()) {
+    options.device = device;
+    const TrainResult other = Trainer(options).train(dataset, dataset.ratings);
+    for (std::size_t e = 0; e < first.history.size(); ++e) {
+      EXPECT_EQ(other.history[e].train_rmse, first.history[e].train_rmse) << device << ", epoch " << e;
+    }
+    for (const auto& [name, tensor] : first.model.parts().tensors) {
+      EXPECT_TRUE(bits_equal(other.model.parts().tensors.at(name).values, tensor.values, device + ", " + name));
+    }
+  }
+}
+
+// The atomic variant in the schedules that reorder its additions.
+TEST_P(CudaTraining, atomics_change_no_more_than_rounding) {
+  const Dataset dataset = small_dataset();
+  const TrainResult cpu = Trainer(options_of(GetParam(), "cpu")).train(dataset, dataset.ratings);
+  for (const std::string& device : emulator::emulated_devices()) {
+    const TrainResult cuda = Trainer(options_of(GetParam(), device)).train(dataset, dataset.ratings);
+    EXPECT_NEAR(cuda.history.back().train_rmse, cpu.history.back().train_rmse, 1e-4) << device;
+  }
+}
+
+TEST_P(CudaTraining, ml_100k_u1_within_two_thousandths_of_the_cpu_engine) {
+  const char* const root = std::getenv("CURATE_TEST_DATA");
+  const std::filesystem::path folder = root == nullptr ? "" : std::filesystem::path(root) / "ml-100k";
+  if (root == nullptr || !std::filesystem::exists(folder / "u1.base")) {
+    GTEST_SKIP() << "set CURATE_TEST_DATA to a folder that holds ml-100k";
+  }
+  const Dataset dataset = read_dataset((folder / "u1.base").string());
+  const Dataset test = read_dataset((folder / "u1.test").string());
+  const auto rmse_on = [&](const char* device) {
+    TrainOptions options = options_of(GetParam(), device);
+    options.dim = 32;
+    options.batch = 1024;
+    const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
+    return result.model.evaluate(result.model.translate(test, test.ratings)).rmse;
+  };
+  const double cpu = rmse_on("cpu");
+  const double cuda = rmse_on("cuda-emulated");
+  EXPECT_TRUE(std::isfinite(cuda));
+  EXPECT_NEAR(cuda, cpu, 0.002);
+  RecordProperty("cpu_rmse", std::to_string(cpu));
+  RecordProperty("cuda_emulated_rmse", std::to_string(cuda));
+}
+
+}  // namespace
+}  // namespace curate::test

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+/// Runs the source of CUDA kernels on the CPU, one fiber a thread, so that machines without a GPU execute them in the
+/// tests: see kernels/README.md. `include/` stands in for the toolkit's headers; this header is what tests use besides.
+namespace curate::emulator {
+
+/// Which thread runs next wherever a GPU leaves that open.
+enum class Schedule : std::uint8_t {
+  forward,    ///< threads and blocks in order, in turns
+  reverse,    ///< the last thread and the last block first
+  random,     ///< any thread, blocks in any order; may stop a thread at an atomic or a load past the L1 cache
+  run_ahead,  ///< a warp, picked at random, goes as far as it can before another one runs
+  resident,   ///< several blocks at a time, any thread of any of them, stopped as in `random`
+};
+
+struct Options {
+  Schedule schedule = Schedule::forward;
+  std::uint64_t seed = 1;
+  bool eager = false;       ///< stream operations run when they are enqueued; else at the next call that blocks
+  int resident_blocks = 4;  ///< of the schedule `resident`
+};
+
+/// "forward", "reverse", "random", "run-ahead" or "resident", then any of ":SEED" and ",eager". Throws
+/// std::invalid_argument.
+Options parse_options(const std::string& text);
+std::string name_of(Schedule schedule);
+
+/// The options of streams created from here on.
+void set_options(const Options& options);
+
+/// What the device reports as its memory; allocations beyond it fail. 16 GiB unless set.
+void set_memory(std::size_t bytes);
+
+/// What went wrong in the last kernel that failed: kernel, block, thread, and the fault. Empty if none has.
+std::string last_report();
+
+/// Since the process began.
+struct Counters {
+  std::int64_t launches = 0;
+  std::int64_t threads = 0;
+  std::int64_t switches = 0;
+};
+Counters counters();
+
+/// Bytes and allocations of device memory in use.
+std::size_t bytes_in_use();
+std::size_t allocations_in_use();
+
+}  // namespace curate::emulator

@@ -1,0 +1,43 @@
+#include "tests/emulator/engine.h"
+
+#include <stdexcept>
+
+#include "curate/error.h"
+#include "device/cuda_engine.h"
+#include "kernels/cuda_device.h"
+#include "tests/emulator/emulator.h"
+
+namespace curate::emulator {
+namespace {
+
+constexpr const char* kName = "cuda-emulated";
+
+std::unique_ptr<Device> make(const std::string& name) {
+  Options options;
+  if (name != kName) {
+    try {
+      options = parse_options(name.substr(std::string(kName).size() + 1));
+    } catch (const std::invalid_argument& error) {
+      throw InputError("--device " + name + ": " + error.what());
+    }
+  }
+  set_options(options);
+  return cuda::make_device(name);
+}
+
+}  // namespace
+
+void add_emulated_engine() {
+  static const bool added = [] {
+    add_engine(kName, &make);
+    return true;
+  }();
+  static_cast<void>(added);
+}
+
+std::vector<std::string> emulated_devices() {
+  return {"cuda-emulated", "cuda-emulated:reverse,eager", "cuda-emulated:random:2", "cuda-emulated:run-ahead:3",
+          "cuda-emulated:resident:4,eager"};
+}
+
+}  // namespace curate::emulator
