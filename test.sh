@@ -60,9 +60,18 @@ run_tests() { # PRESET NAME [ctest arguments]
 }
 
 # Functions inside `if` run without -e; each suite must stop the script by itself.
+export CURATE_EMULATOR_LOG=$PWD/build/emulator.log
+rm -f "$CURATE_EMULATOR_LOG"
 run_tests ci "optimised" -LE large
+say "Kernels that ran on the emulated GPU, and how often in each schedule"
+tests/emulator/coverage.py "$CURATE_EMULATOR_LOG"
 run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE "slow|large"
-skipped+=("tests on a GPU: this version has no CUDA engine")
+if [ ! -e /proc/driver/nvidia/version ]; then
+  skipped+=("tests on a GPU: no NVIDIA driver here (their kernels ran on the emulated one)")
+fi
+if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
+  skipped+=("compiling the kernels for GPUs: no nvcc here")
+fi
 
 say "Fuzz targets of the readers (tests/fuzz), for a few seconds each"
 if clang++ -fsanitize=fuzzer -x c++ -o /dev/null - 2>/dev/null \

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Registers, shared memory and stack of every CUDA kernel, as the compiler laid them out, as a Markdown table.
+"""Registers, shared memory, stack and spills of every CUDA kernel, as the compiler lays them out, as a Markdown table.
 
-usage: bench/kernel_table.py [BUILD]     BUILD: a build folder with the CUDA engine (default: build/ci or build/cuda)
+usage: bench/kernel_table.py
 
-Reads the objects with the toolkit's cuobjdump. Occupancy is the share of a multiprocessor's threads that can be there
-at once by registers and shared memory, for blocks of 256 threads.
+Compiles kernels/*.cu for sm_80 and sm_90 (about two minutes) and reads what the assembler says. Occupancy is the share
+of a multiprocessor's threads that can be there at once by registers and shared memory, for blocks of 256 threads.
 """
 
 import pathlib
@@ -13,23 +13,14 @@ import shutil
 import subprocess
 import sys
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ARCHITECTURES = ["sm_80", "sm_90"]
 BLOCK_THREADS = 256
 REGISTERS = 65536
 REGISTERS_PER_WARP_UNIT = 256
 THREADS = {"sm_80": 2048, "sm_90": 2048}
 SHARED_BYTES = {"sm_80": 164 << 10, "sm_90": 228 << 10}
 SHARED_RESERVED = 1024
-
-
-def find_build(arguments):
-    root = pathlib.Path(__file__).resolve().parent.parent
-    candidates = [pathlib.Path(arguments[0])] if arguments else [root / "build/cuda", root / "build/ci"]
-    for build in candidates:
-        objects = sorted((build / "kernels/CMakeFiles/curate_cuda.dir").glob("*.cu.o"))
-        if objects:
-            return objects
-    sys.exit(f"kernel_table.py: no objects of the CUDA engine in {', '.join(map(str, candidates))}; "
-             "build it first: cmake/build.sh cuda")
 
 
 def find_tool(name):
@@ -58,42 +49,45 @@ def occupancy(architecture, registers, shared):
     return blocks * BLOCK_THREADS / THREADS[architecture]
 
 
-def read_object(path):
-    text = subprocess.run([find_tool("cuobjdump"), "--dump-resource-usage", str(path)], capture_output=True, text=True,
-                          check=True).stdout
-    architecture = None
-    function = None
-    for line in text.splitlines():
-        if match := re.search(r"arch = (sm_\d+)", line):
-            architecture = match[1]
-        elif match := re.search(r"Function (\S+):", line):
-            function = match[1]
-        elif function and (match := re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", line)):
-            name = demangle(function)
-            if name is not None and architecture in THREADS:
-                yield name, architecture, tuple(map(int, match.groups()))
-            function = None
+def compile_kernels(source, architecture):
+    command = [find_tool("nvcc"), "-std=c++20", f"-arch={architecture}", "-cubin", "-O3", "-Xptxas=-v", f"-I{ROOT}",
+               f"-I{ROOT / 'host'}", f"-I{ROOT / 'include'}", "-o", "/dev/null", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"kernel_table.py: {source.name} does not compile:\n{done.stderr}")
+    name = None
+    stack = spilled = 0
+    for line in done.stderr.splitlines():
+        if match := re.search(r"Compiling entry function '(\S+)'", line):
+            name = demangle(match[1])
+        elif match := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", line):
+            stack, spilled = int(match[1]), int(match[2])
+        elif name and (match := re.search(r"Used (\d+) registers(.*)", line)):
+            shared = re.search(r"(\d+) bytes smem", match[2])
+            yield name, {"registers": int(match[1]), "shared": int(shared[1]) if shared else 0, "stack": stack,
+                         "spilled": spilled}
+            name = None
 
 
 def main():
+    if len(sys.argv) > 1:
+        sys.exit(__doc__)
     kernels = {}
-    for path in find_build(sys.argv[1:]):
-        if path.name == "sort.cu.o":
+    for source in sorted((ROOT / "kernels").glob("*.cu")):
+        if source.name == "sort.cu":
             continue  # CUB's kernels are not ours
-        for name, architecture, usage in read_object(path):
-            kernels.setdefault((path.name.removesuffix(".o"), name), {})[architecture] = usage
-    print("| file | kernel | registers sm_80 / sm_90 | shared bytes | stack bytes | occupancy sm_80 / sm_90 |")
-    print("|---|---|---|---|---|---|")
-    with_stack = 0
+        for architecture in ARCHITECTURES:
+            for name, usage in compile_kernels(source, architecture):
+                kernels.setdefault((source.name, name), {})[architecture] = usage
+    print("| file | kernel | registers sm_80 / sm_90 | shared bytes | stack bytes | spilled bytes | occupancy sm_80 / sm_90 |")
+    print("|---|---|---|---|---|---|---|")
     for (file, name), usages in sorted(kernels.items()):
-        order = [architecture for architecture in THREADS if architecture in usages]
-        registers = " / ".join(str(usages[a][0]) for a in order)
-        shared = max(usages[a][2] for a in order)
-        stack = max(usages[a][1] + usages[a][3] for a in order)
-        with_stack += stack > 0
-        share = " / ".join(f"{occupancy(a, usages[a][0], usages[a][2]):.0%}" for a in order)
-        print(f"| {file} | `{name}` | {registers} | {shared} | {stack} | {share} |")
-    print(f"\n{len(kernels)} kernels; {with_stack} use the stack, where spilled registers would go.")
+        most = {key: max(usage[key] for usage in usages.values()) for key in ("shared", "stack", "spilled")}
+        registers = " / ".join(str(usages[a]["registers"]) for a in ARCHITECTURES)
+        share = " / ".join(f"{occupancy(a, usages[a]['registers'], usages[a]['shared']):.0%}" for a in ARCHITECTURES)
+        print(f"| {file} | `{name}` | {registers} | {most['shared']} | {most['stack']} | {most['spilled']} | {share} |")
+    spilling = sum(any(usage["spilled"] for usage in usages.values()) for usages in kernels.values())
+    print(f"\n{len(kernels)} kernels, {spilling} of which spill registers.")
 
 
 if __name__ == "__main__":

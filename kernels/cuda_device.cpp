@@ -12,9 +12,13 @@
 #include "kernels/add_l2_rows.h"
 #include "kernels/build_segments.h"
 #include "kernels/cuda_error.h"
+#include "kernels/dense.h"
 #include "kernels/dot_rows.h"
+#include "kernels/dropout.h"
 #include "kernels/error_scratch.h"
 #include "kernels/gather_rows.h"
+#include "kernels/mf_epoch_plan.h"
+#include "kernels/mf_sgd_epoch.h"
 #include "kernels/permute.h"
 #include "kernels/rating_loss.h"
 #include "kernels/scatter_add_rows.h"
@@ -83,6 +87,7 @@ class CudaDevice : public Device {
     CURATE_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, kGpu));
     std::uint64_t keep = ~std::uint64_t{0};
     CURATE_CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
+    dense_scratch_.emplace(stream(), static_cast<std::int64_t>(kDenseScratchFloats));
     error_scratch_.emplace(stream(), 1);
     CURATE_CUDA_CHECK(cudaMemsetAsync(error_scratch_->data(), 0, sizeof(ErrorScratch), stream()));
   }
@@ -246,30 +251,41 @@ class CudaDevice : public Device {
     operation("update_dense");
     cuda::update_dense(stream(), table, params, state);
   }
-  void do_dense_forward(const DenseBatch& /*batch*/, const DenseParams& /*params*/, const Activation& /*activation*/,
-                        const MatrixView& /*state*/) override {
-    refuse("dense_forward");
+  void do_dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
+                        const MatrixView& state) override {
+    operation("dense_forward");
+    cuda::dense_forward(stream(), batch, params, activation, state);
   }
-  void do_dense_backward(const DenseBatch& /*grad*/, const DenseParams& /*grad_params*/, const DenseBatch& /*batch*/,
-                         const DenseParams& /*params*/, const Activation& /*activation*/,
-                         const MatrixView& /*state*/) override {
-    refuse("dense_backward");
+  void do_dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
+                         const DenseParams& params, const Activation& activation, const MatrixView& state) override {
+    operation("dense_backward");
+    cuda::dense_backward(stream(), grad, grad_params, batch, params, activation, state,
+                         {dense_scratch_->data(), kDenseScratchFloats});
   }
-  void do_dropout(const MatrixView& /*rows*/, const DropoutParams& /*params*/, const MatrixView& /*state*/) override {
-    refuse("dropout");
+  void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) override {
+    operation("dropout");
+    cuda::dropout(stream(), rows, params, state);
   }
   void do_rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings, ClipRange clip,
                         const MatrixView& state) override {
     operation("rating_errors");
     cuda::rating_errors(stream(), sums, prediction, ratings, clip, state, error_scratch_->data());
   }
-  std::unique_ptr<MfEpochPlan> do_plan_mf_epoch(const RatingsView& /*ratings*/, std::int64_t /*users*/,
-                                                std::int64_t /*items*/, const MfPlanOptions& /*options*/) override {
-    refuse("mf_sgd_epoch");
+  std::unique_ptr<MfEpochPlan> do_plan_mf_epoch(const RatingsView& ratings, std::int64_t users, std::int64_t items,
+                                                const MfPlanOptions& options) override {
+    check_not_capturing("plan_mf_epoch");
+    operation("plan_mf_epoch");
+    auto plan = std::make_unique<CudaMfEpochPlan>(*this, stream(), ratings, users, items, options);
+    do_synchronize();
+    return plan;
   }
-  void do_mf_sgd_epoch(const MfTables& /*tables*/, const MatrixView& /*sums*/, const MfEpochPlan& /*plan*/,
-                       const MfSgdParams& /*params*/, const MatrixView& /*state*/) override {
-    refuse("mf_sgd_epoch");
+  void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan,
+                       const MfSgdParams& params, const MatrixView& state) override {
+    check_not_capturing("mf_sgd_epoch");
+    operation("mf_sgd_epoch");
+    constexpr std::int64_t kBlocksPerMultiprocessor = 8;
+    cuda::mf_sgd_epoch(stream(), tables, sums, static_cast<const CudaMfEpochPlan&>(plan), params, state,
+                       error_scratch_->data(), kBlocksPerMultiprocessor * properties_.multiProcessorCount);
   }
   void do_sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
                             ClipRange clip) override {
@@ -279,6 +295,8 @@ class CudaDevice : public Device {
 
  private:
   static constexpr int kGpu = 0;
+  /// 16 MiB: eight slices of a layer of 512 x 1024, and more of smaller ones.
+  static constexpr std::size_t kDenseScratchFloats = std::size_t{4} << 20U;
 
   cudaStream_t stream() const { return stream_->get(); }
 
@@ -286,10 +304,6 @@ class CudaDevice : public Device {
     if (capturing_) {
       throw std::logic_error(fmt::format("{} inside a capture", name));
     }
-  }
-
-  [[noreturn]] static void refuse(const char* name) {
-    throw InputError(fmt::format("{} does not run on a GPU in this version; use --device cpu", name));
   }
 
   /// Named by the error of a later call, where CUDA tells of what went wrong in between.
@@ -321,6 +335,7 @@ class CudaDevice : public Device {
   std::string name_;
   cudaDeviceProp properties_{};
   std::optional<Stream> stream_;
+  std::optional<Scratch<float>> dense_scratch_;
   std::optional<Scratch<ErrorScratch>> error_scratch_;
   bool capturing_ = false;
   std::vector<void*> free_later_;

@@ -37,6 +37,8 @@ struct Pack<1> {
   float value[1];
 
   __device__ static Pack load(const float* from) { return {{*from}}; }
+  /// Past the L1 cache.
+  __device__ static Pack load_shared(const float* from) { return {{__ldcg(from)}}; }
   __device__ void store(float* to) const { *to = value[0]; }
 };
 
@@ -46,6 +48,10 @@ struct Pack<4> {
 
   __device__ static Pack load(const float* from) {
     const float4 four = *reinterpret_cast<const float4*>(from);
+    return {{four.x, four.y, four.z, four.w}};
+  }
+  __device__ static Pack load_shared(const float* from) {
+    const float4 four = __ldcg(reinterpret_cast<const float4*>(from));
     return {{four.x, four.y, four.z, four.w}};
   }
   __device__ void store(float* to) const {

@@ -2,8 +2,12 @@
 set(CURATE_KERNELS
     add_l2_rows.cu
     build_segments.cu
+    dense.cu
     dot_rows.cu
+    dropout.cu
     gather_rows.cu
+    mf_epoch_plan.cu
+    mf_sgd_epoch.cu
     permute.cu
     rating_loss.cu
     scatter_add_rows.cu

@@ -22,7 +22,7 @@ namespace curate::test {
 namespace {
 
 using DenseBackwardTest = DeviceTest;
-CURATE_TEST_ON_CPU_DEVICES(DenseBackwardTest);
+CURATE_TEST_ON_EVERY_DEVICE(DenseBackwardTest);
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 

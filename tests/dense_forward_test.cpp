@@ -21,7 +21,7 @@ namespace curate::test {
 namespace {
 
 using DenseForwardTest = DeviceTest;
-CURATE_TEST_ON_CPU_DEVICES(DenseForwardTest);
+CURATE_TEST_ON_EVERY_DEVICE(DenseForwardTest);
 
 TEST(DenseForwardReference, hand_computed) {
   const reference::Matrix in(2, 3, std::vector<double>{1, 2, 3, -1, 0, 2});

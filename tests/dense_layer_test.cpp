@@ -10,7 +10,7 @@ namespace curate::test {
 namespace {
 
 using DenseLayerTest = DeviceTest;
-CURATE_TEST_ON_CPU_DEVICES(DenseLayerTest);
+CURATE_TEST_ON_EVERY_DEVICE(DenseLayerTest);
 
 // Two samples through out = relu(in weight^T + bias), then one step of SGD with L2 and weight decay on the weight.
 TEST_P(DenseLayerTest, HandComputedStep) {

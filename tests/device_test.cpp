@@ -37,9 +37,6 @@ namespace {
 
 using ContractTest = DeviceTest;
 CURATE_TEST_ON_EVERY_DEVICE(ContractTest);
-/// Of the operations that the CUDA engine does not have yet.
-using CpuContractTest = DeviceTest;
-CURATE_TEST_ON_CPU_DEVICES(CpuContractTest);
 
 using Floats = std::vector<float>;
 using Ids = std::vector<std::int32_t>;
@@ -557,7 +554,7 @@ TEST_P(ContractTest, captured_parameters_are_frozen) {
 }
 
 // The same for the operations of dense layers, whose views come in structs too.
-TEST_P(CpuContractTest, captured_parameters_of_dense_layers_are_frozen) {
+TEST_P(ContractTest, captured_parameters_of_dense_layers_are_frozen) {
   const DeviceMatrix<float> in(device(), {3.0F}, 1);
   const DeviceMatrix<float> out(device(), {0.0F}, 1);
   const DeviceMatrix<float> grad_out(device(), {5.0F}, 1);
@@ -975,7 +972,7 @@ TEST_P(ContractTest, add_l2_rows_checks_its_arguments) {
                            [&] { device().add_l2_rows(grad_rows, table, index, 0.1F, state); }});
 }
 
-TEST_P(CpuContractTest, dense_forward_checks_its_arguments) {
+TEST_P(ContractTest, dense_forward_checks_its_arguments) {
   Arguments make(device());
   DenseBatch batch{make.floats(4, 2), make.floats(4, 3)};
   DenseParams params{make.floats(2, 3), make.floats(2)};
@@ -989,7 +986,7 @@ TEST_P(CpuContractTest, dense_forward_checks_its_arguments) {
                            [&] { device().dense_forward(batch, params, {ActivationKind::relu}, state); }});
 }
 
-TEST_P(CpuContractTest, dense_backward_checks_its_arguments) {
+TEST_P(ContractTest, dense_backward_checks_its_arguments) {
   Arguments make(device());
   DenseBatch grad{make.floats(4, 2), make.floats(4, 3)};
   DenseParams grad_params{make.floats(2, 3), make.floats(2)};
@@ -1014,7 +1011,7 @@ TEST_P(CpuContractTest, dense_backward_checks_its_arguments) {
   EXPECT_THROW(invoke(), std::invalid_argument) << "no gradient of the outputs";
 }
 
-TEST_P(CpuContractTest, dropout_checks_its_arguments) {
+TEST_P(ContractTest, dropout_checks_its_arguments) {
   Arguments make(device());
   MatrixView rows = make.floats(4, 3);
   MatrixView state = make.state();
@@ -1079,7 +1076,7 @@ struct MfArguments {
   RatingsView ratings;
 };
 
-TEST_P(CpuContractTest, mf_sgd_epoch_checks_its_arguments) {
+TEST_P(ContractTest, mf_sgd_epoch_checks_its_arguments) {
   Arguments make(device());
   MfArguments mf(make);
   MatrixView state = make.state();
@@ -1102,7 +1099,7 @@ TEST_P(CpuContractTest, mf_sgd_epoch_checks_its_arguments) {
   EXPECT_THROW(device().mf_sgd_epoch(mf.tables, mf.sums, *other, {}, state), std::invalid_argument);
 }
 
-TEST_P(CpuContractTest, plan_mf_epoch_checks_its_arguments) {
+TEST_P(ContractTest, plan_mf_epoch_checks_its_arguments) {
   Arguments make(device());
   MfArguments mf(make);
   expect_checks(device(), {"plan_mf_epoch", mf.rating_arguments(), [&] { device().plan_mf_epoch(mf.ratings, 6, 5); }});

@@ -8,7 +8,7 @@ namespace curate::test {
 namespace {
 
 using DropoutLayerTest = DeviceTest;
-CURATE_TEST_ON_CPU_DEVICES(DropoutLayerTest);
+CURATE_TEST_ON_EVERY_DEVICE(DropoutLayerTest);
 
 TEST_P(DropoutLayerTest, MasksValuesAndGradientsAlike) {
   constexpr std::int64_t kRows = 40;

@@ -23,7 +23,7 @@ namespace curate::test {
 namespace {
 
 using DropoutTest = DeviceTest;
-CURATE_TEST_ON_CPU_DEVICES(DropoutTest);
+CURATE_TEST_ON_EVERY_DEVICE(DropoutTest);
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 

@@ -14,7 +14,7 @@ namespace curate::test {
 namespace {
 
 using NeuralNetworkTest = DeviceTest;
-CURATE_TEST_ON_CPU_DEVICES(NeuralNetworkTest);
+CURATE_TEST_ON_EVERY_DEVICE(NeuralNetworkTest);
 
 constexpr std::int64_t kUsers = 4;
 constexpr std::int64_t kItems = 5;

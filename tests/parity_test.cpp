@@ -227,7 +227,7 @@ TEST_P(Parity, AgreesWithPyTorch) {
   EXPECT_EQ(runs, kRuns);
 }
 
-CURATE_TEST_ON_CPU_DEVICES(Parity);
+CURATE_TEST_ON_EVERY_DEVICE(Parity);
 
 }  // namespace
 }  // namespace curate

@@ -195,13 +195,8 @@ std::vector<BenchmarkDevice> find_devices(const std::vector<std::string>& names,
                   })->kind;
     try {
       device.description = make_device(name, threads)->info().description;
-      if (name == "cuda") {
-        // What is measured here are per-rating SGD and networks.
-        throw InputError("neither per-rating SGD nor networks run on a GPU in this version");
-      }
     } catch (const InputError& error) {
-      const std::string problem = name == "cuda" ? why_no_cuda() : "";
-      device.absent = problem.empty() ? error.what() : problem;
+      device.absent = name == "cuda" ? why_no_cuda() : error.what();
       reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", name, device.absent);
     }
     devices.push_back(device);

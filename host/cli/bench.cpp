@@ -63,7 +63,7 @@ void resolve_arguments(const CLI::App& app, BenchArguments& arguments) {
   options.models = parse_models(arguments.models);
   options.dims = parse_dims(arguments.dims);
   if (app.get_option("--device")->count() == 0) {
-    arguments.devices = "cpu";
+    arguments.devices = why_no_cuda().empty() ? "cpu,cuda" : "cpu";
   }
   options.devices = parse_devices(arguments.devices);
   if (app.get_option("--epochs")->count() > 0 && options.epochs < 2) {

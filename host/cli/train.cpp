@@ -15,7 +15,6 @@
 #include "report/progress.h"
 #include "support/atomic_file.h"
 #include "support/json_text.h"
-#include "train/device_gap.h"
 #include "train/metrics_json.h"
 #include "train/option_table.h"
 #include "train/run_directory.h"
@@ -134,9 +133,6 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   config.options = resolve(config.options);
   if (config.options.device == "auto") {
     config.options.device = choose_device().name;
-  }
-  if (const std::string gap = device_gap(config.options.device, config.options); !gap.empty()) {
-    throw InputError(fmt::format("--device {}: {}", config.options.device, gap));
   }
   // A device that is not there is better known before the data are read.
   make_device(config.options.device, 1);

@@ -66,10 +66,11 @@ std::unique_ptr<Device> make_device(const std::string& name, int threads) {
 }
 
 AutoDevice choose_device() {
-  const std::string problem = why_no_cuda();
-  // Not yet what somebody wants who asks for nothing: see device_gap().
-  return {"cpu",
-          problem.empty() ? "the CUDA engine does not train every model yet; ask for it with --device cuda" : problem};
+  const CudaStatus status = cuda_status();
+  if (status.problem.empty()) {
+    return {"cuda", status.gpu};
+  }
+  return {"cpu", status.problem};
 }
 
 std::string why_no_cuda() {

@@ -11,7 +11,6 @@
 #include "device/device.h"
 #include "models/rating_model.h"
 #include "support/philox.h"
-#include "train/device_gap.h"
 #include "train/device_ratings.h"
 #include "train/fallback.h"
 
@@ -229,9 +228,6 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
                     : ClipRange{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
 
   const auto device = make_device(options_.device, options_.threads);
-  if (const std::string gap = device_gap(device->info().name, options_); !gap.empty()) {
-    throw InputError("--device " + options_.device + ": " + gap);
-  }
   const ModelSpec spec = model_spec(options_, dataset.scale);
   const auto model = make_model(
       *device, spec, initial_parameters(options_, spec, dataset.users.size(), dataset.items.size(), fallback.mean()));

@@ -10,13 +10,11 @@
 namespace curate::emulator {
 namespace {
 
-constexpr const char* kName = "cuda-emulated";
-
 std::unique_ptr<Device> make(const std::string& name) {
   Options options;
-  if (name != kName) {
+  if (name != kEmulatedDevice) {
     try {
-      options = parse_options(name.substr(std::string(kName).size() + 1));
+      options = parse_options(name.substr(std::string(kEmulatedDevice).size() + 1));
     } catch (const std::invalid_argument& error) {
       throw InputError("--device " + name + ": " + error.what());
     }
@@ -29,7 +27,7 @@ std::unique_ptr<Device> make(const std::string& name) {
 
 void add_emulated_engine() {
   static const bool added = [] {
-    add_engine(kName, &make);
+    add_engine(kEmulatedDevice, &make);
     return true;
   }();
   static_cast<void>(added);

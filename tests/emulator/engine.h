@@ -5,6 +5,8 @@
 
 namespace curate::emulator {
 
+inline constexpr const char* kEmulatedDevice = "cuda-emulated";
+
 /// Makes make_device() know "cuda-emulated", the CUDA engine on the emulator, and "cuda-emulated:OPTIONS" with the
 /// options of parse_options(). Again: nothing.
 void add_emulated_engine();

@@ -23,6 +23,9 @@ dim3 blockDim;
 dim3 gridDim;
 
 namespace curate::emulator {
+
+Access access_now;
+
 namespace {
 
 constexpr int kMostThreads = 1024;
@@ -166,8 +169,8 @@ class Grid {
   void preempt();
   SharedBlock& shared(const void* key, const char* name, std::size_t element_bytes, std::size_t count);
   SharedBlock& dynamic_shared(std::size_t element_bytes);
-  void check_read(SharedBlock& array, std::int64_t index);
-  void check_write(SharedBlock& array, std::int64_t index);
+  void check_read(const SharedBlock& array, std::int64_t index);
+  void check_write(const SharedBlock& array, std::int64_t index);
   int thread_number() const { return current_; }
   int lane() const { return current_ % kWarpThreads; }
   bool running_thread() const { return block_ != nullptr; }
@@ -189,8 +192,8 @@ class Grid {
   void wait(const char* what, const Site& site);
   Warp& warp() { return block_->warps[static_cast<std::size_t>(current_ / kWarpThreads)]; }
   Thread& thread() { return block_->threads[static_cast<std::size_t>(current_)]; }
-  bool ordered(const Access& before, std::uint32_t warp_syncs) const;
-  Access access_now();
+  bool ordered(const Access& before) const;
+  void note_access() { access_now = {static_cast<std::int16_t>(current_), block_->syncs, warp().syncs}; }
   std::string where() const;
   std::string describe_waiting(const Block& block) const;
   std::string race(const SharedBlock& array, std::int64_t index, const char* now, const char* then,
@@ -440,6 +443,7 @@ void Grid::enter(Block& block, int next) {
   block.last = next;
   threadIdx = block.threads[static_cast<std::size_t>(next)].index;
   blockIdx = block.index;
+  note_access();
 }
 
 void Grid::finish_thread() {
@@ -488,6 +492,7 @@ void Grid::sync(const Site& site) {
   block.waiting = 0;
   ++block.syncs;
   block.runnable.fill(block_threads());
+  note_access();
 }
 
 std::size_t Grid::meet(const char* operation, std::uint32_t mask, std::uint64_t value, const Site& site) {
@@ -510,7 +515,8 @@ std::size_t Grid::meet(const char* operation, std::uint32_t mask, std::uint64_t 
     const Meet& open = own.meets[n];
     if (open.mask == 0) {
       slot = std::min(slot, n);
-    } else if ((open.mask & mask) != 0 && open.arrived != open.mask) {
+    } else if (open.arrived != open.mask && (open.arrived & mask) != 0 && (open.mask & bit) != 0) {
+      // Lanes that this one will wait for already wait for this one: at the same place, or for ever.
       if (open.mask != mask || std::strcmp(open.operation, operation) != 0 || open.site.line() != site.line()) {
         fail(fmt::format("calls {} in {} with the mask {:#010x}, lanes of its warp wait at {} in {} with {:#010x}",
                          operation, at(site), mask, open.operation, at(open.site), open.mask));
@@ -535,6 +541,7 @@ std::size_t Grid::meet(const char* operation, std::uint32_t mask, std::uint64_t 
     meet.arrived |= bit;
     if (meet.arrived == mask) {
       ++own.syncs;
+      note_access();
       for (std::uint32_t others = mask & ~bit; others != 0; others &= others - 1U) {
         block_->runnable.set(first + std::countr_zero(others));
       }
@@ -596,16 +603,10 @@ SharedBlock& Grid::dynamic_shared(std::size_t element_bytes) {
   return shared(nullptr, "dynamic", element_bytes, launch_.dynamic_shared / element_bytes);
 }
 
-Access Grid::access_now() {
-  return {static_cast<std::int16_t>(current_), block_->syncs, warp().syncs};
-}
-
 /// Whether an access of that thread comes before what the calling thread does now, whatever the schedule.
-bool Grid::ordered(const Access& before, std::uint32_t warp_syncs) const {
-  if (before.thread < 0 || before.thread == current_ || before.block_syncs != block_->syncs) {
-    return true;
-  }
-  return before.thread / kWarpThreads == current_ / kWarpThreads && before.warp_syncs != warp_syncs;
+bool Grid::ordered(const Access& before) const {
+  return before.thread < 0 || plainly_ordered(before) ||
+         (before.thread / kWarpThreads == current_ / kWarpThreads && before.warp_syncs != access_now.warp_syncs);
 }
 
 std::string Grid::race(const SharedBlock& array, std::int64_t index, const char* now, const char* then,
@@ -614,39 +615,26 @@ std::string Grid::race(const SharedBlock& array, std::int64_t index, const char*
                      before.thread, then);
 }
 
-void Grid::check_read(SharedBlock& array, std::int64_t index) {
-  if (index < 0 || static_cast<std::size_t>(index) >= array.count) {
-    fail(fmt::format("reads shared {}[{}] of {} elements", array.name, index, array.count));
-  }
-  Shadow& shadow = array.shadows[static_cast<std::size_t>(index)];
-  const Access now = access_now();
+void Grid::check_read(const SharedBlock& array, std::int64_t index) {
+  const Shadow& shadow = array.shadows[static_cast<std::size_t>(index)];
   if (shadow.writer.thread < 0) {
     fail(fmt::format("reads shared {}[{}], which nobody has written", array.name, index));
   }
-  if (!ordered(shadow.writer, now.warp_syncs)) {
+  if (!ordered(shadow.writer)) {
     fail(race(array, index, "reads", "writes", shadow.writer));
   }
-  if (shadow.reader.thread >= 0 && shadow.reader.thread / kWarpThreads != current_ / kWarpThreads) {
-    shadow.other_reader = shadow.reader;
-  }
-  shadow.reader = now;
 }
 
-void Grid::check_write(SharedBlock& array, std::int64_t index) {
-  if (index < 0 || static_cast<std::size_t>(index) >= array.count) {
-    fail(fmt::format("writes shared {}[{}] of {} elements", array.name, index, array.count));
-  }
-  Shadow& shadow = array.shadows[static_cast<std::size_t>(index)];
-  const Access now = access_now();
-  if (!ordered(shadow.writer, now.warp_syncs)) {
+void Grid::check_write(const SharedBlock& array, std::int64_t index) {
+  const Shadow& shadow = array.shadows[static_cast<std::size_t>(index)];
+  if (!ordered(shadow.writer)) {
     fail(race(array, index, "writes", "writes too", shadow.writer));
   }
   for (const Access* reader : {&shadow.reader, &shadow.other_reader}) {
-    if (!ordered(*reader, now.warp_syncs)) {
+    if (!ordered(*reader)) {
       fail(race(array, index, "writes", "reads", *reader));
     }
   }
-  shadow = {now, {}, {}};
 }
 
 // ---- Reports
@@ -748,10 +736,13 @@ SharedBlock& shared_block(const void* key, const char* name, std::size_t element
 SharedBlock& dynamic_shared_block(std::size_t element_bytes) {
   return grid->dynamic_shared(element_bytes);
 }
-void check_shared_read(SharedBlock& block, std::int64_t index) {
+void fail_shared_index(const SharedBlock& block, std::int64_t index, const char* verb) {
+  fail(fmt::format("{} shared {}[{}] of {} elements", verb, block.name, index, block.count));
+}
+void check_shared_read_closely(const SharedBlock& block, std::int64_t index) {
   grid->check_read(block, index);
 }
-void check_shared_write(SharedBlock& block, std::int64_t index) {
+void check_shared_write_closely(const SharedBlock& block, std::int64_t index) {
   grid->check_write(block, index);
 }
 

@@ -90,7 +90,42 @@ SharedBlock& shared_block(const void* key, const char* name, std::size_t element
 /// The same for the launch's dynamic shared memory.
 SharedBlock& dynamic_shared_block(std::size_t element_bytes);
 
-void check_shared_read(SharedBlock& block, std::int64_t index);
-void check_shared_write(SharedBlock& block, std::int64_t index);
+/// What the calling thread's accesses are noted as.
+extern Access access_now;
+
+// Called for every access: what is wrong, if anything, is looked at elsewhere.
+[[noreturn]] void fail_shared_index(const SharedBlock& block, std::int64_t index, const char* verb);
+void check_shared_read_closely(const SharedBlock& block, std::int64_t index);
+void check_shared_write_closely(const SharedBlock& block, std::int64_t index);
+
+/// Whether a barrier of the block, or the program's order, puts that access before the calling thread's.
+inline bool plainly_ordered(const Access& before) {
+  return before.block_syncs != access_now.block_syncs || before.thread == access_now.thread;
+}
+
+inline void check_shared_read(SharedBlock& block, std::int64_t index) {
+  if (static_cast<std::uint64_t>(index) >= block.count) {
+    fail_shared_index(block, index, "reads");
+  }
+  Shadow& shadow = block.shadows[static_cast<std::size_t>(index)];
+  if (shadow.writer.thread < 0 || !plainly_ordered(shadow.writer)) {
+    check_shared_read_closely(block, index);
+  }
+  if (shadow.reader.thread >= 0 && shadow.reader.thread / kWarpThreads != access_now.thread / kWarpThreads) {
+    shadow.other_reader = shadow.reader;
+  }
+  shadow.reader = access_now;
+}
+
+inline void check_shared_write(SharedBlock& block, std::int64_t index) {
+  if (static_cast<std::uint64_t>(index) >= block.count) {
+    fail_shared_index(block, index, "writes");
+  }
+  Shadow& shadow = block.shadows[static_cast<std::size_t>(index)];
+  if (!plainly_ordered(shadow.writer) || !plainly_ordered(shadow.reader) || !plainly_ordered(shadow.other_reader)) {
+    check_shared_write_closely(block, index);
+  }
+  shadow = {access_now, {}, {}};
+}
 
 }  // namespace curate::emulator

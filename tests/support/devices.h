@@ -27,12 +27,10 @@ inline std::vector<std::string> test_devices() {
   emulator::add_emulated_engine();
   std::vector<std::string> names = emulator::emulated_devices();
   names.insert(names.begin(), {"cpu", "cpu-deferred"});
+  if (why_no_cuda().empty()) {
+    names.emplace_back("cuda");
+  }
   return names;
-}
-
-/// The same for operations that the CUDA engine does not have yet.
-inline std::vector<std::string> cpu_devices() {
-  return {"cpu", "cpu-deferred"};
 }
 
 /// What outputs hold before an operation: finite, so that the comparator takes it, and far from any result.
@@ -245,10 +243,14 @@ class DeviceTest : public testing::TestWithParam<std::string> {
   /// them.
   static std::vector<std::unique_ptr<Device>> devices_by_threads() {
     std::vector<std::unique_ptr<Device>> devices;
-    if (GetParam().starts_with("cuda-emulated")) {
+    if (GetParam() == emulator::kEmulatedDevice) {
       for (const std::string& name : emulator::emulated_devices()) {
         devices.push_back(make_device(name));
       }
+      return devices;
+    }
+    if (GetParam().starts_with(emulator::kEmulatedDevice)) {
+      devices.push_back(make_device(GetParam()));  // the others are in the run above
       return devices;
     }
     for (const int threads : {1, 2, 5}) {
@@ -273,9 +275,4 @@ inline std::string device_test_name(const testing::TestParamInfo<std::string>& i
 /// Runs the TEST_Ps of `suite`, a class derived from DeviceTest, on every device.
 #define CURATE_TEST_ON_EVERY_DEVICE(suite)                                                  \
   INSTANTIATE_TEST_SUITE_P(devices, suite, testing::ValuesIn(curate::test::test_devices()), \
-                           curate::test::device_test_name)
-
-/// On the CPU engine alone.
-#define CURATE_TEST_ON_CPU_DEVICES(suite)                                                  \
-  INSTANTIATE_TEST_SUITE_P(devices, suite, testing::ValuesIn(curate::test::cpu_devices()), \
                            curate::test::device_test_name)

@@ -1,0 +1,231 @@
+#include "kernels/dense.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/tiled_product.cuh"
+
+namespace curate::cuda {
+namespace {
+
+__device__ float activate(float z, const Activation& activation) {
+  switch (activation.kind) {
+    case ActivationKind::linear:
+      return z;
+    case ActivationKind::relu:
+      return z < 0.0F ? 0.0F : z;  // NaN stays
+    case ActivationKind::tanh:
+      return tanhf(z);
+    case ActivationKind::sigmoid:
+      return activation.low + (activation.high - activation.low) / (1.0F + expf(-z));
+  }
+  return z;
+}
+
+/// activation'(z) from y = activation(z).
+__device__ float slope(float y, const Activation& activation) {
+  switch (activation.kind) {
+    case ActivationKind::linear:
+      return 1.0F;
+    case ActivationKind::relu:
+      return y > 0.0F ? 1.0F : 0.0F;
+    case ActivationKind::tanh:
+      return 1.0F - y * y;
+    case ActivationKind::sigmoid: {
+      // A sigmoid from low to low is a constant.
+      const float width = activation.high - activation.low;
+      return width == 0.0F ? 0.0F : (y - activation.low) * (activation.high - y) / width;
+    }
+  }
+  return 1.0F;
+}
+
+/// out[b, j] = activation(bias[j] + sum_k in[b, k] weight[j, k]) for b < batch_count.
+/// out [batch, outputs], in [batch, inputs], weight [outputs, inputs], bias [outputs], all f32. A block takes a tile of
+/// 64 rows and 64 outputs. 2 inputs outputs flops a row; a tile reads 4 (64 + 64) bytes for every input. Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    dense_forward_kernel(Rows<float> out, Rows<const float> in, Rows<const float> weight, const float* bias,
+                         std::int64_t outputs, std::int64_t inputs, std::int64_t tiles_across, Activation activation,
+                         const StepState* state) {
+  const std::int64_t count = state->batch_count;
+  const std::int64_t m0 = blockIdx.x / tiles_across * kTile;
+  const std::int64_t n0 = blockIdx.x % tiles_across * kTile;
+  if (m0 >= count) {
+    return;  // all of the block
+  }
+  float sum[kOwn][kOwn];
+  multiply_tile(sum, ByRows{in, count, inputs}, ByRows{weight, outputs, inputs}, m0, n0, 0, inputs);
+  const std::int64_t first_m = m0 + threadIdx.x / kTileThreads;
+  const std::int64_t first_n = n0 + threadIdx.x % kTileThreads;
+  for (int i = 0; i < kOwn; ++i) {
+    const std::int64_t m = first_m + i * kTileThreads;
+    for (int j = 0; j < kOwn; ++j) {
+      const std::int64_t n = first_n + j * kTileThreads;
+      if (m < count && n < outputs) {
+        out.row(m)[n] = activate(sum[i][j] + bias[n], activation);
+      }
+    }
+  }
+}
+
+/// grad[b, j] *= activation'(z), taken from out[b, j], for b < batch_count. grad, out [batch, outputs] f32. One thread
+/// an element, 12 bytes each. Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    activation_backward_kernel(Rows<float> grad, Rows<const float> out, std::int64_t outputs, Activation activation,
+                               const StepState* state) {
+  const std::int64_t thread = global_thread();
+  const std::int64_t b = thread / outputs;
+  const std::int64_t j = thread % outputs;
+  if (b >= state->batch_count) {
+    return;
+  }
+  const float gradient = grad.row(b)[j];
+  const float factor = slope(out.row(b)[j], activation);
+  // Not gradient * 0: an infinite gradient behind a relu that is off stays off.
+  grad.row(b)[j] = factor == 0.0F ? 0.0F : gradient * factor;
+}
+
+/// grad_in[b, k] = sum_j h[b, j] weight[j, k] for b < batch_count.
+/// grad_in [batch, inputs], h [batch, outputs], weight [outputs, inputs], all f32. Tiles as in dense_forward.
+/// Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    dense_grad_in_kernel(Rows<float> grad_in, Rows<const float> h, Rows<const float> weight, std::int64_t outputs,
+                         std::int64_t inputs, std::int64_t tiles_across, const StepState* state) {
+  const std::int64_t count = state->batch_count;
+  const std::int64_t m0 = blockIdx.x / tiles_across * kTile;
+  const std::int64_t n0 = blockIdx.x % tiles_across * kTile;
+  if (m0 >= count) {
+    return;  // all of the block
+  }
+  float sum[kOwn][kOwn];
+  multiply_tile(sum, ByRows{h, count, outputs}, ByColumns{weight, inputs, outputs}, m0, n0, 0, outputs);
+  const std::int64_t first_m = m0 + threadIdx.x / kTileThreads;
+  const std::int64_t first_n = n0 + threadIdx.x % kTileThreads;
+  for (int i = 0; i < kOwn; ++i) {
+    const std::int64_t m = first_m + i * kTileThreads;
+    for (int j = 0; j < kOwn; ++j) {
+      const std::int64_t n = first_n + j * kTileThreads;
+      if (m < count && n < inputs) {
+        grad_in.row(m)[n] = sum[i][j];
+      }
+    }
+  }
+}
+
+/// partial[slice, j, k] = sum over the slice's rows b of h[b, j] in[b, k], and of h[b, j] alone at k = inputs: the
+/// gradients of weight and bias. The batch's rows are cut into `slices` stretches; a single one goes to grad_weight and
+/// grad_bias at once.
+/// partial [slices, outputs, inputs + 1], h [batch, outputs], in [batch, inputs], grad_weight [outputs, inputs],
+/// grad_bias [outputs], all f32. A block takes a tile of a slice. 2 (inputs + 1) outputs flops a row. Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    dense_grad_weight_kernel(float* partial, float* grad_weight, float* grad_bias, Rows<const float> h,
+                             Rows<const float> in, std::int64_t outputs, std::int64_t inputs, std::int64_t tiles_across,
+                             std::int64_t tiles, std::int64_t slices, const StepState* state) {
+  const std::int64_t count = state->batch_count;
+  const std::int64_t slice = blockIdx.x / tiles;
+  const std::int64_t tile = blockIdx.x % tiles;
+  const std::int64_t m0 = tile / tiles_across * kTile;
+  const std::int64_t n0 = tile % tiles_across * kTile;
+  const std::int64_t stretch = (count + slices - 1) / slices;
+  const std::int64_t begin = slice * stretch < count ? slice * stretch : count;
+  const std::int64_t end = begin + stretch < count ? begin + stretch : count;
+  float sum[kOwn][kOwn];
+  multiply_tile(sum, ByColumns{h, outputs, count}, ByColumnsAndOnes{in, inputs, count}, m0, n0, begin, end);
+  const std::int64_t first_m = m0 + threadIdx.x / kTileThreads;
+  const std::int64_t first_n = n0 + threadIdx.x % kTileThreads;
+  for (int i = 0; i < kOwn; ++i) {
+    const std::int64_t m = first_m + i * kTileThreads;
+    for (int j = 0; j < kOwn; ++j) {
+      const std::int64_t n = first_n + j * kTileThreads;
+      if (m >= outputs || n > inputs) {
+        continue;
+      }
+      if (slices > 1) {
+        partial[(slice * outputs + m) * (inputs + 1) + n] = sum[i][j];
+      } else if (n < inputs) {
+        grad_weight[m * inputs + n] = sum[i][j];
+      } else {
+        grad_bias[m] = sum[i][j];
+      }
+    }
+  }
+}
+
+/// The slices of dense_grad_weight added up in order: grad_weight [outputs, inputs] and grad_bias [outputs], f32. One
+/// thread an element, 4 (slices + 1) bytes each. Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    dense_add_slices_kernel(float* grad_weight, float* grad_bias, const float* partial, std::int64_t outputs,
+                            std::int64_t inputs, std::int64_t slices) {
+  const std::int64_t width = inputs + 1;
+  const std::int64_t e = global_thread();
+  if (e >= outputs * width) {
+    return;
+  }
+  float sum = 0.0F;
+  for (std::int64_t slice = 0; slice < slices; ++slice) {
+    sum += partial[slice * outputs * width + e];
+  }
+  const std::int64_t j = e / width;
+  const std::int64_t k = e % width;
+  if (k == inputs) {
+    grad_bias[j] = sum;
+  } else {
+    grad_weight[j * inputs + k] = sum;
+  }
+}
+
+std::int64_t tiles_for(std::int64_t lines) {
+  return divide_up(lines, kTile);
+}
+
+/// As many as fill a large GPU, none shorter than a few tiles are deep, and no more than the scratch holds.
+std::int64_t slices_for(std::int64_t batch, std::int64_t tiles, std::int64_t elements, std::size_t scratch_floats) {
+  constexpr std::int64_t kBlocksWanted = 512;
+  constexpr std::int64_t kShortest = 256;
+  const std::int64_t most = std::min(divide_up(batch, kShortest), static_cast<std::int64_t>(scratch_floats) / elements);
+  return std::max<std::int64_t>(1, std::min(divide_up(kBlocksWanted, tiles), most));
+}
+
+}  // namespace
+
+void dense_forward(cudaStream_t stream, const DenseBatch& batch, const DenseParams& params,
+                   const Activation& activation, const MatrixView& state) {
+  const std::int64_t across = tiles_for(batch.out.cols);
+  launch("dense_forward", stream, {tiles_for(batch.out.rows) * across}, dense_forward_kernel, rows_of<float>(batch.out),
+         rows_of<const float>(batch.in), rows_of<const float>(params.weight), pointer_of<const float>(params.bias),
+         batch.out.cols, batch.in.cols, across, activation, pointer_of<const StepState>(state));
+}
+
+void dense_backward(cudaStream_t stream, const DenseBatch& grad, const DenseParams& grad_params,
+                    const DenseBatch& batch, const DenseParams& params, const Activation& activation,
+                    const MatrixView& state, const DenseScratch& scratch) {
+  const std::int64_t rows = batch.out.rows;
+  const std::int64_t outputs = batch.out.cols;
+  const std::int64_t inputs = batch.in.cols;
+  const auto* const device_state = pointer_of<const StepState>(state);
+  if (activation.kind != ActivationKind::linear) {
+    launch("activation_backward", stream, one_thread_each(rows * outputs), activation_backward_kernel,
+           rows_of<float>(grad.out), rows_of<const float>(batch.out), outputs, activation, device_state);
+  }
+  const std::int64_t across = tiles_for(inputs + 1);
+  const std::int64_t tiles = tiles_for(outputs) * across;
+  const std::int64_t elements = outputs * (inputs + 1);
+  const std::int64_t slices = slices_for(rows, tiles, elements, scratch.floats);
+  auto* const grad_weight = pointer_of<float>(grad_params.weight);
+  auto* const grad_bias = pointer_of<float>(grad_params.bias);
+  launch("dense_grad_weight", stream, {slices * tiles}, dense_grad_weight_kernel, scratch.data, grad_weight, grad_bias,
+         rows_of<const float>(grad.out), rows_of<const float>(batch.in), outputs, inputs, across, tiles, slices,
+         device_state);
+  if (slices > 1) {
+    launch("dense_add_slices", stream, one_thread_each(elements), dense_add_slices_kernel, grad_weight, grad_bias,
+           static_cast<const float*>(scratch.data), outputs, inputs, slices);
+  }
+  if (!grad.in.empty()) {
+    const std::int64_t in_across = tiles_for(inputs);
+    launch("dense_grad_in", stream, {tiles_for(rows) * in_across}, dense_grad_in_kernel, rows_of<float>(grad.in),
+           rows_of<const float>(grad.out), rows_of<const float>(params.weight), outputs, inputs, in_across,
+           device_state);
+  }
+}
+
+}  // namespace curate::cuda

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "device/device.h"
+
+namespace curate::cuda {
+
+/// Device::dropout.
+void dropout(cudaStream_t stream, const MatrixView& rows, const DropoutParams& params, const MatrixView& state);
+
+}  // namespace curate::cuda

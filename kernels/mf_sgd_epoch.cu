@@ -1,0 +1,256 @@
+#include "kernels/mf_sgd_epoch.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "curate/error.h"
+#include "kernels/error_sums.cuh"
+#include "kernels/mf_epoch_plan.h"
+#include "kernels/mf_rows.cuh"
+#include "kernels/sort.h"
+#include "support/philox.h"
+
+namespace curate::cuda {
+namespace {
+
+/// keys[u] = philox(seed, u, epoch, mf_order).low64(), users[u] = u. keys [count] u64, users [count] i32. One thread a
+/// user. Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    user_order_keys_kernel(std::uint64_t* keys, std::int32_t* users, std::int64_t count, std::uint64_t seed,
+                           const StepState* state) {
+  const std::int64_t u = global_thread();
+  if (u >= count) {
+    return;
+  }
+  keys[u] =
+      philox(seed, static_cast<std::uint64_t>(u), static_cast<std::uint32_t>(state->epoch), RandomPurpose::mf_order)
+          .low64();
+  users[u] = static_cast<std::int32_t>(u);
+}
+
+/// The plan as the kernel takes it.
+struct UserRatings {
+  const std::int32_t* order;        ///< [users] users in the epoch's order
+  const std::int32_t* user_starts;  ///< [users + 1]
+  const std::int32_t* items;        ///< [ratings] by user
+  const float* ratings;             ///< [ratings] by user
+  const std::int32_t* item_counts;  ///< [items]
+  std::int64_t users;
+};
+
+/// A lane's packs of a row: every `lanes`-th, from its own number on.
+template <int kVector, int kPacks>
+struct LaneRow {
+  Pack<kVector> pack[kPacks];
+
+  __device__ static LaneRow load(const float* row, std::int64_t lane, const RowShare& share) {
+    LaneRow own;
+    for (int p = 0; p < kPacks; ++p) {
+      const std::int64_t n = lane + p * share.lanes();
+      own.pack[p] = n < share.packs ? Pack<kVector>::load(row + n * kVector) : Pack<kVector>{};
+    }
+    return own;
+  }
+
+  /// Past the L1 cache, which does not see what other multiprocessors add.
+  __device__ static LaneRow load_shared(const float* row, std::int64_t lane, const RowShare& share) {
+    LaneRow own;
+    for (int p = 0; p < kPacks; ++p) {
+      const std::int64_t n = lane + p * share.lanes();
+      own.pack[p] = n < share.packs ? Pack<kVector>::load_shared(row + n * kVector) : Pack<kVector>{};
+    }
+    return own;
+  }
+
+  __device__ void store(float* row, std::int64_t lane, const RowShare& share) const {
+    for (int p = 0; p < kPacks; ++p) {
+      const std::int64_t n = lane + p * share.lanes();
+      if (n < share.packs) {
+        pack[p].store(row + n * kVector);
+      }
+    }
+  }
+
+  __device__ void add_to(float* row, std::int64_t lane, const RowShare& share) const {
+    for (int p = 0; p < kPacks; ++p) {
+      const std::int64_t n = lane + p * share.lanes();
+      if (n < share.packs) {
+        reduce_add(row + n * kVector, pack[p]);
+      }
+    }
+  }
+};
+
+/// Per-rating SGD, formulas at Device::mf_sgd_epoch; every rating once.
+/// tables.user [users, dim], tables.item [items, dim] f32, biases maybe absent; sums [1]. Each of `workers` groups
+/// of lanes takes every so manyth user of the order, holds its row in registers and goes through its ratings; the next
+/// item's row is on its way meanwhile. Items change by atomic additions, so that no update is lost, but may be stale.
+/// Per rating 8 bytes of the plan, 4 dim read and 4 dim of reductions in the L2, 8 dim flops; per user 8 dim bytes. Not
+/// deterministic with more than one worker.
+template <int kVector, int kPacks>
+__global__ void __launch_bounds__(kBlockThreads)
+    mf_sgd_epoch_kernel(Factors<float> tables, const float* mean, ErrorSums* sums, UserRatings plan, MfSgdParams params,
+                        RowShare share, std::int64_t workers, const StepState* state, ErrorScratch* scratch) {
+  using Row = LaneRow<kVector, kPacks>;
+  const std::int64_t thread = global_thread();
+  const std::int64_t lane = share.lane(thread);
+  const auto lanes = static_cast<int>(share.lanes());
+  // The group's own lanes: groups of a warp are at users of different lengths.
+  const int first_lane = static_cast<int>(threadIdx.x) % 32 / lanes * lanes;
+  const unsigned mask = lanes == 32 ? kWholeWarp : ((1U << lanes) - 1U) << first_lane;
+  const float learning_rate = state->learning_rate;
+  const float decay = params.rate_decay * (static_cast<float>(state->epoch) + 0.5F);
+  const float global_mean = *mean;
+  ErrorSums own;
+  const std::int64_t worker = share.row(thread);
+  for (std::int64_t n = worker < workers ? worker : plan.users; n < plan.users; n += workers) {
+    const std::int32_t u = plan.order[n];
+    const std::int32_t begin = plan.user_starts[u];
+    const std::int32_t end = plan.user_starts[u + 1];
+    if (begin == end) {
+      continue;
+    }
+    float* const user_row = tables.user.row(u);
+    Row p = Row::load(user_row, lane, share);
+    float user_bias = tables.user_bias.data == nullptr ? 0.0F : *tables.user_bias.row(u);
+    const float user_rate = learning_rate / sqrtf(1.0F + decay * static_cast<float>(end - begin));
+    std::int32_t next_item = plan.items[begin];
+    Row next = Row::load_shared(tables.item.row(next_item), lane, share);
+    for (std::int32_t j = begin; j < end; ++j) {
+      const std::int32_t i = next_item;
+      const Row q = next;
+      if (j + 1 < end) {
+        next_item = plan.items[j + 1];
+        next = Row::load_shared(tables.item.row(next_item), lane, share);
+      }
+      // The first lane brings the biases along.
+      const float item_bias = lane == 0 && tables.item_bias.data != nullptr ? __ldcg(tables.item_bias.row(i)) : 0.0F;
+      float dot = lane == 0 ? user_bias + item_bias : 0.0F;
+      for (int k = 0; k < kPacks; ++k) {
+        for (int v = 0; v < kVector; ++v) {
+          dot += p.pack[k].value[v] * q.pack[k].value[v];
+        }
+      }
+      for (int bit = 1; bit < lanes; bit *= 2) {
+        dot += __shfl_xor_sync(mask, dot, bit);
+      }
+      const float error = plan.ratings[j] - (global_mean + dot);
+      const float item_rate =
+          decay == 0.0F ? learning_rate : learning_rate / sqrtf(1.0F + decay * static_cast<float>(plan.item_counts[i]));
+      Row change;
+      for (int k = 0; k < kPacks; ++k) {
+        for (int v = 0; v < kVector; ++v) {
+          float& a = p.pack[k].value[v];
+          const float b = q.pack[k].value[v];
+          float delta = item_rate * (error * a - params.reg * b);
+          a += user_rate * (error * b - params.reg * a);
+          if (params.non_negative) {
+            a = a < 0.0F ? 0.0F : a;
+            delta = delta < -b ? -b : delta;
+          }
+          change.pack[k].value[v] = delta;
+        }
+      }
+      change.add_to(tables.item.row(i), lane, share);
+      if (next_item == i) {
+        next = Row::load_shared(tables.item.row(i), lane, share);  // rated twice: what is on its way is old
+      }
+      user_bias += tables.user_bias.data == nullptr ? 0.0F : user_rate * (error - params.reg * user_bias);
+      if (lane == 0) {
+        if (tables.item_bias.data != nullptr) {
+          atomicAdd(tables.item_bias.row(i), item_rate * (error - params.reg * item_bias));
+        }
+        own.squared += static_cast<double>(error) * static_cast<double>(error);
+        own.count += 1;
+      }
+    }
+    p.store(user_row, lane, share);
+    if (lane == 0 && tables.user_bias.data != nullptr) {
+      *tables.user_bias.row(u) = user_bias;
+    }
+  }
+  __syncwarp();
+  add_over_grid(sums, own, scratch);
+}
+
+/// items[i, k] = max(items[i, k], 0), NaN stays. items [rows, cols] f32. One thread an element, 8 bytes each.
+/// Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    clamp_items_kernel(Rows<float> items, std::int64_t rows, std::int64_t cols) {
+  const std::int64_t thread = global_thread();
+  const std::int64_t i = thread / cols;
+  if (i >= rows) {
+    return;
+  }
+  float& value = items.row(i)[thread % cols];
+  value = value < 0.0F ? 0.0F : value;
+}
+
+using Kernel = void (*)(Factors<float>, const float*, ErrorSums*, UserRatings, MfSgdParams, RowShare, std::int64_t,
+                        const StepState*, ErrorScratch*);
+
+/// By the packs that a lane has of a row.
+template <int kVector>
+Kernel kernel_for(std::int64_t packs_per_lane) {
+  if (packs_per_lane <= 1) {
+    return mf_sgd_epoch_kernel<kVector, 1>;
+  }
+  if (packs_per_lane <= 2) {
+    return mf_sgd_epoch_kernel<kVector, 2>;
+  }
+  if (packs_per_lane <= 4) {
+    return mf_sgd_epoch_kernel<kVector, 4>;
+  }
+  if constexpr (kVector == 1) {
+    if (packs_per_lane > 8) {
+      return packs_per_lane <= 16 ? mf_sgd_epoch_kernel<1, 16> : mf_sgd_epoch_kernel<1, 32>;
+    }
+  }
+  return mf_sgd_epoch_kernel<kVector, 8>;
+}
+
+constexpr std::int64_t kMostFactors = 1024;
+
+}  // namespace
+
+void mf_sgd_epoch(cudaStream_t stream, const MfTables& tables, const MatrixView& sums, const CudaMfEpochPlan& plan,
+                  const MfSgdParams& params, const MatrixView& state, ErrorScratch* scratch, std::int64_t most_blocks) {
+  constexpr int kKeyBits = 64;
+  const std::int64_t users = plan.users();
+  if (users == 0 || plan.ratings() == 0) {
+    return;
+  }
+  const std::int64_t dim = tables.user.cols;
+  if (dim > kMostFactors) {
+    throw DeviceError("mf_sgd_epoch: a row of more than 1,024 factors does not fit a warp's registers");
+  }
+  const int vector = dim % 4 == 0 ? vector_width(dim, tables.user, tables.item) : 1;
+  const RowShare share = share_rows(dim, vector);
+  const std::int64_t per_lane = divide_up(share.packs, std::int64_t{1} << share.lane_bits);
+  const auto* const device_state = pointer_of<const StepState>(state);
+
+  const Scratch<std::uint64_t> keys(stream, users);
+  const Scratch<std::uint64_t> sorted(stream, users);
+  const Scratch<std::int32_t> numbers(stream, users);
+  const Scratch<std::int32_t> order(stream, users);
+  launch("user_order_keys", stream, one_thread_each(users), user_order_keys_kernel, keys.data(), numbers.data(), users,
+         plan.seed(), device_state);
+  sort_pairs(stream, sorted.data(), order.data(), keys.data(), numbers.data(), users, kKeyBits);
+
+  const std::int64_t most_workers = plan.workers() > 0 ? std::min(plan.workers(), users) : users;
+  Geometry geometry = geometry_for_rows(most_workers, share);
+  geometry.blocks = std::min({geometry.blocks, most_blocks, std::int64_t{ErrorScratch::kMostBlocks}});
+  const std::int64_t workers = std::min(most_workers, geometry.blocks * kBlockThreads >> share.lane_bits);
+  launch("mf_sgd_epoch", stream, geometry, vector == 4 ? kernel_for<4>(per_lane) : kernel_for<1>(per_lane),
+         factors_of<float>(tables), pointer_of<const float>(tables.mean), pointer_of<ErrorSums>(sums),
+         UserRatings{order.data(), plan.user_starts(), plan.sorted_items(), plan.sorted_ratings(), plan.item_counts(),
+                     users},
+         params, share, workers, device_state, scratch);
+  if (params.non_negative) {
+    // Two workers may have taken the same amount away.
+    launch("clamp_items", stream, one_thread_each(tables.item.rows * dim), clamp_items_kernel,
+           rows_of<float>(tables.item), tables.item.rows, dim);
+  }
+}
+
+}  // namespace curate::cuda
