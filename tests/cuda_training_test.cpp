@@ -8,7 +8,9 @@
 #include <string>
 
 #include "curate/dataset.h"
+#include "curate/error.h"
 #include "curate/trainer.h"
+#include "tests/emulator/emulator.h"
 #include "tests/emulator/engine.h"
 #include "tests/support/compare.h"
 
@@ -111,6 +113,37 @@ TEST_P(CudaTraining, atomics_change_no_more_than_rounding) {
     const TrainResult cuda = Trainer(options_of(GetParam(), device)).train(dataset, dataset.ratings);
     EXPECT_NEAR(cuda.history.back().train_rmse, cpu.history.back().train_rmse, 1e-4) << device;
   }
+}
+
+// Catches: results of calls that nobody looks at, errors that do not say where, memory and graphs that a failure leaves
+// behind.
+TEST(CudaErrors, every_call_that_fails_is_named_and_leaves_nothing_behind) {
+  SyntheticOptions synthetic;
+  synthetic.users = 5;
+  synthetic.items = 4;
+  synthetic.ratings = 16;
+  const Dataset dataset = generate_dataset(synthetic).dataset;
+  for (const Way& way :
+       {Way{"adam", "adam", 8, false}, Way{"sgd", "sgd", 1, false}, Way{"mlp", "adam", 8, false, "mlp"}}) {
+    TrainOptions options = options_of(way, "cuda-emulated");
+    options.epochs = 1;
+    std::int64_t call = 0;
+    for (bool done = false; !done; ++call) {
+      emulator::fail_call(call);
+      try {
+        Trainer(options).train(dataset, dataset.ratings);
+        done = emulator::failed_call().empty();
+        EXPECT_TRUE(done) << way.name << ": " << emulator::failed_call() << ", call " << call << ", fails unnoticed";
+      } catch (const DeviceError& error) {
+        EXPECT_NE(std::string(error.what()).find("cudaErrorUnknown"), std::string::npos) << error.what();
+      }
+      ASSERT_EQ(emulator::allocations_in_use(), 0U) << emulator::failed_call() << ", call " << call;
+      ASSERT_EQ(emulator::handles_in_use(), 0) << emulator::failed_call() << ", call " << call;
+    }
+    EXPECT_GT(call, 50) << way.name;
+    RecordProperty(way.name, static_cast<int>(call));
+  }
+  emulator::fail_call(-1);
 }
 
 // Per-rating SGD, the default, with as many users at once as the device takes: item rows are stale now and then.

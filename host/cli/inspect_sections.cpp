@@ -6,6 +6,7 @@
 #include <cmath>
 #include <memory>
 
+#include "cli/output.h"
 #include "data/side_files.h"
 #include "report/progress.h"
 
@@ -50,15 +51,6 @@ std::string describe_values(const SideCoverage& one) {
       break;
   }
   return fmt::format("{} value{}", grouped(one.values), one.values == 1 ? "" : "s");
-}
-
-/// Three digits that count.
-std::string short_bytes(std::int64_t bytes) {
-  const double megabytes = static_cast<double>(bytes) / 1e6;
-  if (megabytes >= 1000.0) {
-    return fmt::format("{:.{}f} GB", megabytes / 1000.0, megabytes >= 1e5 ? 0 : megabytes >= 1e4 ? 1 : 2);
-  }
-  return fmt::format("{:.{}f} MB", megabytes, megabytes >= 100.0 ? 0 : megabytes >= 10.0 ? 1 : 2);
 }
 
 std::string describe_model(const TrainOptions& options) {
@@ -142,9 +134,10 @@ nlohmann::ordered_json to_json(const std::vector<ModelMemory>& memory) {
     }
     json["optimizer"] = options.optimizer;
     json["batch"] = options.batch;
-    json["bytes"] = {{"ratings", bytes.ratings},     {"segments", bytes.segments}, {"parameters", bytes.parameters},
-                     {"optimizer", bytes.optimizer}, {"best_epoch", bytes.best},   {"batches", bytes.batches},
-                     {"scratch", bytes.scratch},     {"host", bytes.host}};
+    json["bytes"] = {
+        {"ratings", bytes.ratings},     {"segments", bytes.segments},       {"parameters", bytes.parameters},
+        {"optimizer", bytes.optimizer}, {"best_epoch", bytes.best},         {"batches", bytes.batches},
+        {"scratch", bytes.scratch},     {"gpu_scratch", bytes.gpu_scratch}, {"host", bytes.host}};
     json["cpu_bytes"] = bytes.cpu();
     json["gpu_bytes"] = bytes.gpu();
     json["gpu_host_bytes"] = bytes.host;

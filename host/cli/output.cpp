@@ -33,6 +33,14 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
   return text;
 }
 
+std::string short_bytes(std::int64_t bytes) {
+  const double megabytes = static_cast<double>(bytes) / 1e6;
+  if (megabytes >= 1000.0) {
+    return fmt::format("{:.{}f} GB", megabytes / 1000.0, megabytes >= 1e5 ? 0 : megabytes >= 1e4 ? 1 : 2);
+  }
+  return fmt::format("{:.{}f} MB", megabytes, megabytes >= 100.0 ? 0 : megabytes >= 10.0 ? 1 : 2);
+}
+
 void check_layout_folder(const std::string& out, bool overwrite) {
   for (const char* name : {"tags.csv", "tags.dat", "genome-scores.csv", "genome-tags.csv"}) {
     std::error_code error;

@@ -15,6 +15,7 @@
 #include "report/progress.h"
 #include "support/atomic_file.h"
 #include "support/json_text.h"
+#include "train/memory_estimate.h"
 #include "train/metrics_json.h"
 #include "train/option_table.h"
 #include "train/run_directory.h"
@@ -191,6 +192,24 @@ void describe(const RunConfig& config, const RunData& data) {
   fmt::print(stderr, "device    {}\n", make_device(options.device, options.threads)->info().description);
 }
 
+/// Of a GPU: what training needs of its memory, about. Throws InputError where it has less. Nothing on the CPU, whose
+/// memory others use too.
+std::string plan_memory(const TrainOptions& options, const RunData& data) {
+  if (!options.device.starts_with("cuda")) {
+    return "";
+  }
+  const auto memory = static_cast<std::int64_t>(make_device(options.device, options.threads)->info().memory_bytes);
+  const std::int64_t needed =
+      estimate_memory(options, {data.dataset.users.size(), data.dataset.items.size(), data.train.size(), false}).gpu();
+  if (needed > memory) {
+    throw InputError(fmt::format(
+        "--device {}: training needs about {} of the GPU's memory, which has {}; give a smaller {}, or --device cpu",
+        options.device, short_bytes(needed), short_bytes(memory),
+        options.model == "mlp" ? "--batch, --user-dim or --item-dim" : "--dim or --batch"));
+  }
+  return fmt::format("about {} of {}", short_bytes(needed), short_bytes(memory));
+}
+
 /// A few test ratings beside their predictions, where titles are known.
 void show_samples(const RunData& data, const Model& model, const TrainOptions& options) {
   constexpr std::int64_t kSamples = 5;
@@ -222,9 +241,13 @@ struct RunOutcome {
 /// Trains one run and writes its directory.
 RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, const RunData& data,
                      const std::string& out, PhaseLine& phases) {
+  const std::string memory = plan_memory(config.options, data);
   RunDirectory directory(out, arguments.overwrite);
   if (!arguments.quiet) {
     describe(config, data);
+    if (!memory.empty()) {
+      fmt::print(stderr, "memory    {} on the device\n", memory);
+    }
     fmt::print(stderr, "\n");
   }
   EpochTable table(config.options.epochs);

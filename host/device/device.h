@@ -137,8 +137,8 @@ class MfEpochPlan {
 struct MfPlanOptions {
   std::uint64_t seed = 1;      ///< of the order
   bool deterministic = false;  ///< the same plan, and so the same bits, for any number of threads
-  std::int32_t blocks = 0;     ///< CPU: groups of users and of items; 0: the engine's choice
-  std::int32_t turns = 0;      ///< CPU: groups of users to a group of items; 0: the engine\'s choice
+  std::int32_t blocks = 0;     ///< CPU: groups of users and of items; GPU: users learnt at once; 0: its choice
+  std::int32_t turns = 0;      ///< CPU: groups of users to a group of items; 0: its choice
   bool keep_order = false;     ///< see MfEpochPlan::order()
 };
 
@@ -395,7 +395,7 @@ class Device {
   /// Adagrad (Duchi, Hazan, Singer 2011; by row: Chin et al. 2015, "A learning-rate schedule for stochastic gradient
   /// methods to matrix factorization"), whose sums of squared gradients grow with that number. Adds the squared errors
   /// before each update, and their count, to sums. Bytes: 8d + 12 (the item's), and 8d + 8 for each user of a block.
-  /// Deterministic for a plan. The plan has to outlive the operation.
+  /// Deterministic for a plan (GPU: for one that was to be so). The plan has to outlive the operation.
   void mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan, const MfSgdParams& params,
                     const MatrixView& state);
 

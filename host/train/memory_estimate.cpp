@@ -92,6 +92,8 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
     bytes.ratings += 16 * trained;
     bytes.scratch = 24 * trained;
   }
+  constexpr std::int64_t kPartialSums = std::int64_t{16} << 20U;
+  bytes.gpu_scratch = 24 * trained + kPartialSums + (plan.per_rating ? 8 * trained + 4 * (size.users + size.items) : 0);
   bytes.parameters = kFloat * (model.embeddings + model.dense + model.untrained);
   if (!plan.per_rating) {
     const std::int64_t slots = plan.optimizer.kind == OptimizerKind::adam      ? 2

@@ -14,10 +14,10 @@ struct TrainingSize {
   bool timestamps = true;
 };
 
-/// Bytes that a training run needs at its peak. Everything but `scratch` and `host` lies in arrays of the device and is
-/// known to the byte. With R the ratings trained on, V those of the validation slice (R + V = ratings), U and I the
-/// users and items, B the batch (R where that is less), S = ceil(R / B) the steps of an epoch, and p(n) = n rounded up
-/// to a multiple of 4:
+/// Bytes that a training run needs at its peak. Everything but `scratch`, `gpu_scratch` and `host` lies in arrays of
+/// the device and is known to the byte. With R the ratings trained on, V those of the validation slice (R + V =
+/// ratings), U and I the users and items, B the batch (R where that is less), S = ceil(R / B) the steps of an epoch,
+/// and p(n) = n rounded up to a multiple of 4:
 ///
 ///   ratings     12 (R + V): user, item and rating as read; mini-batches: 12 R for those in the epoch's order and 4 R
 ///               for the order; per-rating SGD: 4 R packed (8 R where they are not on a grid of half-stars) and 8 U
@@ -33,10 +33,12 @@ struct TrainingSize {
 ///   batches     mf: 8 B (2 dim + 2 + 1), without biases 8 B (2 dim + 1): gathered rows, predictions and their
 ///               gradients; mlp: 8 B (p(inputs) + p(outputs) of every layer), where p(1) = 1: values and their
 ///               gradients, and half of that once more for predicting, with B = 16384
-///   scratch     mini-batches: 24 R, keys and positions while an epoch's order is drawn (8 and 16 R on the CPU, two
-///               buffers of 8 and 4 R for the radix sort of a GPU); per-rating SGD: 32 (U + I) while ratings are
+///   scratch     mini-batches: 24 R, keys and positions while an epoch's order is drawn; per-rating SGD: 32 (U + I)
+///               while ratings are
 ///               packed, or at most 4 I (dim + 1), dim rounded up to a multiple of 32, where that is more, while the
 ///               CPU trains. Mlp, CPU: partial gradients of dense layers, at most 15 copies, which are left out
+///   gpu_scratch the same on a GPU: 24 R, keys and positions while ratings are sorted, and 16 MiB for partial sums;
+///               per-rating SGD: 8 R + 4 (U + I) more for the plan
 ///   host        what the data set itself takes in the host's memory: its ratings, their training part and that part
 ///               without the validation slice, each 12 bytes a rating and 8 more for timestamps; parameters as they
 ///               were drawn or as they came back (1 copy without padding); 48 bytes for every id, twice
@@ -48,6 +50,7 @@ struct MemoryEstimate {
   std::int64_t best = 0;
   std::int64_t batches = 0;
   std::int64_t scratch = 0;
+  std::int64_t gpu_scratch = 0;
   std::int64_t host = 0;
 
   /// In arrays of the device: TrainResult::device_bytes.
@@ -55,7 +58,7 @@ struct MemoryEstimate {
   /// In all, where the host is the device.
   std::int64_t cpu() const { return arrays() + scratch + host; }
   /// On a GPU, besides what its driver takes; `host` comes on top in the host's memory.
-  std::int64_t gpu() const { return arrays() + scratch; }
+  std::int64_t gpu() const { return arrays() + gpu_scratch; }
 };
 
 /// `resolved` as resolve() returns them.

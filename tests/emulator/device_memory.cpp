@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <new>
@@ -40,6 +41,9 @@ class Memory {
     void* const reserve = ::mmap(nullptr, kReserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (reserve == MAP_FAILED) {
       throw std::bad_alloc();
+    }
+    if (const char* const mebibytes = std::getenv("CURATE_EMULATOR_MEMORY_MIB")) {
+      capacity_ = static_cast<std::size_t>(std::atoll(mebibytes)) << 20U;
     }
     begin_ = reinterpret_cast<std::uintptr_t>(reserve);
     cursor_ = begin_ + kLargestGap;

@@ -32,7 +32,8 @@ std::string name_of(Schedule schedule);
 /// The options of streams created from here on.
 void set_options(const Options& options);
 
-/// What the device reports as its memory; allocations beyond it fail. 16 GiB unless set.
+/// What the device reports as its memory; allocations beyond it fail. 16 GiB unless set, here or by
+/// CURATE_EMULATOR_MEMORY_MIB.
 void set_memory(std::size_t bytes);
 
 /// What went wrong in the last kernel that failed: kernel, block, thread, and the fault. Empty if none has.
@@ -46,6 +47,14 @@ struct Counters {
 };
 Counters counters();
 
+/// The call of the runtime, or of a library on it, that comes after `after` others fails once with cudaErrorUnknown;
+/// below 0: none. Calls that give something back always succeed.
+void fail_call(std::int64_t after);
+/// The call that failed since, or nothing.
+std::string failed_call();
+
+/// Streams and graphs that exist.
+std::int64_t handles_in_use();
 /// Bytes and allocations of device memory in use.
 std::size_t bytes_in_use();
 std::size_t allocations_in_use();

@@ -39,6 +39,26 @@ cudaError_t remember(cudaError_t error) {
   return error;
 }
 
+/// fail_call()'s countdown and what it met.
+std::int64_t calls_left = -1;
+const char* failed = "";
+
+bool fails_now(const char* call) {
+  if (calls_left < 0 || calls_left-- > 0) {
+    return false;
+  }
+  failed = call;
+  return true;
+}
+
+/// For the start of a function of the runtime.
+#define CURATE_MAY_FAIL(call)                              \
+  if (::curate::emulator::fails_now(call)) {               \
+    return ::curate::emulator::remember(cudaErrorUnknown); \
+  }
+
+std::int64_t live_handles = 0;  ///< streams and graphs
+
 /// How often each kernel ran under each schedule; written where CURATE_EMULATOR_LOG says, when the process ends.
 class LaunchLog {
  public:
@@ -175,11 +195,23 @@ void set_options(const Options& options) {
   options_of_new_streams = options;
 }
 
+void fail_call(std::int64_t after) {
+  calls_left = after;
+  failed = "";
+}
+std::string failed_call() {
+  return failed;
+}
+std::int64_t handles_in_use() {
+  return live_handles;
+}
+
 void name_next_launch(const char* name) {
   next_kernel = name;
 }
 
 cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+  CURATE_MAY_FAIL("cudaLaunchKernelEx");
   constexpr unsigned kMostThreads = 1024;
   constexpr unsigned kMostBlocksX = 0x7FFFFFFF;
   constexpr unsigned kMostBlocksYz = 65535;
@@ -205,6 +237,7 @@ cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, std::function<void(
 }
 
 cudaError_t enqueue_host(cudaStream_t stream, const char* name, std::function<std::string()> work) {
+  CURATE_MAY_FAIL(name);
   return remember(stream->enqueue({name, std::move(work)}));
 }
 
@@ -238,6 +271,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorStreamCaptureUnsupported";
     case cudaErrorStreamCaptureInvalidated:
       return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorUnknown:
+      return "cudaErrorUnknown";
   }
   return "unknown error";
 }
@@ -266,13 +301,16 @@ cudaError_t cudaPeekAtLastError() {
 }
 
 cudaError_t cudaGetDeviceCount(int* count) {
+  CURATE_MAY_FAIL("cudaGetDeviceCount");
   *count = 1;
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
+  CURATE_MAY_FAIL("cudaSetDevice");
   return device == 0 ? cudaSuccess : curate::emulator::remember(cudaErrorInvalidDevice);
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) {
+  CURATE_MAY_FAIL("cudaGetDeviceProperties");
   *properties = {};
   std::strncpy(properties->name, "emulated GPU", sizeof(properties->name) - 1);
   properties->totalGlobalMem = curate::emulator::memory_capacity();
@@ -286,29 +324,36 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) 
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
+  CURATE_MAY_FAIL("cudaDriverGetVersion");
   *version = 13000;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {
+  CURATE_MAY_FAIL("cudaRuntimeGetVersion");
   *version = 13000;
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  CURATE_MAY_FAIL("cudaMemGetInfo");
   *total = curate::emulator::memory_capacity();
   *free = *total - curate::emulator::bytes_in_use();
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
+  CURATE_MAY_FAIL("cudaStreamCreateWithFlags");
+  ++curate::emulator::live_handles;
   *stream = new curate::emulator::Stream(curate::emulator::options_of_new_streams);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   const cudaError_t error = stream->synchronize();
+  --curate::emulator::live_handles;
   delete stream;
   return curate::emulator::remember(error);
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  CURATE_MAY_FAIL("cudaStreamSynchronize");
   if (stream->capturing()) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
@@ -316,15 +361,18 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int /*device*/) {
+  CURATE_MAY_FAIL("cudaDeviceGetDefaultMemPool");
   static int only = 0;
   *pool = &only;
   return cudaSuccess;
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*attribute*/, void* /*value*/) {
+  CURATE_MAY_FAIL("cudaMemPoolSetAttribute");
   return cudaSuccess;
 }
 
 cudaError_t cudaMallocAsync(void** address, std::size_t bytes, cudaStream_t stream) {
+  CURATE_MAY_FAIL("cudaMallocAsync");
   if (stream->capturing()) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
@@ -344,6 +392,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
 }
 cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
                               std::size_t row_bytes, std::size_t rows, cudaMemcpyKind kind, cudaStream_t stream) {
+  CURATE_MAY_FAIL("cudaMemcpy2DAsync");
   if (stream->capturing() && kind != cudaMemcpyDeviceToDevice) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
@@ -370,6 +419,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
                        }}));
 }
 cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t stream) {
+  CURATE_MAY_FAIL("cudaMemsetAsync");
   return curate::emulator::remember(stream->enqueue({"memset", [=]() -> std::string {
                                                        if (bytes == 0) {
                                                          return "";
@@ -383,6 +433,7 @@ cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t 
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode /*mode*/) {
+  CURATE_MAY_FAIL("cudaStreamBeginCapture");
   if (stream->capturing()) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
@@ -393,24 +444,33 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (!stream->capturing()) {
     return curate::emulator::remember(cudaErrorInvalidValue);
   }
-  *graph = new curate::emulator::GraphOperations{stream->end_capture()};
+  // A failure ends the capture all the same.
+  auto operations = stream->end_capture();
+  CURATE_MAY_FAIL("cudaStreamEndCapture");
+  ++curate::emulator::live_handles;
+  *graph = new curate::emulator::GraphOperations{std::move(operations)};
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long /*flags*/) {
+  CURATE_MAY_FAIL("cudaGraphInstantiate");
+  ++curate::emulator::live_handles;
   *executable = new curate::emulator::GraphOperations{graph->operations};
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  CURATE_MAY_FAIL("cudaGraphLaunch");
   if (stream->capturing()) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
   return curate::emulator::remember(stream->enqueue_all(*executable->operations));
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  --curate::emulator::live_handles;
   delete executable;
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  --curate::emulator::live_handles;
   delete graph;
   return cudaSuccess;
 }

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""The command line and the CUDA engine: curate-emulated, and what curate says where there is no GPU.
+
+usage: cuda_cli_test.py BUILD
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BUILD = None
+NO_GPU = not os.path.exists("/proc/driver/nvidia/version")
+
+
+def run(program, *arguments, **environment):
+    return subprocess.run([str(BUILD / "bin" / program), *map(str, arguments)], capture_output=True, text=True,
+                          check=False, env={**os.environ, **environment})
+
+
+class CudaCliTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.data = self.folder / "made"
+        done = run("curate", "data", "generate", "--users", 50, "--items", 40, "--ratings", 900, "--out", self.data)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def train(self, program, device, *options, **environment):
+        self.out = self.folder / "run"
+        return run(program, "train", self.data, "--device", device, "--epochs", 2, "--out", self.out, "--overwrite",
+                   *options, **environment)
+
+    def test_trains_evaluates_and_predicts(self):
+        for options in (["--optimizer", "adam"], [], ["--model", "mlp"]):
+            done = self.train("curate-emulated", "cuda-emulated", *options)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("device    emulated GPU", done.stderr)
+            self.assertRegex(done.stderr, r"memory    about [0-9.]+ MB of 17.2 GB on the device")
+            metrics = json.loads((self.out / "metrics.json").read_text())
+            self.assertEqual(metrics["device"], "cuda-emulated")
+            rmse = {}
+            for program, device in (("curate-emulated", "cuda-emulated:reverse"), ("curate", "cpu")):
+                done = run(program, "evaluate", self.out, "--device", device, "--json")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                rmse[program] = json.loads(done.stdout)["test"]["rmse"]
+            self.assertAlmostEqual(rmse["curate"], rmse["curate-emulated"], places=5)
+
+    def test_what_does_not_fit_is_refused_with_numbers(self):
+        done = self.train("curate-emulated", "cuda-emulated", "--optimizer", "adam", CURATE_EMULATOR_MEMORY_MIB="8")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertRegex(done.stderr, r"needs about [0-9.]+ MB of the GPU's memory, which has 8.39 MB; give a smaller --dim")
+        self.assertFalse(self.out.exists())
+
+    @unittest.skipUnless(NO_GPU, "there is a GPU")
+    def test_without_a_gpu_the_reason_is_one_line(self):
+        done = self.train("curate", "cuda")
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+        self.assertIn("use --device cpu", done.stderr)
+        done = run("curate", "doctor", "--json")
+        doctor = json.loads(done.stdout)
+        self.assertFalse(doctor["cuda"])
+        self.assertIn(doctor["why_no_cuda"], done.stdout)
+        self.assertEqual(doctor["auto_device"], "cpu")
+        self.assertEqual(doctor["auto_reason"], doctor["why_no_cuda"])
+
+    def test_unknown_schedules_are_refused(self):
+        done = self.train("curate-emulated", "cuda-emulated:sideways")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("sideways", done.stderr)
+        # The program itself knows no emulated device.
+        self.assertEqual(self.train("curate", "cuda-emulated").returncode, 2)
+
+
+if __name__ == "__main__":
+    BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
+    unittest.main()
