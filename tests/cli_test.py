@@ -1197,8 +1197,8 @@ class DataTest(CliCase):
         for row in models.values():
             parts = dict(row["bytes"])
             self.assertEqual(row["gpu_host_bytes"], parts["host"])
-            self.assertEqual(row["cpu_bytes"], sum(parts.values()))
-            self.assertEqual(row["gpu_bytes"], sum(parts.values()) - parts["host"])
+            self.assertEqual(row["cpu_bytes"], sum(parts.values()) - parts["gpu_scratch"])
+            self.assertEqual(row["gpu_bytes"], sum(parts.values()) - parts["host"] - parts["scratch"])
         sgd, adam = models["mf", "sgd"], models["mf", "adam"]
         self.assertEqual((sgd["dim"], sgd["batch"], adam["batch"]), (64, 1, 1024))
         self.assertEqual(adam["bytes"]["optimizer"], 3 * (adam["bytes"]["parameters"] - 4))

@@ -51,9 +51,10 @@ class CudaCliTest(unittest.TestCase):
             self.assertAlmostEqual(rmse["curate"], rmse["curate-emulated"], places=5)
 
     def test_what_does_not_fit_is_refused_with_numbers(self):
-        done = self.train("curate-emulated", "cuda-emulated", "--optimizer", "adam", CURATE_EMULATOR_MEMORY_MIB="8")
+        done = self.train("curate-emulated", "cuda-emulated", "--optimizer", "adam", "--dim", 512,
+                          CURATE_EMULATOR_MEMORY_MIB="18")
         self.assertEqual(done.returncode, 2, done.stderr)
-        self.assertRegex(done.stderr, r"needs about [0-9.]+ MB of the GPU's memory, which has 8.39 MB; give a smaller --dim")
+        self.assertRegex(done.stderr, r"needs about [0-9.]+ MB of the GPU's memory, which has 18.9 MB; give a smaller --dim")
         self.assertFalse(self.out.exists())
 
     @unittest.skipUnless(NO_GPU, "there is a GPU")

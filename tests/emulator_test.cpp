@@ -424,7 +424,8 @@ TEST(EmulatorFinds, reads_and_writes_out_of_range) {
            device.array({1.0F}), 0);
   });
   expect_report_in_all_schedules("which is no device memory", [](Emulated& device) {
-    launch("gather", device.stream(), {1, 1}, gather_kernel, static_cast<float*>(nullptr), device.array({1.0F}), 0);
+    launch("gather", device.stream(), {1, 1}, gather_kernel, reinterpret_cast<float*>(std::uintptr_t{4096}),
+           device.array({1.0F}), 0);
   });
 }
 

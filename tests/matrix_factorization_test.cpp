@@ -144,7 +144,8 @@ TEST_P(MatrixFactorization, StepFollowsTheGradientOfTheObjective) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, MatrixFactorization, testing::ValuesIn(test::test_devices()), test::device_test_name);
+INSTANTIATE_TEST_SUITE_P(Devices, MatrixFactorization, testing::ValuesIn(test::test_devices("MatrixFactorization")),
+                         test::device_test_name);
 
 }  // namespace
 }  // namespace curate

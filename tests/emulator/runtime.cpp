@@ -27,6 +27,8 @@ struct GraphOperations {
 
 namespace {
 
+constexpr const char* kFree = "free";
+
 Options options_of_new_streams;
 const char* next_kernel = "unnamed";
 cudaError_t last_error = cudaSuccess;
@@ -118,7 +120,7 @@ class Stream {
     while (!queue_.empty()) {
       const Operation operation = std::move(queue_.front());
       queue_.pop_front();
-      if (error_ != cudaSuccess) {
+      if (error_ != cudaSuccess && operation.name != kFree) {
         continue;
       }
       const std::string problem = operation.run();
@@ -131,6 +133,9 @@ class Stream {
     }
     return error_;
   }
+
+  /// As if an operation had failed: what waits never runs, and so never touches memory of the host.
+  void fail(cudaError_t error) { error_ = error; }
 
   void begin_capture() { capture_ = std::make_shared<std::vector<Operation>>(); }
   std::shared_ptr<std::vector<Operation>> end_capture() { return std::exchange(capture_, nullptr); }
@@ -353,7 +358,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return curate::emulator::remember(error);
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  CURATE_MAY_FAIL("cudaStreamSynchronize");
+  if (curate::emulator::fails_now("cudaStreamSynchronize")) {
+    stream->fail(cudaErrorUnknown);
+  }
   if (stream->capturing()) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
@@ -384,7 +391,7 @@ cudaError_t cudaFreeAsync(void* address, cudaStream_t stream) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
   return curate::emulator::remember(
-      stream->enqueue({"free", [address] { return curate::emulator::free_memory(address); }}));
+      stream->enqueue({curate::emulator::kFree, [address] { return curate::emulator::free_memory(address); }}));
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
