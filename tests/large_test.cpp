@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "tests/emulator/emulator.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
 
@@ -26,6 +27,7 @@ MatrixView last_rows(const Buffer& table, std::int64_t rows) {
 
 // Catches: offsets of 32 bits, which wrap around to the table's first rows.
 TEST_P(LargeTest, rows_past_two_to_the_31st_element) {
+  emulator::set_memory(std::size_t{20} << 30U);
   const Buffer table = device().allocate_array<float>(kRows * kDim);
   const Buffer gradient = device().allocate_array<float>(kRows * kDim);
   const MatrixView whole = table.view(DType::f32, kRows, kDim);
