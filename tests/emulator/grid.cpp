@@ -146,6 +146,9 @@ struct Block {
   std::size_t shared_bytes = 0;
 };
 
+/// Unwinds the thread that fails.
+struct Stopped {};
+
 /// What a launch leaves behind for the next: stacks are expensive to make.
 std::vector<std::unique_ptr<Fiber>>& all_fibers() {
   static std::vector<std::unique_ptr<Fiber>> fibers;
@@ -161,6 +164,7 @@ class Grid {
   std::string run();
 
   void run_threads();
+  void report(const std::string& problem) { report_ = fmt::format("{}: {}", where(), problem); }
   [[noreturn]] void fail(const std::string& problem);
   void sync(const Site& site);
   std::size_t meet(const char* operation, std::uint32_t mask, std::uint64_t value, const Site& site);
@@ -230,8 +234,15 @@ void run_threads_of_grid() {
 const void* fault_address = nullptr;
 bool fault_writes = false;
 
-[[noreturn]] void report_fault() {
-  grid->fail(grid->fault(fault_address, fault_writes));
+__attribute__((noinline)) void note_fault() {
+  grid->report(grid->fault(fault_address, fault_writes));
+}
+
+// Nothing can be unwound from here: it would begin in the middle of any instruction. What AddressSanitizer noted of a
+// frame that never ends would be found by the next one on this stack.
+[[noreturn]] __attribute__((no_sanitize("address"))) void report_fault() {
+  note_fault();
+  Fiber::abandon();
 }
 
 struct sigaction handler_before;
@@ -347,8 +358,16 @@ void Grid::run_threads() {
   Fiber* const self = thread().fiber;
   Block& block = *block_;
   for (;;) {
-    launch_.thread();
-    finish_thread();
+    bool stopped = false;
+    try {
+      launch_.thread();
+      finish_thread();
+    } catch (const Stopped&) {
+      stopped = true;
+    }
+    if (stopped) {
+      Fiber::suspend();  // for ever: run() sees the report and begins all stacks anew
+    }
     const int next = block.left > 0 && most_resident() == 1 ? pick(block) : -1;
     if (next < 0 || block.threads[static_cast<std::size_t>(next)].fiber != nullptr) {
       idle_.push_back(self);
@@ -646,8 +665,8 @@ std::string Grid::where() const {
 }
 
 void Grid::fail(const std::string& problem) {
-  report_ = fmt::format("{}: {}", where(), problem);
-  Fiber::abandon();
+  report(problem);
+  throw Stopped{};
 }
 
 std::string Grid::fault(const void* address, bool write) const {
