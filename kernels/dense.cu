@@ -55,17 +55,11 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
   float sum[kOwn][kOwn];
   multiply_tile(sum, ByRows{in, count, inputs}, ByRows{weight, outputs, inputs}, m0, n0, 0, inputs);
-  const std::int64_t first_m = m0 + threadIdx.x / kTileThreads;
-  const std::int64_t first_n = n0 + threadIdx.x % kTileThreads;
-  for (int i = 0; i < kOwn; ++i) {
-    const std::int64_t m = first_m + i * kTileThreads;
-    for (int j = 0; j < kOwn; ++j) {
-      const std::int64_t n = first_n + j * kTileThreads;
-      if (m < count && n < outputs) {
-        out.row(m)[n] = activate(sum[i][j] + bias[n], activation);
-      }
+  visit_tile(sum, m0, n0, [&](std::int64_t m, std::int64_t n, float value) {
+    if (m < count && n < outputs) {
+      out.row(m)[n] = activate(value + bias[n], activation);
     }
-  }
+  });
 }
 
 /// grad[b, j] *= activation'(z), taken from out[b, j], for b < batch_count. grad, out [batch, outputs] f32. One thread
@@ -99,17 +93,11 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
   float sum[kOwn][kOwn];
   multiply_tile(sum, ByRows{h, count, outputs}, ByColumns{weight, inputs, outputs}, m0, n0, 0, outputs);
-  const std::int64_t first_m = m0 + threadIdx.x / kTileThreads;
-  const std::int64_t first_n = n0 + threadIdx.x % kTileThreads;
-  for (int i = 0; i < kOwn; ++i) {
-    const std::int64_t m = first_m + i * kTileThreads;
-    for (int j = 0; j < kOwn; ++j) {
-      const std::int64_t n = first_n + j * kTileThreads;
-      if (m < count && n < inputs) {
-        grad_in.row(m)[n] = sum[i][j];
-      }
+  visit_tile(sum, m0, n0, [&](std::int64_t m, std::int64_t n, float value) {
+    if (m < count && n < inputs) {
+      grad_in.row(m)[n] = value;
     }
-  }
+  });
 }
 
 /// partial[slice, j, k] = sum over the slice's rows b of h[b, j] in[b, k], and of h[b, j] alone at k = inputs: the
@@ -131,24 +119,18 @@ __global__ void __launch_bounds__(kBlockThreads)
   const std::int64_t end = begin + stretch < count ? begin + stretch : count;
   float sum[kOwn][kOwn];
   multiply_tile(sum, ByColumns{h, outputs, count}, ByColumnsAndOnes{in, inputs, count}, m0, n0, begin, end);
-  const std::int64_t first_m = m0 + threadIdx.x / kTileThreads;
-  const std::int64_t first_n = n0 + threadIdx.x % kTileThreads;
-  for (int i = 0; i < kOwn; ++i) {
-    const std::int64_t m = first_m + i * kTileThreads;
-    for (int j = 0; j < kOwn; ++j) {
-      const std::int64_t n = first_n + j * kTileThreads;
-      if (m >= outputs || n > inputs) {
-        continue;
-      }
-      if (slices > 1) {
-        partial[(slice * outputs + m) * (inputs + 1) + n] = sum[i][j];
-      } else if (n < inputs) {
-        grad_weight[m * inputs + n] = sum[i][j];
-      } else {
-        grad_bias[m] = sum[i][j];
-      }
+  visit_tile(sum, m0, n0, [&](std::int64_t m, std::int64_t n, float value) {
+    if (m >= outputs || n > inputs) {
+      return;
     }
-  }
+    if (slices > 1) {
+      partial[(slice * outputs + m) * (inputs + 1) + n] = value;
+    } else if (n < inputs) {
+      grad_weight[m * inputs + n] = value;
+    } else {
+      grad_bias[m] = value;
+    }
+  });
 }
 
 /// The slices of dense_grad_weight added up in order: grad_weight [outputs, inputs] and grad_bias [outputs], f32. One

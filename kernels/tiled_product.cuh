@@ -101,4 +101,16 @@ __device__ void multiply_tile(float (&sum)[kOwn][kOwn], const A& a, const B& b, 
   }
 }
 
+/// Calls on_element(m, n, value) for what multiply_tile() gave the thread.
+template <typename OnElement>
+__device__ void visit_tile(const float (&sum)[kOwn][kOwn], std::int64_t m0, std::int64_t n0, OnElement on_element) {
+  const std::int64_t first_m = m0 + threadIdx.x / kTileThreads;
+  const std::int64_t first_n = n0 + threadIdx.x % kTileThreads;
+  for (int i = 0; i < kOwn; ++i) {
+    for (int j = 0; j < kOwn; ++j) {
+      on_element(first_m + i * kTileThreads, first_n + j * kTileThreads, sum[i][j]);
+    }
+  }
+}
+
 }  // namespace curate::cuda

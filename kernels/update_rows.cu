@@ -9,6 +9,18 @@
 namespace curate::cuda {
 namespace {
 
+/// step_constants(), whose doubles are worked out once a block. All threads of the block must call it.
+template <OptimizerKind kKind>
+__device__ StepConstants block_constants(const OptimizerParams& params, const StepState& state) {
+  CURATE_SHARED(StepConstants, constants, 1);
+  if (threadIdx.x == 0) {
+    constants[0] = step_constants<kKind>(params, state);
+  }
+  __syncthreads();
+  const StepConstants step = constants[0];
+  return step;
+}
+
 /// One optimizer step on the rows of the batch's segments, whose gradient becomes 0; formulas at Device::update_rows.
 /// Weights, gradient, moments [rows, cols] f32, moments maybe absent. A group of lanes takes a row, in strides of the
 /// grid. Per touched row 12 cols (sgd), 20 cols (adagrad) or 28 cols (adam) bytes. Deterministic.
@@ -16,13 +28,7 @@ template <OptimizerKind kKind, int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
     update_rows_kernel(Trained table, Segments segments, OptimizerParams params, RowShare share,
                        const StepState* state) {
-  // In doubles, once a block and not once a thread.
-  CURATE_SHARED(StepConstants, constants, 1);
-  if (threadIdx.x == 0) {
-    constants[0] = step_constants<kKind>(params, *state);
-  }
-  __syncthreads();
-  const StepConstants step = constants[0];
+  const StepConstants step = block_constants<kKind>(params, *state);
   const std::int64_t thread = global_thread();
   const std::int64_t count = segments.count(*state);
   for (std::int64_t s = share.row(thread); s < count; s += share.row(grid_threads())) {
@@ -38,12 +44,7 @@ template <OptimizerKind kKind, int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
     update_dense_kernel(Trained table, std::int64_t rows, OptimizerParams params, RowShare share,
                         const StepState* state) {
-  CURATE_SHARED(StepConstants, constants, 1);
-  if (threadIdx.x == 0) {
-    constants[0] = step_constants<kKind>(params, *state);
-  }
-  __syncthreads();
-  const StepConstants step = constants[0];
+  const StepConstants step = block_constants<kKind>(params, *state);
   const std::int64_t thread = global_thread();
   const std::int64_t count = state->batch_count == 0 ? 0 : rows;
   for (std::int64_t r = share.row(thread); r < count; r += share.row(grid_threads())) {
