@@ -64,9 +64,6 @@ class Runnable {
   }
   void set(int thread) { words_[word(thread)] |= bit(thread); }
   void clear(int thread) { words_[word(thread)] &= ~bit(thread); }
-  bool any() const {
-    return std::any_of(words_.begin(), words_.end(), [](std::uint64_t word) { return word != 0; });
-  }
 
   /// The first at `from` or after it, then from the beginning; -1 if there is none.
   int next(int from) const {
@@ -175,7 +172,6 @@ class Grid {
   SharedBlock& dynamic_shared(std::size_t element_bytes);
   void check_read(const SharedBlock& array, std::int64_t index);
   void check_write(const SharedBlock& array, std::int64_t index);
-  int thread_number() const { return current_; }
   int lane() const { return current_ % kWarpThreads; }
   bool running_thread() const { return block_ != nullptr; }
   std::string fault(const void* address, bool write) const;
@@ -730,9 +726,6 @@ void sync_block(const Site& site) {
 }
 void preempt() {
   grid->preempt();
-}
-unsigned thread_number() {
-  return static_cast<unsigned>(grid->thread_number());
 }
 
 Meeting::Meeting(const char* operation, std::uint32_t mask, std::uint64_t value, const Site& site)

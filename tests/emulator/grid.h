@@ -57,9 +57,6 @@ class Meeting {
   std::size_t slot_;
 };
 
-/// The calling thread's number within its block, and whether the block may be told from others at all.
-unsigned thread_number();
-
 /// Where the schedule may stop a thread: an atomic, or a load that another block's write can change.
 void preempt();
 
