@@ -224,16 +224,14 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
   }
   const std::size_t rating_bytes = packed_ ? sizeof(PackedRating) : sizeof(WideRating);
   ratings_ = device.allocate((static_cast<std::size_t>(ratings()) + 2 * kSlack) * rating_bytes);
-  run_users_ = device.allocate_array<std::int32_t>(first_run_.back());
-  run_ends_ = device.allocate_array<std::int32_t>(first_run_.back());
+  runs_ = device.allocate_array<MfSgdRun>(first_run_.back());
   // What is fetched ahead on either side is the first item.
   auto* const bytes = static_cast<char*>(memory_of(ratings_));
   std::memset(bytes, 0, kSlack * rating_bytes);
   std::memset(bytes + (static_cast<std::size_t>(ratings()) + kSlack) * rating_bytes, 0, kSlack * rating_bytes);
   auto* const packed = reinterpret_cast<PackedRating*>(bytes) + kSlack;
   auto* const wide = reinterpret_cast<WideRating*>(bytes) + kSlack;
-  auto* const run_users = static_cast<std::int32_t*>(memory_of(run_users_));
-  auto* const run_ends = static_cast<std::uint32_t*>(memory_of(run_ends_));
+  auto* const runs = static_cast<MfSgdRun*>(memory_of(runs_));
   positions_.resize(options.keep_order ? static_cast<std::size_t>(ratings()) : 0);
 
   pool.run(user_groups(), [&](std::int64_t group) {
@@ -249,8 +247,9 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
         const std::int64_t begin = next;
         next += own;
         own = begin;
-        run_users[run] = groups.user_order[place];
-        run_ends[run] = static_cast<std::uint32_t>(next - first_rating_[index(u, i)]);
+        const std::int64_t first = first_rating_[index(u, i)];
+        runs[run] = {groups.user_order[place], static_cast<std::uint32_t>(begin - first),
+                     static_cast<std::uint32_t>(next - first)};
         ++run;
       });
     }
@@ -272,8 +271,8 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
     const auto block_index = static_cast<std::size_t>(b);
     std::int64_t begin = first_rating_[block_index];
     for (std::int64_t run = first_run_[block_index]; run < first_run_[block_index + 1]; ++run) {
-      const std::int64_t end = first_rating_[block_index] + run_ends[run];
-      Shuffler shuffler(philox(options.seed, static_cast<std::uint64_t>(run_users[run]),
+      const std::int64_t end = first_rating_[block_index] + runs[run].end;
+      Shuffler shuffler(philox(options.seed, static_cast<std::uint64_t>(runs[run].user),
                                static_cast<std::uint32_t>(block_index % num_blocks) + 1, RandomPurpose::mf_plan)
                             .low64());
       for (std::int64_t left = end - begin; left > 1; --left) {
@@ -294,25 +293,23 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
 }
 
 void MfEpochPlan::set_ratings(MfSgdBlock& block, std::int32_t user_group, std::int32_t item_group, std::int64_t epoch,
-                              std::vector<std::uint32_t>& order) const {
+                              std::vector<MfSgdRun>& runs) const {
   const std::size_t b = index(user_group, item_group);
   block.packed = packed_;
   const std::size_t rating_bytes = packed_ ? sizeof(PackedRating) : sizeof(WideRating);
   block.ratings = static_cast<const char*>(memory_of(ratings_)) +
                   (static_cast<std::size_t>(first_rating_[b]) + kSlack) * rating_bytes;
-  block.users = static_cast<const std::int32_t*>(memory_of(run_users_)) + first_run_[b];
-  block.run_ends = static_cast<const std::uint32_t*>(memory_of(run_ends_)) + first_run_[b];
-  block.runs = static_cast<std::uint32_t>(first_run_[b + 1] - first_run_[b]);
   block.backward = epoch % 2 == 1;
   block.grid_start = grid_start_;
   block.grid_step = kGridStep;
-  order.resize(block.runs);
-  std::iota(order.begin(), order.end(), 0U);
+  const auto* const all = static_cast<const MfSgdRun*>(memory_of(runs_));
+  runs.assign(all + first_run_[b], all + first_run_[b + 1]);
   Shuffler shuffler(philox(seed_, b, static_cast<std::uint32_t>(epoch), RandomPurpose::mf_order).low64());
-  for (std::size_t left = order.size(); left > 1; --left) {
-    std::swap(order[left - 1], order[shuffler.draw(left)]);
+  for (std::size_t left = runs.size(); left > 1; --left) {
+    std::swap(runs[left - 1], runs[shuffler.draw(left)]);
   }
-  block.order = order.data();
+  block.runs = runs.data();
+  block.num_runs = static_cast<std::uint32_t>(runs.size());
 }
 
 std::int64_t MfEpochPlan::block_ratings(std::int32_t user_group, std::int32_t item_group) const {
@@ -324,7 +321,7 @@ std::int64_t MfEpochPlan::block_ratings(std::int32_t user_group, std::int32_t it
 std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::size_t num_lanes) const {
   std::vector<std::int32_t> order;
   order.reserve(positions_.size());
-  std::vector<std::uint32_t> runs;
+  std::vector<MfSgdRun> runs;
   for (std::int32_t round = 0; round < rounds() && !positions_.empty(); ++round) {
     for (std::int32_t worker = 0; worker < blocks_; ++worker) {
       const auto [u, i] = groups_of(round, worker);
@@ -334,10 +331,9 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::size_t num
       // Positions of the n-th run, the next to be taken at the back.
       std::uint32_t next = 0;
       const auto next_run = [&] {
-        const std::uint32_t run = ratings.order[next++];
-        const auto begin = positions_.begin() + first + (run == 0 ? 0 : ratings.run_ends[run - 1]);
-        const auto end = positions_.begin() + first + ratings.run_ends[run];
-        std::vector<std::int32_t> positions(begin, end);
+        const MfSgdRun& run = runs[next++];
+        std::vector<std::int32_t> positions(positions_.begin() + first + run.begin,
+                                            positions_.begin() + first + run.end);
         if (!ratings.backward) {
           std::reverse(positions.begin(), positions.end());
         }
@@ -348,13 +344,13 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::size_t num
         lane.pop_back();
       };
       std::vector<std::vector<std::int32_t>> lanes(num_lanes);
-      bool running = ratings.runs >= lanes.size();
+      bool running = ratings.num_runs >= lanes.size();
       if (running) {
         std::generate(lanes.begin(), lanes.end(), next_run);
       }
       while (running) {
         for (std::vector<std::int32_t>& lane : lanes) {
-          running = running && (!lane.empty() || next < ratings.runs);
+          running = running && (!lane.empty() || next < ratings.num_runs);
           if (running && lane.empty()) {
             lane = next_run();
           }
@@ -368,7 +364,7 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::size_t num
           }
         }
       }
-      while (next < ratings.runs) {
+      while (next < ratings.num_runs) {
         std::vector<std::int32_t> lane = next_run();
         while (!lane.empty()) {
           take(lane);

@@ -56,9 +56,9 @@ class MfEpochPlan : public curate::MfEpochPlan {
     float* biases = nullptr;
   };
   ItemRows item_rows(std::size_t stride) const;
-  /// Fills in what a block has of ratings in an epoch. `order` is memory for the order of its runs.
+  /// Fills in what a block has of ratings in an epoch. `runs` is memory for its runs in their order.
   void set_ratings(MfSgdBlock& block, std::int32_t user_group, std::int32_t item_group, std::int64_t epoch,
-                   std::vector<std::uint32_t>& order) const;
+                   std::vector<MfSgdRun>& runs) const;
   std::int64_t block_ratings(std::int32_t user_group, std::int32_t item_group) const;
 
  private:
@@ -81,9 +81,8 @@ class MfEpochPlan : public curate::MfEpochPlan {
   // By block, and where the last one ends.
   std::vector<std::int64_t> first_rating_;
   std::vector<std::int64_t> first_run_;
-  Buffer ratings_;    ///< PackedRating or WideRating
-  Buffer run_users_;  ///< i32
-  Buffer run_ends_;   ///< u32, from the start of the block
+  Buffer ratings_;  ///< PackedRating or WideRating
+  Buffer runs_;     ///< MfSgdRun
   std::vector<std::int64_t> user_counts_;
   std::vector<std::int64_t> item_counts_;
   std::vector<std::int32_t> item_of_slot_;

@@ -18,13 +18,18 @@ struct WideRating {
   float rating;
 };
 
-/// Ratings of a block of users and items: runs of one user each, one after the other.
+/// Ratings of one user, which lie together.
+struct MfSgdRun {
+  std::int32_t user = 0;
+  std::uint32_t begin = 0;  ///< in the ratings of its block
+  std::uint32_t end = 0;
+};
+
+/// Ratings of a block of users and items.
 struct MfSgdBlock {
-  const void* ratings = nullptr;            ///< PackedRating or WideRating, kMfSgdAhead more on either side
-  const std::int32_t* users = nullptr;      ///< [runs]
-  const std::uint32_t* run_ends = nullptr;  ///< [runs] end of each run in `ratings`
-  const std::uint32_t* order = nullptr;     ///< [runs] the order to take runs in
-  std::uint32_t runs = 0;
+  const void* ratings = nullptr;   ///< PackedRating or WideRating, kMfSgdAhead more on either side
+  const MfSgdRun* runs = nullptr;  ///< in the order to take them in
+  std::uint32_t num_runs = 0;
   bool backward = false;  ///< the ratings of a run from its end
   bool packed = true;
   bool non_negative = false;

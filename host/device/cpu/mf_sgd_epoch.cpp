@@ -95,10 +95,10 @@ void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, con
     std::vector<ErrorSums> pieces(static_cast<std::size_t>(blocks));
     pool.run(blocks, [&](std::int64_t worker) {
       const auto [user_group, item_group] = plan.groups_of(round, static_cast<std::int32_t>(worker));
-      std::vector<std::uint32_t> order;
+      std::vector<MfSgdRun> runs;
       Column<float> lane_rows(kMfSgdMostLanes * stride);
       MfSgdBlock block = shared;
-      plan.set_ratings(block, user_group, item_group, state.epoch, order);
+      plan.set_ratings(block, user_group, item_group, state.epoch, runs);
       block.lane_rows = lane_rows.data();
       MfSgdErrors errors;
       kernel.run(block, errors);

@@ -42,6 +42,14 @@ CURATE_INLINE void store(float* to, Vector value) {
   *reinterpret_cast<Vector*>(to) = value;
 }
 
+/// The same address, but the compiler does not know it: it loads what is there again. Kept meanwhile it would push
+/// users' rows out of the registers.
+template <typename T>
+CURATE_INLINE T* again(T* address) {
+  asm("" : "+r"(address));
+  return address;
+}
+
 CURATE_INLINE Vector positive(Vector value) {
   return value < 0.0F ? Vector{} : value;
 }
@@ -142,6 +150,16 @@ CURATE_INLINE Vector only(Vector v) {
   return reinterpret_cast<Vector>(reinterpret_cast<Words>(v) & mask);
 }
 
+/// v with part l replaced.
+template <std::size_t l>
+CURATE_INLINE Vector with(Vector v, float value) {
+  Words mask{};
+  for (std::size_t k = l * kPart; k < (l + 1) * kPart; ++k) {
+    mask[k] = -1;
+  }
+  return mask != 0 ? Vector{} + value : v;
+}
+
 CURATE_INLINE Vector spread_floats(float a, float b, float c, float d) {
   return reinterpret_cast<Vector>(spread(__builtin_bit_cast(std::int32_t, a), __builtin_bit_cast(std::int32_t, b),
                                          __builtin_bit_cast(std::int32_t, c), __builtin_bit_cast(std::int32_t, d)));
@@ -221,18 +239,18 @@ struct Kernel {
 
   CURATE_INLINE std::size_t vectors() const { return kVectors > 0 ? kVectors : block.stride / kWidth; }
   CURATE_INLINE std::size_t stride() const { return kVectors > 0 && kWidth == 16 ? kVectors * kWidth : block.stride; }
+  /// Of a lane in `biases` and `rates`.
+  static constexpr std::size_t place_of(std::size_t lane) { return lane / kLanes * 4 + lane % kLanes; }
   CURATE_INLINE float* row(std::size_t lane) const { return block.lane_rows + lane * stride(); }
 
   /// Starts the next run.
   CURATE_INLINE void fill(std::size_t l) {
     const auto* const ratings = static_cast<const Rating*>(block.ratings);
-    const std::uint32_t run = block.order[next];
-    const auto user = static_cast<std::size_t>(block.users[run]);
-    const std::size_t begin = run == 0 ? 0 : block.run_ends[run - 1];
-    const std::size_t end = block.run_ends[run];
+    const MfSgdRun run = block.runs[next];
+    const auto user = static_cast<std::size_t>(run.user);
     Lane<Rating>& lane = lanes[l];
-    lane.at = ratings + (block.backward ? end - 1 : begin);
-    lane.left = static_cast<std::ptrdiff_t>(end - begin);
+    lane.at = ratings + (block.backward ? run.end - 1 : run.begin);
+    lane.left = static_cast<std::ptrdiff_t>(run.end - run.begin);
     lane.user = block.user + user * block.user_ld;
     float* const to = row(l);
     std::size_t k = 0;
@@ -246,19 +264,32 @@ struct Kernel {
       to[k] = 0.0F;
     }
     if constexpr (kRates) {
-      rates[l / kLanes * 4 + l % kLanes] = block.user_rates[user];
+      rates[place_of(l)] = block.user_rates[user];
     }
     if (kBiased && block.user_bias != nullptr) {
       lane.user_bias = block.user_bias + user * block.user_bias_ld;
-      biases[l / kLanes * 4 + l % kLanes] = *lane.user_bias;
+      biases[place_of(l)] = *lane.user_bias;
     }
-    // A run to come: its user, and where its ratings begin or end.
-    const std::uint32_t ahead = block.order[next + kAllLanes < block.runs ? next + kAllLanes : next];
-    const float* const coming = block.user + static_cast<std::size_t>(block.users[ahead]) * block.user_ld;
+    // A run to come: its user, and its ratings, of which the processor would fetch the first ones too late.
+    const MfSgdRun coming = block.runs[next + kAllLanes < block.num_runs ? next + kAllLanes : next];
+    const auto coming_user = static_cast<std::size_t>(coming.user);
     for (std::size_t c = 0; c < block.dim; c += 16) {
-      __builtin_prefetch(coming + c, 1, 3);
+      __builtin_prefetch(block.user + coming_user * block.user_ld + c, 1, 3);
     }
-    __builtin_prefetch(ratings + (block.backward || ahead == 0 ? block.run_ends[ahead] : block.run_ends[ahead - 1]));
+    if (kBiased && block.user_bias != nullptr) {
+      __builtin_prefetch(block.user_bias + coming_user * block.user_bias_ld, 1, 3);
+    }
+    if constexpr (kRates) {
+      __builtin_prefetch(block.user_rates + coming_user);
+    }
+    constexpr std::ptrdiff_t kMost = 512 / sizeof(Rating);
+    constexpr std::ptrdiff_t kLine = 64 / sizeof(Rating);
+    const std::ptrdiff_t last = static_cast<std::ptrdiff_t>(coming.end - coming.begin) - 1;
+    const Rating* const first = ratings + (block.backward ? coming.end - 1 : coming.begin);
+    for (std::ptrdiff_t ahead = 0; ahead < (last < kMost ? last : kMost); ahead += kLine) {
+      __builtin_prefetch(first + ahead * direction);
+    }
+    __builtin_prefetch(first + (last < kMost ? last : kMost) * direction);
     ++next;
   }
 
@@ -273,7 +304,7 @@ struct Kernel {
       lanes[l].user[k] = from[k];
     }
     if (kBiased && block.user_bias != nullptr) {
-      *lanes[l].user_bias = biases[l / kLanes * 4 + l % kLanes];
+      *lanes[l].user_bias = biases[place_of(l)];
     }
   }
 
@@ -290,12 +321,12 @@ struct Kernel {
       products += load(p + v * kWidth) * load(q + v * kWidth);
     }
     float error = value_of(rating, block) - block.mean - total(products);
-    float& user_bias = biases[l / kLanes * 4 + l % kLanes];
+    float& user_bias = biases[place_of(l)];
     if constexpr (kBiased) {
       error -= user_bias + block.item_bias[slot];
     }
     squared += static_cast<double>(error) * static_cast<double>(error);
-    const float user_rate = kRates ? block.learning_rate * rates[l / kLanes * 4 + l % kLanes] : block.learning_rate;
+    const float user_rate = kRates ? block.learning_rate * rates[place_of(l)] : block.learning_rate;
     const float item_rate = kRates ? block.learning_rate * block.item_rates[slot] : block.learning_rate;
     const float shrink_user = 1.0F - user_rate * block.reg;
     const float shrink_item = 1.0F - item_rate * block.reg;
@@ -313,35 +344,80 @@ struct Kernel {
     }
   }
 
-  /// So many ratings of every lane.
-  CURATE_INLINE void stretch(std::ptrdiff_t steps) {
+  /// All runs, a rating of every lane in turn, until there is none left for a lane whose run has ended. The lanes'
+  /// rows, biases and places are then in memory.
+  CURATE_INLINE void interleave() {
+    const std::ptrdiff_t longest = longest_stretch();
     Vector kept[kAllLanes][kVectors > 0 ? kVectors : 1];
     const Rating* at[kAllLanes];
-    each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
-      at[l.value] = lanes[l.value].at;
-      each<kVectors>([&](auto v)
-                         CURATE_INLINE_LAMBDA { kept[l.value][v.value] = load(row(l.value) + v.value * kWidth); });
-    });
-    Vector user_bias[Of::kGroups];
-    each<Of::kGroups>([&](auto g) CURATE_INLINE_LAMBDA {
-      const float* const b = biases + 4 * g.value;
-      user_bias[g.value] = spread_floats(b[0], b[1], b[2], b[3]);
-    });
     // What users shrink by, its inverse, c, and 1 / (c s): by part where rates differ, else one for all.
     constexpr std::size_t kScales = kRates ? Of::kGroups : 1;
-    Vector user_rates[kScales];
+    Vector user_bias[Of::kGroups] = {};
+    Vector user_rates[kScales] = {};
     Vector shrinks[kScales];
     Vector grows[kScales];
     Vector scales[kScales];
     Vector user_scales[kScales];
-    each<kScales>([&](auto g) CURATE_INLINE_LAMBDA {
-      const float* const r = rates + 4 * g.value;
-      user_rates[g.value] = kRates ? spread_floats(r[0], r[1], r[2], r[3]) : Vector{} + 1.0F;
-      shrinks[g.value] = 1.0F - block.learning_rate * block.reg * user_rates[g.value];
-      grows[g.value] = 1.0F / shrinks[g.value];
-      scales[g.value] = Vector{} + 1.0F;
-      user_scales[g.value] = grows[g.value];
-    });
+    const auto start_scales = [&] CURATE_INLINE_LAMBDA {
+      each<kScales>([&](auto g) CURATE_INLINE_LAMBDA {
+        shrinks[g.value] = 1.0F - block.learning_rate * block.reg * (kRates ? user_rates[g.value] : Vector{} + 1.0F);
+        grows[g.value] = 1.0F / shrinks[g.value];
+        scales[g.value] = Vector{} + 1.0F;
+        user_scales[g.value] = grows[g.value];
+      });
+    };
+    /// c of a lane, in all parts.
+    const auto due = [&](auto l) CURATE_INLINE_LAMBDA {
+      return kRates ? part<l.value % kLanes>(scales[kRates ? l.value / kLanes : 0]) : scales[0];
+    };
+    /// A lane's row, bias and place, into memory and from there.
+    const auto put = [&](auto l) CURATE_INLINE_LAMBDA {
+      lanes[l.value].at = at[l.value];
+      float* const to = row(l.value);
+      const Vector c = due(l);
+      if constexpr (kVectors == 0) {
+        for (std::size_t v = 0; v < vectors(); ++v) {
+          store(to + v * kWidth, c * load(to + v * kWidth));
+        }
+      } else {
+        each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
+          store(to + v.value * kWidth, kScaled ? c * kept[l.value][v.value] : kept[l.value][v.value]);
+        });
+      }
+      if constexpr (kBiased) {
+        biases[place_of(l.value)] = user_bias[l.value / kLanes][l.value % kLanes * kPart];
+      }
+    };
+    const auto get = [&](auto l) CURATE_INLINE_LAMBDA {
+      constexpr std::size_t kGroup = l.value / kLanes;
+      constexpr std::size_t kLane = l.value % kLanes;
+      at[l.value] = lanes[l.value].at;
+      if constexpr (kBiased) {
+        user_bias[kGroup] = with<kLane>(user_bias[kGroup], biases[place_of(l.value)]);
+      }
+      Vector inverse{};
+      if constexpr (kRates) {
+        user_rates[kGroup] = with<kLane>(user_rates[kGroup], rates[place_of(l.value)]);
+        const float shrink = 1.0F - block.learning_rate * block.reg * rates[place_of(l.value)];
+        shrinks[kGroup] = with<kLane>(shrinks[kGroup], shrink);
+        grows[kGroup] = with<kLane>(grows[kGroup], 1.0F / shrink);
+        scales[kGroup] = with<kLane>(scales[kGroup], 1.0F);
+        user_scales[kGroup] = with<kLane>(user_scales[kGroup], 1.0F / shrink);
+      } else {
+        inverse = user_scales[0] * shrinks[0];
+      }
+      float* const from = row(l.value);
+      if constexpr (kVectors == 0) {
+        for (std::size_t v = 0; v < vectors() && !kRates; ++v) {
+          store(from + v * kWidth, inverse * load(from + v * kWidth));
+        }
+      } else {
+        each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
+          const Vector p = load(from + v.value * kWidth);
+          kept[l.value][v.value] = kScaled && !kRates ? inverse * p : p;
+        });
+      }
+    };
     Vector errors{};
     std::ptrdiff_t k = 0;
 
@@ -419,6 +495,39 @@ struct Kernel {
       }
       const Vector item_steps = kScaled ? learnt_item * own(scales[kScale]) : learnt_item;
       const Vector user_steps = kScaled ? learnt_user * own(user_scales[kScale]) : learnt_user;
+      if constexpr (kVectors > 1) {
+        // What the next products wait for first: p' = p + t q, then q' = s q + u p = (s - u t) q + u p'.
+        each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
+          const Vector to_user = part<l.value>(user_steps);
+          const float* const q = again(items[l.value]);
+          each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
+            kept[kFirst + l.value][v.value] += to_user * load(q + v.value * kWidth);
+          });
+        });
+        const Vector keep = (kRates ? shrink_item : shrinks[0]) - item_steps * user_steps;
+        each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
+          const Vector to_item = part<l.value>(item_steps);
+          const Vector keep_item = part<l.value>(keep);
+          float* const q = again(items[l.value]);
+          // Rows to come, between the updates: all at once they would wait for each other.
+          const std::size_t coming = slot_of(at[kFirst + l.value][k + Of::kAhead * direction]);
+          const float* const ahead = block.item + coming * stride();
+          if constexpr (kBiased) {
+            __builtin_prefetch(block.item_bias + coming, 1, 3);
+          }
+          if constexpr (kRates) {
+            __builtin_prefetch(block.item_rates + coming);
+          }
+          each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
+            if (v.value * kWidth % 16 == 0) {
+              __builtin_prefetch(ahead + v.value * kWidth, 1, 3);
+            }
+            store(q + v.value * kWidth,
+                  keep_item * load(q + v.value * kWidth) + to_item * kept[kFirst + l.value][v.value]);
+          });
+        });
+        return;
+      }
       each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
         const Vector to_item = part<l.value>(item_steps);
         const Vector to_user = part<l.value>(user_steps);
@@ -457,38 +566,78 @@ struct Kernel {
       });
     };
 
-    for (std::ptrdiff_t done = 0; done < steps; ++done, k += direction) {
-      each<Of::kGroups>([&](auto g) CURATE_INLINE_LAMBDA {
-        if (same_item<g.value>(at, k)) [[unlikely]] {
-          each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { step(g, l, Constant<1>()); });
-        } else {
-          step(g, Constant<0>(), Constant<kLanes>());
+    start_scales();
+    for (std::size_t l = 0; l < kAllLanes; ++l) {
+      fill(l);
+    }
+    each<kAllLanes>(get);
+    std::ptrdiff_t left = longest;  // until c has to start anew
+    while (true) {
+      std::ptrdiff_t steps = left;
+      each<kAllLanes>([&](auto l)
+                          CURATE_INLINE_LAMBDA { steps = lanes[l.value].left < steps ? lanes[l.value].left : steps; });
+      k = 0;
+      for (std::ptrdiff_t done = 0; done < steps; ++done, k += direction) {
+        each<Of::kGroups>([&](auto g) CURATE_INLINE_LAMBDA {
+          if (same_item<g.value>(at, k)) [[unlikely]] {
+            each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { step(g, l, Constant<1>()); });
+          } else {
+            step(g, Constant<0>(), Constant<kLanes>());
+          }
+        });
+        if constexpr (kScaled) {
+          each<kScales>([&](auto g) CURATE_INLINE_LAMBDA {
+            scales[g.value] *= shrinks[g.value];
+            user_scales[g.value] *= grows[g.value];
+          });
         }
+      }
+      left -= steps;
+      std::uint32_t ended = 0;
+      each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
+        at[l.value] += k;
+        lanes[l.value].left -= steps;
+        ended |= lanes[l.value].left == 0 ? 1U << l.value : 0U;
       });
-      if constexpr (kScaled) {
-        each<kScales>([&](auto g) CURATE_INLINE_LAMBDA {
-          scales[g.value] *= shrinks[g.value];
-          user_scales[g.value] *= grows[g.value];
+      const auto num_ended = static_cast<std::uint32_t>(__builtin_popcount(ended));
+      if (left == 0 || block.num_runs - next < num_ended) [[unlikely]] {
+        each<kAllLanes>(put);
+        each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { squared += static_cast<double>(errors[l.value * kPart]); });
+        errors = Vector{};
+        start_scales();
+        left = longest;
+        if (swap(ended)) {
+          return;
+        }
+        each<kAllLanes>(get);
+      } else {
+        // The others' stay where they are.
+        each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
+          if ((ended >> l.value & 1U) != 0) {
+            put(l);
+          }
+        });
+        swap(ended);
+        each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
+          if ((ended >> l.value & 1U) != 0) {
+            get(l);
+          }
         });
       }
     }
-    each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
-      lanes[l.value].at += k;
-      lanes[l.value].left -= steps;
-      const Vector due = kRates ? part<l.value % kLanes>(scales[kRates ? l.value / kLanes : 0]) : scales[0];
-      if constexpr (kVectors == 0) {
-        for (std::size_t v = 0; v < vectors(); ++v) {
-          store(row(l.value) + v * kWidth, due * load(row(l.value) + v * kWidth));
-        }
-      } else {
-        each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
-          const Vector p = kept[l.value][v.value];
-          store(row(l.value) + v.value * kWidth, kScaled ? due * p : p);
-        });
+  }
+
+  /// Lanes whose runs have ended take the next ones. Whether there was none left for one of them.
+  CURATE_INLINE bool swap(std::uint32_t ended) {
+    for (; ended != 0; ended &= ended - 1) {
+      if (next == block.num_runs) {
+        return true;
       }
-      biases[l.value / kLanes * 4 + l.value % kLanes] = user_bias[l.value / kLanes][l.value % kLanes * kPart];
-    });
-    each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { squared += static_cast<double>(errors[l.value * kPart]); });
+      const auto l = static_cast<std::size_t>(__builtin_ctz(ended));
+      spill(l);
+      fill(l);
+    }
+    return false;
   }
 
   /// Whether two lanes of a group want the same item.
@@ -509,10 +658,12 @@ struct Kernel {
   /// Steps in which c stays a number that float can divide by; 0 where there are none.
   std::ptrdiff_t longest_stretch() const {
     constexpr float kLeast = 1e-6F;
+    // c and its inverse, each multiplied by itself, drift apart; and errors are summed in float meanwhile.
+    constexpr std::ptrdiff_t kLongest = 256;
     std::ptrdiff_t steps = 0;
     // Rows with rates of their own shrink less.
     const float shrink = 1.0F - block.learning_rate * block.reg;
-    for (float c = shrink; c > kLeast && steps < 4096; c *= shrink) {
+    for (float c = shrink; c > kLeast && steps < kLongest; c *= shrink) {
       ++steps;
     }
     return steps;
@@ -525,43 +676,36 @@ struct Kernel {
     spill(l);
   }
 
+  /// A rating of every lane in turn, as interleave().
+  CURATE_INLINE void take_turns() {
+    for (std::size_t l = 0; l < kAllLanes; ++l) {
+      fill(l);
+    }
+    std::uint32_t ended = 0;
+    while (!swap(ended)) {
+      ended = 0;
+      for (std::size_t l = 0; l < kAllLanes; ++l) {
+        single(l);
+        ended |= lanes[l].left == 0 ? 1U << l : 0U;
+      }
+    }
+  }
+
   CURATE_INLINE void run() {
-    if (block.runs < kAllLanes) {
-      while (next < block.runs) {
+    if (block.num_runs < kAllLanes) {
+      while (next < block.num_runs) {
         fill(0);
         finish(0);
       }
       return;
     }
-    for (std::size_t l = 0; l < kAllLanes; ++l) {
-      fill(l);
+    if (longest_stretch() > 0) {
+      interleave();
+    } else {
+      take_turns();
     }
-    const std::ptrdiff_t longest = longest_stretch();
-    while (true) {
-      // A lane whose run has ended takes the next one. When there is none left the others are finished one by one.
-      std::ptrdiff_t steps = longest;
-      for (std::size_t l = 0; l < kAllLanes; ++l) {
-        if (lanes[l].left == 0) {
-          spill(l);
-          if (next == block.runs) {
-            for (std::size_t other = 0; other < kAllLanes; ++other) {
-              if (other != l) {
-                finish(other);
-              }
-            }
-            return;
-          }
-          fill(l);
-        }
-        steps = lanes[l].left < steps ? lanes[l].left : steps;
-      }
-      if (steps > 0) {
-        stretch(steps);
-      } else {
-        for (std::size_t l = 0; l < kAllLanes; ++l) {
-          single(l);
-        }
-      }
+    for (std::size_t l = 0; l < kAllLanes; ++l) {
+      finish(l);
     }
   }
 };
