@@ -10,6 +10,7 @@
 
 #include "curate/error.h"
 #include "kernels/add_l2_rows.h"
+#include "kernels/bag_rows.h"
 #include "kernels/build_segments.h"
 #include "kernels/cuda_error.h"
 #include "kernels/dense.h"
@@ -213,6 +214,22 @@ class CudaDevice : public Device {
                       const MatrixView& state) override {
     operation("gather_rows");
     cuda::gather_rows(stream(), out, table, index, state);
+  }
+  void do_bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
+                   BagKind kind, const MatrixView& state) override {
+    operation("bag_rows");
+    cuda::bag_rows(stream(), out, table, bags, index, kind, state);
+  }
+  void do_bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
+                            const MatrixView& index, BagKind kind, ScatterKind scatter,
+                            const MatrixView& state) override {
+    operation("bag_rows_backward");
+    if (scatter == ScatterKind::segments) {
+      cuda::bag_rows_backward_in_order(stream(), grad_table, grad_rows, bags, index, kind, state,
+                                       {dense_scratch_->data(), kDenseScratchFloats});
+    } else {
+      cuda::bag_rows_backward(stream(), grad_table, grad_rows, bags, index, kind, state);
+    }
   }
   void do_dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state) override {
     operation("dot_rows");

@@ -13,18 +13,28 @@
 namespace curate::cuda {
 namespace {
 
-/// keys[u] = philox(seed, u, epoch, mf_order).low64(), users[u] = u. keys [count] u64, users [count] i32. One thread a
-/// user. Deterministic.
+/// keys[u] = philox(seed, u, epoch, mf_order).low64(), users[u] = u. With starts (of each user's ratings) users of
+/// twice as many ratings come first: the epoch lasts as long as its last user. keys [count] u64, users [count] i32,
+/// starts [count + 1] i32 or null. One thread a user. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
-    user_order_keys_kernel(std::uint64_t* keys, std::int32_t* users, std::int64_t count, std::uint64_t seed,
-                           const StepState* state) {
+    user_order_keys_kernel(std::uint64_t* keys, std::int32_t* users, const std::int32_t* starts, std::int64_t count,
+                           std::uint64_t seed, const StepState* state) {
+  constexpr int kClassBits = 5;
   const std::int64_t u = global_thread();
   if (u >= count) {
     return;
   }
-  keys[u] =
+  std::uint64_t key =
       philox(seed, static_cast<std::uint64_t>(u), static_cast<std::uint32_t>(state->epoch), RandomPurpose::mf_order)
           .low64();
+  if (starts != nullptr) {
+    std::uint64_t length_class = 31;  // the fewest ratings
+    for (std::int32_t left = starts[u + 1] - starts[u]; left > 1; left /= 2) {
+      --length_class;
+    }
+    key = length_class << (64 - kClassBits) | key >> kClassBits;
+  }
+  keys[u] = key;
   users[u] = static_cast<std::int32_t>(u);
 }
 
@@ -35,7 +45,8 @@ struct UserRatings {
   const std::int32_t* items;        ///< [ratings] by user
   const float* ratings;             ///< [ratings] by user
   const std::int32_t* item_counts;  ///< [items]
-  std::int64_t users;
+  std::int32_t users;
+  std::int32_t* taken;  ///< [1] users of the order that a worker has taken, 0 before
 };
 
 /// A lane's packs of a row: every `lanes`-th, from its own number on.
@@ -83,10 +94,10 @@ struct LaneRow {
 
 /// Per-rating SGD, formulas at Device::mf_sgd_epoch; every rating once.
 /// tables.user [users, dim], tables.item [items, dim] f32, biases maybe absent; sums [1]. Each of `workers` groups
-/// of lanes takes every so manyth user of the order, holds its row in registers and goes through its ratings; the next
-/// item's row is on its way meanwhile. Items change by atomic additions, so that no update is lost, but may be stale.
-/// Per rating 8 bytes of the plan, 4 dim read and 4 dim of reductions in the L2, 8 dim flops; per user 8 dim bytes. Not
-/// deterministic with more than one worker.
+/// of lanes takes the next user of the order, holds its row in registers and goes through its ratings, until there is
+/// none left; the next item's row is on its way meanwhile. Items change by atomic additions, so that no update is lost,
+/// but may be stale. Per rating 8 bytes of the plan, 4 dim read and 4 dim of reductions in the L2, 8 dim flops; per
+/// user 8 dim bytes. Not deterministic with more than one worker.
 template <int kVector, int kPacks>
 __global__ void __launch_bounds__(kBlockThreads)
     mf_sgd_epoch_kernel(Factors<float> tables, const float* mean, ErrorSums* sums, UserRatings plan, MfSgdParams params,
@@ -103,7 +114,12 @@ __global__ void __launch_bounds__(kBlockThreads)
   const float global_mean = *mean;
   ErrorSums own;
   const std::int64_t worker = share.row(thread);
-  for (std::int64_t n = worker < workers ? worker : plan.users; n < plan.users; n += workers) {
+  while (worker < workers) {
+    std::int32_t n = lane == 0 ? atomicAdd(plan.taken, 1) : 0;
+    n = __shfl_sync(mask, n, first_lane);
+    if (n >= plan.users) {
+      break;
+    }
     const std::int32_t u = plan.order[n];
     const std::int32_t begin = plan.user_starts[u];
     const std::int32_t end = plan.user_starts[u + 1];
@@ -113,7 +129,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     float* const user_row = tables.user.row(u);
     Row p = Row::load(user_row, lane, share);
     float user_bias = tables.user_bias.data == nullptr ? 0.0F : *tables.user_bias.row(u);
-    const float user_rate = learning_rate / sqrtf(1.0F + decay * static_cast<float>(end - begin));
+    const float user_rate = learning_rate * rsqrtf(1.0F + decay * static_cast<float>(end - begin));
     std::int32_t next_item = plan.items[begin];
     Row next = Row::load_shared(tables.item.row(next_item), lane, share);
     for (std::int32_t j = begin; j < end; ++j) {
@@ -135,8 +151,9 @@ __global__ void __launch_bounds__(kBlockThreads)
         dot += __shfl_xor_sync(mask, dot, bit);
       }
       const float error = plan.ratings[j] - (global_mean + dot);
-      const float item_rate =
-          decay == 0.0F ? learning_rate : learning_rate / sqrtf(1.0F + decay * static_cast<float>(plan.item_counts[i]));
+      const float item_rate = decay == 0.0F
+                                  ? learning_rate
+                                  : learning_rate * rsqrtf(1.0F + decay * static_cast<float>(plan.item_counts[i]));
       Row change;
       for (int k = 0; k < kPacks; ++k) {
         for (int v = 0; v < kVector; ++v) {
@@ -158,7 +175,7 @@ __global__ void __launch_bounds__(kBlockThreads)
       user_bias += tables.user_bias.data == nullptr ? 0.0F : user_rate * (error - params.reg * user_bias);
       if (lane == 0) {
         if (tables.item_bias.data != nullptr) {
-          atomicAdd(tables.item_bias.row(i), item_rate * (error - params.reg * item_bias));
+          reduce_add(tables.item_bias.row(i), item_rate * (error - params.reg * item_bias));
         }
         own.squared += static_cast<double>(error) * static_cast<double>(error);
         own.count += 1;
@@ -229,22 +246,24 @@ void mf_sgd_epoch(cudaStream_t stream, const MfTables& tables, const MatrixView&
   const std::int64_t per_lane = divide_up(share.packs, std::int64_t{1} << share.lane_bits);
   const auto* const device_state = pointer_of<const StepState>(state);
 
-  const Scratch<std::uint64_t> keys(stream, users);
-  const Scratch<std::uint64_t> sorted(stream, users);
-  const Scratch<std::int32_t> numbers(stream, users);
-  const Scratch<std::int32_t> order(stream, users);
-  launch("user_order_keys", stream, one_thread_each(users), user_order_keys_kernel, keys.data(), numbers.data(), users,
-         plan.seed(), device_state);
-  sort_pairs(stream, sorted.data(), order.data(), keys.data(), numbers.data(), users, kKeyBits);
-
   const std::int64_t most_workers = plan.workers() > 0 ? std::min(plan.workers(), users) : users;
   Geometry geometry = geometry_for_rows(most_workers, share);
   geometry.blocks = std::min({geometry.blocks, most_blocks, std::int64_t{ErrorScratch::kMostBlocks}});
   const std::int64_t workers = std::min(most_workers, geometry.blocks * kBlockThreads >> share.lane_bits);
+
+  const Scratch<std::uint64_t> keys(stream, users);
+  const Scratch<std::uint64_t> sorted(stream, users);
+  const Scratch<std::int32_t> numbers(stream, users);
+  const Scratch<std::int32_t> order(stream, users);
+  const Scratch<std::int32_t> taken(stream, 1);
+  CURATE_CUDA_CHECK(cudaMemsetAsync(taken.data(), 0, sizeof(std::int32_t), stream));
+  launch("user_order_keys", stream, one_thread_each(users), user_order_keys_kernel, keys.data(), numbers.data(),
+         workers > 1 ? plan.user_starts() : nullptr, users, plan.seed(), device_state);
+  sort_pairs(stream, sorted.data(), order.data(), keys.data(), numbers.data(), users, kKeyBits);
   launch("mf_sgd_epoch", stream, geometry, vector == 4 ? kernel_for<4>(per_lane) : kernel_for<1>(per_lane),
          factors_of<float>(tables), pointer_of<const float>(tables.mean), pointer_of<ErrorSums>(sums),
          UserRatings{order.data(), plan.user_starts(), plan.sorted_items(), plan.sorted_ratings(), plan.item_counts(),
-                     users},
+                     static_cast<std::int32_t>(users), taken.data()},
          params, share, workers, device_state, scratch);
   if (params.non_negative) {
     // Two workers may have taken the same amount away.

@@ -59,18 +59,32 @@ struct Pack<4> {
   }
 };
 
+/// *to += value, atomically, and nothing comes back: atomicAdd() on floats compiles to an instruction that returns the
+/// old value, which costs as many bytes again and registers for them.
+__device__ inline void reduce_add(float* to, float value) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" : : "l"(__cvta_generic_to_global(to)), "f"(value) : "memory");
+#else
+  atomicAdd(to, value);
+#endif
+}
+
 /// to[0 .. kVector) += pack, atomic by element. One vector reduction from sm_90 on, four scalar ones before.
 template <int kVector>
 __device__ void reduce_add(float* to, const Pack<kVector>& pack) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   if constexpr (kVector == 4) {
-    atomicAdd(reinterpret_cast<float4*>(to), make_float4(pack.value[0], pack.value[1], pack.value[2], pack.value[3]));
+    asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1, %2, %3, %4};"
+                 :
+                 : "l"(__cvta_generic_to_global(to)), "f"(pack.value[0]), "f"(pack.value[1]), "f"(pack.value[2]),
+                   "f"(pack.value[3])
+                 : "memory");
   } else {
-    atomicAdd(to, pack.value[0]);
+    reduce_add(to, pack.value[0]);
   }
 #else
   for (int i = 0; i < kVector; ++i) {
-    atomicAdd(to + i, pack.value[i]);
+    reduce_add(to + i, pack.value[i]);
   }
 #endif
 }

@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   float* const to = grad_table.row(index[state->batch_begin + b]);
   share.visit<kVector>(
       share.lane(thread), [&](std::int64_t c) { reduce_add(to + c, Pack<kVector>::load(from + c)); },
-      [&](std::int64_t c) { atomicAdd(to + c, from[c]); });
+      [&](std::int64_t c) { reduce_add(to + c, from[c]); });
 }
 
 /// grad_table[rows[s], :] += the sum of grad_rows[positions[j], :] over the positions j of segment s, for all segments

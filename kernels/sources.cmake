@@ -1,6 +1,7 @@
 # What the CUDA engine is made of, for nvcc and for the tests' emulator. Paths are relative to this folder.
 set(CURATE_KERNELS
     add_l2_rows.cu
+    bag_rows.cu
     build_segments.cu
     dense.cu
     dot_rows.cu

@@ -817,6 +817,33 @@ TEST_P(ContractTest, gather_rows_checks_its_arguments) {
                            [&] { device().gather_rows(out, table, index, state); }});
 }
 
+TEST_P(ContractTest, bag_rows_checks_its_arguments) {
+  Arguments make(device());
+  MatrixView rows = make.floats(4, 3);
+  MatrixView table = make.floats(6, 3);
+  BagsView bags{make.ids(8), make.ids(9)};
+  MatrixView index = make.ids(10);
+  MatrixView state = make.state();
+  expect_checks(device(), {"bag_rows",
+                           {{"out", &rows, Fixed::cols},
+                            {"table", &table, Fixed::cols},
+                            {"bags.starts", &bags.starts, Fixed::cols, Layout::vector},
+                            {"bags.rows", &bags.rows, Fixed::cols, Layout::vector},
+                            {"index", &index, Fixed::cols, Layout::vector},
+                            {"state", &state, Fixed::both}},
+                           [&] { device().bag_rows(rows, table, bags, index, BagKind::sum, state); }});
+  expect_checks(
+      device(),
+      {"bag_rows_backward",
+       {{"grad_rows", &rows, Fixed::cols},
+        {"grad_table", &table, Fixed::cols},
+        {"bags.starts", &bags.starts, Fixed::cols, Layout::vector},
+        {"bags.rows", &bags.rows, Fixed::cols, Layout::vector},
+        {"index", &index, Fixed::cols, Layout::vector},
+        {"state", &state, Fixed::both}},
+       [&] { device().bag_rows_backward(table, rows, bags, index, BagKind::sum, ScatterKind::segments, state); }});
+}
+
 TEST_P(ContractTest, dot_rows_checks_its_arguments) {
   Arguments make(device());
   MatrixView prediction = make.floats(4);

@@ -8,6 +8,7 @@ set(CURATE_OPERATION_TESTS
     permute_test.cpp
     build_segments_test.cpp
     gather_rows_test.cpp
+    bag_rows_test.cpp
     dot_rows_test.cpp
     dot_rows_backward_test.cpp
     rating_loss_test.cpp

@@ -176,6 +176,11 @@ class Checker {
     vector("segments.counts", segments.counts, DType::i32, segments.counts.rows);
   }
 
+  void bags(const BagsView& bags) const {
+    vector("bags.starts", bags.starts, DType::i32, bags.starts.rows);
+    vector("bags.rows", bags.rows, DType::i32, bags.rows.rows);
+  }
+
   void require(bool condition, const char* name, const std::string& problem) const {
     if (!condition) {
       throw std::invalid_argument(fmt::format("{}: {} {}", operation_, name, problem));
@@ -272,6 +277,28 @@ void Device::gather_rows(const MatrixView& out, const MatrixView& table, const M
   check.vector("index", index, DType::i32, index.rows);
   check.state(state);
   do_gather_rows(out, table, index, state);
+}
+
+void Device::bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
+                      BagKind kind, const MatrixView& state) {
+  const Checker check(this, "bag_rows");
+  check.is("table", table, DType::f32);
+  check.matrix("out", out, DType::f32, out.rows, table.cols);
+  check.bags(bags);
+  check.vector("index", index, DType::i32, index.rows);
+  check.state(state);
+  do_bag_rows(out, table, bags, index, kind, state);
+}
+
+void Device::bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
+                               const MatrixView& index, BagKind kind, ScatterKind scatter, const MatrixView& state) {
+  const Checker check(this, "bag_rows_backward");
+  check.is("grad_table", grad_table, DType::f32);
+  check.matrix("grad_rows", grad_rows, DType::f32, grad_rows.rows, grad_table.cols);
+  check.bags(bags);
+  check.vector("index", index, DType::i32, index.rows);
+  check.state(state);
+  do_bag_rows_backward(grad_table, grad_rows, bags, index, kind, scatter, state);
 }
 
 void Device::dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state) {

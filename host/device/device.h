@@ -179,6 +179,15 @@ struct OptimizerParams {
   float epsilon = 1e-8F;
 };
 
+/// Rows of a table that belong together, as the genres of a film: those of bag i are rows[starts[i]] ..
+/// rows[starts[i + 1] - 1].
+struct BagsView {
+  MatrixView starts;  ///< [bags + 1] i32, ascending from 0
+  MatrixView rows;    ///< [n] i32; absent where all bags are empty
+};
+
+enum class BagKind : std::uint8_t { sum, mean };
+
 /// Weights with their gradient and the optimizer's slots, all [rows, dim] f32: an embedding table, or a dense layer's
 /// matrix or bias.
 struct TrainedTable {
@@ -315,6 +324,19 @@ class Device {
   /// concatenated matrix), table [rows, d] f32, index [n] i32. Bit-exact. 8d + 4 bytes.
   void gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index, const MatrixView& state);
 
+  /// out[b, :] = the sum of table[row, :] over the rows of bag index[state.batch_begin + b], added in their order;
+  /// mean: that divided by their number. An empty bag gives zeros. out [batch, d] f32 (any ld), table [rows, d] f32,
+  /// index [n] i32 in [0, bags). Bit-exact. With m rows to a bag (4d + 4) m + 4d + 12 bytes.
+  void bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
+                BagKind kind, const MatrixView& state);
+
+  /// Its gradient: grad_table[row, :] += grad_rows[b, :], mean: divided by the number of rows in the bag, for every row
+  /// of bag index[state.batch_begin + b] and every b of the batch, as often as it is there. segments: deterministic; on
+  /// a GPU each row of the table goes through all bags of the batch, so it is for tables of some hundred rows. atomic:
+  /// (12d + 4) m + 12 bytes.
+  void bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
+                         const MatrixView& index, BagKind kind, ScatterKind scatter, const MatrixView& state);
+
   /// prediction[b] = mean + user_bias[b] + item_bias[b] + sum_k user[b, k] * item[b, k]. prediction [batch] f32.
   /// Deterministic. 8d + 12 bytes.
   void dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state);
@@ -422,6 +444,11 @@ class Device {
                                  const MatrixView& state) = 0;
   virtual void do_gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index,
                               const MatrixView& state) = 0;
+  virtual void do_bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags,
+                           const MatrixView& index, BagKind kind, const MatrixView& state) = 0;
+  virtual void do_bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
+                                    const MatrixView& index, BagKind kind, ScatterKind scatter,
+                                    const MatrixView& state) = 0;
   virtual void do_dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state) = 0;
   virtual void do_dot_rows_backward(const MfRows& grad, const MatrixView& grad_prediction, const MfRows& rows, float l2,
                                     const MatrixView& state) = 0;

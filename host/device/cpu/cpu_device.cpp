@@ -193,6 +193,23 @@ class CpuDevice : public Device {
     });
   }
 
+  void do_bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
+                   BagKind kind, const MatrixView& state) override {
+    enqueue("bag_rows", [=, this] {
+      cpu::bag_rows(pool_, cpu::resolve<float>(out), cpu::resolve<const float>(table),
+                    {ints(bags.starts), ints(bags.rows)}, ints(index), kind, step_state(state));
+    });
+  }
+
+  void do_bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
+                            const MatrixView& index, BagKind kind, ScatterKind /*scatter*/,
+                            const MatrixView& state) override {
+    enqueue("bag_rows_backward", [=, this] {
+      cpu::bag_rows_backward(pool_, cpu::resolve<float>(grad_table), cpu::resolve<const float>(grad_rows),
+                             {ints(bags.starts), ints(bags.rows)}, ints(index), kind, step_state(state));
+    });
+  }
+
   void do_dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state) override {
     enqueue("dot_rows", [=, this] { cpu::dot_rows(pool_, floats(prediction), rows, step_state(state)); });
   }

@@ -50,6 +50,15 @@ void permute(ThreadPool& pool, const RatingsView& out, std::int32_t* order, cons
 void build_segments(ThreadPool& pool, const SegmentsView& out, const std::int32_t* index, const StepState& state);
 void gather_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, const std::int32_t* index,
                  const StepState& state);
+/// BagsView on the host.
+struct Bags {
+  const std::int32_t* starts = nullptr;
+  const std::int32_t* rows = nullptr;
+};
+void bag_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, const Bags& bags,
+              const std::int32_t* index, BagKind kind, const StepState& state);
+void bag_rows_backward(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows, const Bags& bags,
+                       const std::int32_t* index, BagKind kind, const StepState& state);
 void dot_rows(ThreadPool& pool, float* prediction, const MfRows& rows, const StepState& state);
 void dot_rows_backward(ThreadPool& pool, const MfRows& grad, const float* grad_prediction, const MfRows& rows, float l2,
                        const StepState& state);

@@ -147,6 +147,13 @@ T atomicExch(T* address, T value) {
   return before;
 }
 
+/// Approximate there.
+inline float __fdividef(float x, float y) {
+  return x / y;
+}
+inline float rsqrtf(float x) {
+  return 1.0F / std::sqrt(x);
+}
 /// A load that the L1 cache does not serve: another block may have written meanwhile.
 template <typename T>
 T __ldcg(const T* address) {

@@ -1,0 +1,78 @@
+#include <algorithm>
+
+#include "device/cpu/cpu_ops.h"
+#include "device/cpu/simd.h"
+
+namespace curate::cpu {
+namespace {
+
+/// A row of out, from the `count` rows of its bag.
+CURATE_SIMD_CLONES
+void add_bag(float* sum, Matrix<const float> table, const std::int32_t* rows, std::int64_t count, bool mean) {
+  std::fill_n(sum, table.cols, 0.0F);
+  for (std::int64_t j = 0; j < count; ++j) {
+    const float* row = table.row(rows[j]);
+#pragma omp simd
+    for (std::int64_t k = 0; k < table.cols; ++k) {
+      sum[k] += row[k];
+    }
+  }
+  if (mean && count > 1) {
+    const auto number = static_cast<float>(count);
+#pragma omp simd
+    for (std::int64_t k = 0; k < table.cols; ++k) {
+      sum[k] /= number;
+    }
+  }
+}
+
+/// The gradients of the table's rows in [first, last), from all bags of the batch in their order.
+CURATE_SIMD_CLONES
+void add_gradients(Matrix<float> grad_table, Matrix<const float> grad_rows, const Bags& bags, const std::int32_t* index,
+                   std::int64_t batch_count, bool mean, std::int64_t first, std::int64_t last) {
+  for (std::int64_t b = 0; b < batch_count; ++b) {
+    const std::int32_t begin = bags.starts[index[b]];
+    const std::int32_t end = bags.starts[index[b] + 1];
+    const auto number = mean ? static_cast<float>(end - begin) : 1.0F;
+    const float* from = grad_rows.row(b);
+    for (std::int32_t j = begin; j < end; ++j) {
+      const std::int32_t row = bags.rows[j];
+      if (row < first || row >= last) {
+        continue;
+      }
+      float* to = grad_table.row(row);
+#pragma omp simd
+      for (std::int64_t k = 0; k < grad_rows.cols; ++k) {
+        to[k] += from[k] / number;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void bag_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, const Bags& bags,
+              const std::int32_t* index, BagKind kind, const StepState& state) {
+  const std::int32_t* batch_index = index + state.batch_begin;
+  pool.parallel_for(state.batch_count, row_grain(out.cols), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t b = begin; b < end; ++b) {
+      const std::int32_t first = bags.starts[batch_index[b]];
+      const std::int32_t last = bags.starts[batch_index[b] + 1];
+      add_bag(out.row(b), table, bags.rows + first, last - first, kind == BagKind::mean);
+    }
+  });
+}
+
+void bag_rows_backward(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows, const Bags& bags,
+                       const std::int32_t* index, BagKind kind, const StepState& state) {
+  // Each thread goes through the whole batch for rows of its own: a batch has few rows of such a table, so that sums by
+  // piece of the batch would be as large as what they save.
+  const std::int64_t threads = pool.threads();
+  const std::int64_t share = (grad_table.rows + threads - 1) / threads;
+  pool.run(threads, [&](std::int64_t thread) {
+    add_gradients(grad_table, grad_rows, bags, index + state.batch_begin, state.batch_count, kind == BagKind::mean,
+                  thread * share, std::min(grad_table.rows, (thread + 1) * share));
+  });
+}
+
+}  // namespace curate::cpu
