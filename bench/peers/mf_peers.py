@@ -37,7 +37,7 @@ What makes it fair
 
 Each has the settings that suit it, chosen on MovieLens 1M (32 factors) and on data generated like MovieLens 20M
 - cuRate: per-rating SGD, its default 0.05 falling linearly to zero; L2 of 0.05 per rating (--reg). On many ratings rates
-  of each row need fewer epochs, as LIBMF has them: --lr 0.12 --rate-decay 0.003.
+  of each row need fewer epochs, as LIBMF has them: --lr 0.2 --rate-decay 0.015.
 - LIBMF: its default eta of 0.1, with its Adagrad, and the same L2, which enters its objective in the same way. Compiled
   with AVX and -march=native (its package is not); it learns deviations from a mean of its own.
 - cmfrec: explicit ALS with three steps of conjugate gradients (a Cholesky solve takes six times as long and ends at the
