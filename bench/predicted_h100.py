@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""What an epoch of per-rating SGD (mf_sgd_epoch) should take on an H100, from the machine code of its inner loop and the
+bytes that it moves, as a Markdown table. Nothing is run: every time is predicted.
+
+usage: bench/predicted_h100.py [--nvdisasm PROGRAM] [--ratings N] [--heaviest N]
+
+Compiles kernels/mf_sgd_epoch.cu for sm_90 and reads the loop over a user's ratings as nvdisasm prints it (it comes with
+the CUDA toolkit, or with Python's package nvidia-cuda-nvdisasm).
+
+Three bounds, of which the largest is the prediction:
+- issue: warp instructions of the loop's body, all branches taken (those for rates of each row and for an item rated
+  twice are not, as a rule: an upper bound) but for the taking of the next user, over what the schedulers can issue;
+- L2: the item's row read and its reductions, in whole sectors of 32 bytes, over the L2's rate. Reductions are counted
+  like reads; what they really cost there is not published;
+- latency: a group of lanes has one rating in work at a time. Its chain is the shared sum and the update; the item's row
+  is on its way meanwhile, so a rating takes the longer of both.
+"""
+
+import argparse
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+MULTIPROCESSORS = 132
+SCHEDULERS = 4
+CLOCK = 1.755e9  # Hz, an H100 SXM under load
+L2_BYTES_PER_SECOND = 5.5e12  # reads that hit; published microbenchmarks of H100s lie between 5 and 7
+WARPS = 64  # of a multiprocessor, at most
+REGISTERS = 65536
+BLOCK_WARPS = 8
+
+# Cycles.
+L2_LATENCY = 270
+SHUFFLE = 23
+ARITHMETIC = 4
+DIMS = [32, 64, 128]
+
+
+def fail(problem):
+    sys.exit(f"predicted_h100.py: {problem}")
+
+
+def run(command, what):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        fail(f"{what}:\n{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def tool(name, given, remedy):
+    found = given or shutil.which(name) or shutil.which(name, path="/usr/local/cuda/bin")
+    if found is None:
+        fail(f"no {name} here: {remedy}")
+    return found
+
+
+def disassemble(nvcc, nvdisasm):
+    """The instructions, and labels as (None, name), of every variant {(packed by, packs a lane): [...]}, and registers."""
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = pathlib.Path(folder) / "mf_sgd_epoch.cubin"
+        log = run([nvcc, "-std=c++20", "-arch=sm_90", "-cubin", "-O3", "-Xptxas=-v", f"-I{ROOT}", f"-I{ROOT / 'host'}",
+                   f"-I{ROOT / 'include'}", "-o", str(cubin), str(ROOT / "kernels" / "mf_sgd_epoch.cu")],
+                  "kernels/mf_sgd_epoch.cu does not compile")
+        text = run([nvdisasm, "-c", str(cubin)], "nvdisasm failed")
+    variant = re.compile(r"mf_sgd_epoch_kernelILi(\d+)ELi(\d+)ELb0E")
+    registers = {}
+    current = None
+    for line in log.splitlines():
+        if match := re.search(r"Compiling entry function '(\S+)'", line):
+            found = variant.search(match[1])
+            current = (int(found[1]), int(found[2])) if found else None
+        elif current and (match := re.search(r"Used (\d+) registers", line)):
+            registers[current] = int(match[1])
+    kernels = {}
+    for line in text.splitlines():
+        if line.lstrip().startswith(".section"):
+            found = variant.search(line) if ".text." in line else None
+            current = (int(found[1]), int(found[2])) if found else None
+        elif current:
+            if match := re.match(r"\s*(\.L_\w+):", line):
+                kernels.setdefault(current, []).append((None, match[1]))
+            elif match := re.match(r"\s*/\*[0-9a-f]+\*/\s+(?:@!?\w+\s+)?([A-Z][\w.]*)(.*)", line):
+                kernels.setdefault(current, []).append((match[1], match[2]))
+    return kernels, registers
+
+
+def loops_of(instructions):
+    """(first, last) of every backward branch's stretch of code, the smallest first."""
+    labels = {name: place for place, (operation, name) in enumerate(instructions) if operation is None}
+    loops = []
+    for place, (operation, rest) in enumerate(instructions):
+        target = re.search(r"\.L_\w+", rest) if operation and operation.startswith("BRA") else None
+        if target and labels.get(target[0], place) < place:
+            loops.append((labels[target[0]], place))
+    return sorted(loops, key=lambda loop: loop[1] - loop[0])
+
+
+def smallest_with(instructions, pattern):
+    for first, last in loops_of(instructions):
+        if any(name and re.match(pattern, name) for name, _ in instructions[first:last + 1]):
+            return first, last
+    return fail(f"no loop with {pattern} in the disassembly: was the kernel changed?")
+
+
+def rating_loop(instructions):
+    """The instructions for a rating, without those that take the next user, and those for each step of the shared sum."""
+    first, last = smallest_with(instructions, r"(RED|REDG)\.")
+    step = smallest_with(instructions, r"SHFL\.BFLY")
+    taking = smallest_with(instructions, r"ATOMG\.")
+    names = [name for place, (name, _) in enumerate(instructions) if name and first <= place <= last and not
+             (first < taking[0] and taking[0] <= place <= taking[1])]
+    return names, sum(1 for name, _ in instructions[step[0]:step[1] + 1] if name)
+
+
+def sectors(size):
+    return -(-size // 32) * 32
+
+
+def predict(dim, loop, registers, ratings):
+    lanes = min(32, dim // 4)
+    shuffles = max(1, (lanes - 1).bit_length())
+    instructions = len(loop[0]) + (shuffles - 1) * loop[1]
+    resident = min(WARPS, REGISTERS // (-(-registers * 32 // 256) * 256) // BLOCK_WARPS * BLOCK_WARPS)
+    groups = MULTIPROCESSORS * resident * 32 // lanes
+    issue = instructions * lanes / 32 / (MULTIPROCESSORS * SCHEDULERS * CLOCK)
+    # The row, its bias and their reductions; the plan's eight bytes are read in order.
+    moved = 2 * (sectors(4 * dim) + 32) + 8
+    chain = shuffles * (SHUFFLE + ARITHMETIC) + 8 * ARITHMETIC * max(1, dim // (4 * lanes))
+    latency = max(chain, L2_LATENCY) / CLOCK
+    return {"dim": dim, "lanes": lanes, "instructions": instructions, "registers": registers,
+            "per_rating": instructions * lanes / 32, "bytes": moved, "groups": groups, "issue": ratings * issue,
+            "l2": ratings * moved / L2_BYTES_PER_SECOND, "latency": ratings * latency / groups, "one": latency}
+
+
+def main():
+    parser = argparse.ArgumentParser(usage="predicted_h100.py [options]", description="Predicts an epoch on an H100.")
+    parser.add_argument("--nvdisasm", help="the program, where it is not on the PATH")
+    parser.add_argument("--ratings", type=int, default=20_000_263)
+    parser.add_argument("--heaviest", type=int, default=9254, help="ratings of the most active user")
+    arguments = parser.parse_args()
+    nvcc = tool("nvcc", None, "it comes with the CUDA toolkit")
+    nvdisasm = tool("nvdisasm", arguments.nvdisasm, "pip install nvidia-cuda-nvdisasm, then --nvdisasm PROGRAM")
+    kernels, registers = disassemble(nvcc, nvdisasm)
+    rows = []
+    for dim in DIMS:
+        variant = (4, 1)  # four floats to a pack, a pack to a lane
+        rows.append(predict(dim, rating_loop(kernels[variant]), registers[variant], arguments.ratings))
+
+    print(f"An epoch of {arguments.ratings:,} ratings, f32, biases, on an H100 SXM; every time is *predicted*.\n")
+    print("| dim | lanes a rating | instructions of the loop | warp instructions a rating | registers | L2 bytes a rating "
+          "| groups at once | issue | L2 | latency | **epoch** | ratings/s |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        epoch = max(row["issue"], row["l2"], row["latency"])
+        print(f"| {row['dim']} | {row['lanes']} | {row['instructions']} | {row['per_rating']:.1f} | {row['registers']} "
+              f"| {row['bytes']} | {row['groups']:,} | {1e3 * row['issue']:.2f} ms | {1e3 * row['l2']:.2f} ms "
+              f"| {1e3 * row['latency']:.2f} ms | **{1e3 * epoch:.2f} ms** | {arguments.ratings / epoch / 1e9:.1f} G |")
+    print(f"\nThe most active user's {arguments.heaviest:,} ratings come one after the other: "
+          f"{1e3 * arguments.heaviest * rows[-1]['one']:.2f} ms, which is why the longest runs start first.")
+    body, _ = rating_loop(kernels[(4, 1)])
+    counts = {}
+    for name in body:
+        kind = name.split(".")[0]
+        counts[kind] = counts.get(kind, 0) + 1
+    print("\nThe loop's instructions: " + ", ".join(f"{count} {kind}" for kind, count in
+                                                     sorted(counts.items(), key=lambda item: (-item[1], item[0]))) + ".")
+
+
+if __name__ == "__main__":
+    main()
