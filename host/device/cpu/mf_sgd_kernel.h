@@ -358,7 +358,7 @@ struct Kernel {
     Vector grows[kScales];
     Vector scales[kScales];
     Vector user_scales[kScales];
-    const auto start_scales = [&] CURATE_INLINE_LAMBDA {
+    const auto start_scales = [&]() CURATE_INLINE_LAMBDA {
       each<kScales>([&](auto g) CURATE_INLINE_LAMBDA {
         shrinks[g.value] = 1.0F - block.learning_rate * block.reg * (kRates ? user_rates[g.value] : Vector{} + 1.0F);
         grows[g.value] = 1.0F / shrinks[g.value];
