@@ -127,8 +127,8 @@ __global__ void __launch_bounds__(kBlockThreads)
   const std::int64_t stretch = (count + batch.slices - 1) / batch.slices;
   const std::int64_t begin = group / batch.rows * stretch;
   const std::int64_t end = begin + stretch < count ? begin + stretch : count;
+  // The exact division is a call, around which registers would be spilled.
   const auto visit_own = [&](auto on_rating) {
-  // Hardly ever one of them: unrolled it would need more registers than there are.
 #pragma unroll 1
     for (std::int64_t b = begin; b < end; ++b) {
       const Bags::Range bag = bags.range(*state, b);

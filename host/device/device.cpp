@@ -176,7 +176,12 @@ class Checker {
     vector("segments.counts", segments.counts, DType::i32, segments.counts.rows);
   }
 
-  void bags(const BagsView& bags) const {
+  /// A table, a batch's rows of as many columns, and the bags that lead from one to the other.
+  void bags(const char* table_name, const MatrixView& table, const char* rows_name, const MatrixView& rows,
+            const BagsView& bags, const MatrixView& index) const {
+    is(table_name, table, DType::f32);
+    matrix(rows_name, rows, DType::f32, rows.rows, table.cols);
+    vector("index", index, DType::i32, index.rows);
     vector("bags.starts", bags.starts, DType::i32, bags.starts.rows);
     vector("bags.rows", bags.rows, DType::i32, bags.rows.rows);
   }
@@ -282,10 +287,7 @@ void Device::gather_rows(const MatrixView& out, const MatrixView& table, const M
 void Device::bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
                       BagKind kind, const MatrixView& state) {
   const Checker check(this, "bag_rows");
-  check.is("table", table, DType::f32);
-  check.matrix("out", out, DType::f32, out.rows, table.cols);
-  check.bags(bags);
-  check.vector("index", index, DType::i32, index.rows);
+  check.bags("table", table, "out", out, bags, index);
   check.state(state);
   do_bag_rows(out, table, bags, index, kind, state);
 }
@@ -293,10 +295,7 @@ void Device::bag_rows(const MatrixView& out, const MatrixView& table, const Bags
 void Device::bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
                                const MatrixView& index, BagKind kind, ScatterKind scatter, const MatrixView& state) {
   const Checker check(this, "bag_rows_backward");
-  check.is("grad_table", grad_table, DType::f32);
-  check.matrix("grad_rows", grad_rows, DType::f32, grad_rows.rows, grad_table.cols);
-  check.bags(bags);
-  check.vector("index", index, DType::i32, index.rows);
+  check.bags("grad_table", grad_table, "grad_rows", grad_rows, bags, index);
   check.state(state);
   do_bag_rows_backward(grad_table, grad_rows, bags, index, kind, scatter, state);
 }

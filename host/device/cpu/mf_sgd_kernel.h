@@ -495,6 +495,18 @@ struct Kernel {
       }
       const Vector item_steps = kScaled ? learnt_item * own(scales[kScale]) : learnt_item;
       const Vector user_steps = kScaled ? learnt_user * own(user_scales[kScale]) : learnt_user;
+      // Where a row to come is, with its bias and rate on their way; the row itself is fetched piece by piece between
+      // the updates, for all at once they would wait for each other.
+      const auto coming_row = [&](std::size_t lane) CURATE_INLINE_LAMBDA {
+        const std::size_t coming = slot_of(at[lane][k + Of::kAhead * direction]);
+        if constexpr (kBiased) {
+          __builtin_prefetch(block.item_bias + coming, 1, 3);
+        }
+        if constexpr (kRates) {
+          __builtin_prefetch(block.item_rates + coming);
+        }
+        return block.item + coming * stride();
+      };
       if constexpr (kVectors > 1) {
         // What the next products wait for first: p' = p + t q, then q' = s q + u p = (s - u t) q + u p'.
         each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
@@ -509,15 +521,7 @@ struct Kernel {
           const Vector to_item = part<l.value>(item_steps);
           const Vector keep_item = part<l.value>(keep);
           float* const q = again(items[l.value]);
-          // Rows to come, between the updates: all at once they would wait for each other.
-          const std::size_t coming = slot_of(at[kFirst + l.value][k + Of::kAhead * direction]);
-          const float* const ahead = block.item + coming * stride();
-          if constexpr (kBiased) {
-            __builtin_prefetch(block.item_bias + coming, 1, 3);
-          }
-          if constexpr (kRates) {
-            __builtin_prefetch(block.item_rates + coming);
-          }
+          const float* const ahead = coming_row(kFirst + l.value);
           each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
             if (v.value * kWidth % 16 == 0) {
               __builtin_prefetch(ahead + v.value * kWidth, 1, 3);
@@ -534,15 +538,7 @@ struct Kernel {
         const Vector keep_item = kRates ? part<l.value>(shrink_item) : shrinks[0];
         const Vector keep_user = kRates ? part<l.value>(own(shrinks[kScale])) : shrinks[0];
         float* const q = items[l.value];
-        // Rows to come, between the updates: all at once they would wait for each other.
-        const std::size_t coming = slot_of(at[kFirst + l.value][k + Of::kAhead * direction]);
-        const float* const ahead = block.item + coming * stride();
-        if constexpr (kBiased) {
-          __builtin_prefetch(block.item_bias + coming, 1, 3);
-        }
-        if constexpr (kRates) {
-          __builtin_prefetch(block.item_rates + coming);
-        }
+        const float* const ahead = coming_row(kFirst + l.value);
         const auto update = [&](Vector p, std::size_t v) CURATE_INLINE_LAMBDA {
           if (v * kWidth % 16 == 0) {
             __builtin_prefetch(ahead + v * kWidth, 1, 3);
