@@ -33,10 +33,11 @@ Bags bags_of(const BagsView& bags, const MatrixView& index, BagKind kind) {
           pointer_of<const std::int32_t>(index), kind == BagKind::mean};
 }
 
-/// out[b, :] = the sum of table[row, :] over the rows of the bag, divided by the divisor, for b < batch_count.
-/// out [batch, cols] f32; table [rows, cols] f32. Neighbouring threads take neighbouring packs of a row. Per rating,
-/// with m rows to a bag, (4 cols + 4) m + 4 cols + 12 bytes and cols m flops. Deterministic: in the order of the bag.
-template <int kVector>
+/// out[b, :] = the sum of table[row, :] over the rows of the bag, divided by the divisor, for b < batch_count; kAdd:
+/// +=. out [batch, cols] f32; table [rows, cols] f32. Neighbouring threads take neighbouring packs of a row. Per
+/// rating, with m rows to a bag, (4 cols + 4) m + 4 cols + 12 bytes (kAdd: 4 cols more) and cols m flops.
+/// Deterministic: in the order of the bag.
+template <int kVector, bool kAdd>
 __global__ void __launch_bounds__(kBlockThreads)
     bag_rows_kernel(Rows<float> out, Rows<const float> table, Bags bags, RowShare share, const StepState* state) {
   const std::int64_t thread = global_thread();
@@ -56,8 +57,12 @@ __global__ void __launch_bounds__(kBlockThreads)
             sum.value[i] += part.value[i];
           }
         }
+        Pack<kVector> before{};
+        if constexpr (kAdd) {
+          before = Pack<kVector>::load(to + c);
+        }
         for (int i = 0; i < kVector; ++i) {
-          sum.value[i] /= bag.divisor;
+          sum.value[i] = before.value[i] + sum.value[i] / bag.divisor;
         }
         sum.store(to + c);
       },
@@ -66,7 +71,7 @@ __global__ void __launch_bounds__(kBlockThreads)
         for (std::int32_t j = bag.begin; j < bag.end; ++j) {
           sum += table.row(bags.rows[j])[c];
         }
-        to[c] = sum / bag.divisor;
+        to[c] = (kAdd ? to[c] : 0.0F) + sum / bag.divisor;
       });
 }
 
@@ -178,12 +183,13 @@ __global__ void __launch_bounds__(kBlockThreads)
 }  // namespace
 
 void bag_rows(cudaStream_t stream, const MatrixView& out, const MatrixView& table, const BagsView& bags,
-              const MatrixView& index, BagKind kind, const MatrixView& state) {
+              const MatrixView& index, BagKind kind, const MatrixView& state, bool add) {
   const int vector = vector_width(out.cols, out, table);
   const RowShare share = share_rows(out.cols, vector);
-  launch("bag_rows", stream, geometry_for_rows(out.rows, share), vector == 4 ? bag_rows_kernel<4> : bag_rows_kernel<1>,
-         rows_of<float>(out), rows_of<const float>(table), bags_of(bags, index, kind), share,
-         pointer_of<const StepState>(state));
+  const auto kernel = vector == 4 ? (add ? bag_rows_kernel<4, true> : bag_rows_kernel<4, false>)
+                                  : (add ? bag_rows_kernel<1, true> : bag_rows_kernel<1, false>);
+  launch("bag_rows", stream, geometry_for_rows(out.rows, share), kernel, rows_of<float>(out),
+         rows_of<const float>(table), bags_of(bags, index, kind), share, pointer_of<const StepState>(state));
 }
 
 void bag_rows_backward(cudaStream_t stream, const MatrixView& grad_table, const MatrixView& grad_rows,

@@ -9,7 +9,7 @@ namespace curate::cuda {
 
 /// Device::bag_rows.
 void bag_rows(cudaStream_t stream, const MatrixView& out, const MatrixView& table, const BagsView& bags,
-              const MatrixView& index, BagKind kind, const MatrixView& state);
+              const MatrixView& index, BagKind kind, const MatrixView& state, bool add);
 
 /// Device::bag_rows_backward with ScatterKind::atomic.
 void bag_rows_backward(cudaStream_t stream, const MatrixView& grad_table, const MatrixView& grad_rows,

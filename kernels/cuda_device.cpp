@@ -216,9 +216,9 @@ class CudaDevice : public Device {
     cuda::gather_rows(stream(), out, table, index, state);
   }
   void do_bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
-                   BagKind kind, const MatrixView& state) override {
+                   BagKind kind, const MatrixView& state, bool add) override {
     operation("bag_rows");
-    cuda::bag_rows(stream(), out, table, bags, index, kind, state);
+    cuda::bag_rows(stream(), out, table, bags, index, kind, state, add);
   }
   void do_bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
                             const MatrixView& index, BagKind kind, ScatterKind scatter,

@@ -96,7 +96,8 @@ constexpr std::int64_t kRows = 19;
 constexpr std::int64_t kBags = 37;
 
 // Catches: a tail of the row lost or written too wide, an ld ignored, batch_begin ignored, rows past batch_count
-// written, the bag of another rating, an empty bag that keeps what was there, or a division by its size.
+// written, the bag of another rating, an empty bag that keeps what was there, a division by its size, or with `add` a
+// bag that replaces what was there, or a mean over that too.
 TEST_P(BagRowsTest, sums_and_means_of_bags) {
   constexpr std::int64_t kBefore = 3;
   for (const BatchCase& test : batch_cases()) {
@@ -110,22 +111,24 @@ TEST_P(BagRowsTest, sums_and_means_of_bags) {
     const DeviceMatrix<std::int32_t> device_index(device(), index, test.num_ratings);
     const DeviceMatrix<StepState> state =
         on_device(device(), batch_state(test.num_ratings, test.batch_size, test.batch));
+    const std::vector<float> before = inputs.matrix(test.batch_size, width);
     for (const BagKind kind : kKinds) {
-      const std::string label = test.label() + ", " + name_of_kind(kind);
-      const std::vector<float> untouched(static_cast<std::size_t>(test.batch_size * width), kUntouched);
-      const DeviceMatrix<float> out(device(), untouched, test.batch_size, width);
-      device().bag_rows(out.view().columns(kBefore, test.dim), table.view(), device_bags.view(), device_index.view(),
-                        kind, state.view());
-
       const reference::Matrix sums = reference::bag_rows(reference::Matrix(kRows, test.dim, values), bags, index,
                                                          kind == BagKind::mean, test.begin(), test.count());
-      std::vector<double> expected(untouched.begin(), untouched.end());
-      for (std::int64_t b = 0; b < test.count(); ++b) {
-        for (std::int64_t k = 0; k < test.dim; ++k) {
-          expected[static_cast<std::size_t>(b * width + kBefore + k)] = sums(b, k);
+      for (const bool add : {false, true}) {
+        const std::string label = test.label() + ", " + name_of_kind(kind) + (add ? ", added" : "");
+        const DeviceMatrix<float> out(device(), before, test.batch_size, width);
+        device().bag_rows(out.view().columns(kBefore, test.dim), table.view(), device_bags.view(), device_index.view(),
+                          kind, state.view(), add);
+        std::vector<double> expected(before.begin(), before.end());
+        for (std::int64_t b = 0; b < test.count(); ++b) {
+          for (std::int64_t k = 0; k < test.dim; ++k) {
+            double& value = expected[static_cast<std::size_t>(b * width + kBefore + k)];
+            value = (add ? value : 0.0) + sums(b, k);
+          }
         }
+        ASSERT_TRUE(all_close(out.values(), expected, {1e-6, 1e-6}, label));
       }
-      ASSERT_TRUE(all_close(out.values(), expected, {1e-6, 1e-6}, label));
     }
   }
 }

@@ -32,7 +32,8 @@ void run_evaluate(const EvaluateArguments& arguments) {
   if (arguments.data.empty()) {
     // The same reading and splitting as in training, so the same test ratings.
     const std::string config_path = arguments.run + "/config.toml";
-    const RunConfig config = read_config(config_path);
+    RunConfig config = read_config(config_path);
+    config.options.features.clear();  // the model has them
     source = config.test.empty() ? config.data : config.test;
     try {
       const RunData data = load_run_data(config, read_options(arguments.reading, line));

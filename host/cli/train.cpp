@@ -90,6 +90,16 @@ std::string absolute(const std::string& path) {
   return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
 }
 
+/// --features with absolute paths for its files.
+std::string absolute_files(const std::string& features) {
+  std::string all;
+  for (const std::string& part : split_list(features)) {
+    all += all.empty() ? "" : ",";
+    all += part.find(':') == std::string::npos ? part : absolute(part);
+  }
+  return all;
+}
+
 /// Fills the configuration by rank: defaults, preset, config file, command line.
 void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   const std::string preset = arguments.config.options.preset;
@@ -131,6 +141,7 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   }
   config.data = absolute(config.data);
   config.test = absolute(config.test);
+  config.options.features = absolute_files(config.options.features);
   config.options = resolve(config.options);
   if (config.options.device == "auto") {
     config.options.device = choose_device().name;
@@ -160,6 +171,18 @@ std::string describe_dropout(const TrainOptions& options) {
   return text;
 }
 
+std::string describe_features(const TrainOptions& options, const std::vector<Feature>& features) {
+  const std::vector<FeatureSize> sizes = feature_sizes(options, features);
+  std::string text;
+  for (std::size_t f = 0; f < features.size(); ++f) {
+    // The first value is "unknown".
+    text += fmt::format("{}{} {} ({} {}, {} columns)", f == 0 ? "" : ", ", name_of(features[f].side), features[f].name,
+                        features[f].values.size() - 1, features[f].kind == FeatureKind::number ? "buckets" : "values",
+                        sizes[f].dim);
+  }
+  return text;
+}
+
 void describe(const RunConfig& config, const RunData& data) {
   const Dataset& dataset = data.dataset;
   const TrainOptions& options = config.options;
@@ -178,12 +201,16 @@ void describe(const RunConfig& config, const RunData& data) {
     fmt::print(stderr, ", {} to test on ({})", grouped(data.test->size()), test_source);
   }
   fmt::print(stderr, "; {:.3g} % of the training part held out to choose the epoch\n", 100.0 * options.validation);
-  if (options.model == "mlp") {
-    fmt::print(stderr, "model     mlp, embeddings {} + {}, {}, output {}{}\n", options.user_dim, options.item_dim,
-               describe_layers(options), options.output, describe_dropout(options));
+  if (options.model != "mf") {
+    fmt::print(stderr, "model     {}, {}embeddings {} + {}, {}, output {}{}\n", options.model,
+               options.model == "neumf" ? fmt::format("{} factors, ", options.factors) : "", options.user_dim,
+               options.item_dim, describe_layers(options), options.output, describe_dropout(options));
   } else {
     fmt::print(stderr, "model     mf, {} factors{}{}\n", options.dim, options.biases ? ", biases" : "",
                options.non_negative ? ", non-negative" : "");
+  }
+  if (!dataset.features.empty()) {
+    fmt::print(stderr, "features  {}\n", describe_features(options, dataset.features));
   }
   fmt::print(stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}, L2 {:.3g}{}; seed {}\n",
              options.optimizer, options.loss, options.batch, options.learning_rate, options.schedule, options.reg,
@@ -200,12 +227,14 @@ std::string plan_memory(const TrainOptions& options, const RunData& data) {
   }
   const auto memory = static_cast<std::int64_t>(make_device(options.device, options.threads)->info().memory_bytes);
   const std::int64_t needed =
-      estimate_memory(options, {data.dataset.users.size(), data.dataset.items.size(), data.train.size(), false}).gpu();
+      estimate_memory(options, {data.dataset.users.size(), data.dataset.items.size(), data.train.size(), false,
+                                feature_sizes(options, data.dataset.features)})
+          .gpu();
   if (needed > memory) {
     throw InputError(fmt::format(
         "--device {}: training needs about {} of the GPU's memory, which has {}; give a smaller {}, or --device cpu",
         options.device, short_bytes(needed), short_bytes(memory),
-        options.model == "mlp" ? "--batch, --user-dim or --item-dim" : "--dim or --batch"));
+        options.model != "mf" ? "--batch, --user-dim or --item-dim" : "--dim or --batch"));
   }
   return fmt::format("about {} of {}", short_bytes(needed), short_bytes(memory));
 }

@@ -25,28 +25,6 @@ constexpr std::size_t kMostGenomeTags = 16384;
 /// A longer line is no line of scores, and need not be held as a whole.
 constexpr std::size_t kLongestScore = 4096;
 
-/// Values by row as a category column; "" is missing. The vocabulary is in order of name.
-FeatureColumn category_column(std::string name, const std::vector<std::string>& rows) {
-  FeatureColumn column;
-  column.name = std::move(name);
-  column.kind = FeatureKind::category;
-  std::map<std::string, std::int32_t> indices;
-  for (const std::string& value : rows) {
-    if (!value.empty()) {
-      indices.emplace(value, 0);
-    }
-  }
-  for (auto& [value, index] : indices) {
-    index = static_cast<std::int32_t>(column.vocabulary.size());
-    column.vocabulary.push_back(value);
-  }
-  column.values.reserve(rows.size());
-  for (const std::string& value : rows) {
-    column.values.push_back(value.empty() ? FeatureColumn::kMissing : indices.at(value));
-  }
-  return column;
-}
-
 FeatureColumn number_column(std::string name, std::vector<float> numbers) {
   FeatureColumn column;
   column.name = std::move(name);
@@ -56,36 +34,11 @@ FeatureColumn number_column(std::string name, std::vector<float> numbers) {
 }
 
 FeatureColumn genres_column(const std::vector<ItemInfo>& info, std::int32_t rows) {
-  FeatureColumn column;
-  column.name = "genres";
-  column.kind = FeatureKind::multi;
-  std::map<std::string, std::int32_t, std::less<>> indices;
-  const auto for_each_genre = [&](const ItemInfo& item, const auto& use) {
-    for (const std::string_view genre : split_plainly(item.genres, "|")) {
-      if (!trimmed(genre).empty()) {
-        use(trimmed(genre));
-      }
-    }
-  };
-  for (const ItemInfo& item : info) {
-    for_each_genre(item, [&](std::string_view genre) { indices.emplace(genre, 0); });
+  std::vector<std::string> genres(static_cast<std::size_t>(rows));
+  for (std::size_t row = 0; row < std::min(genres.size(), info.size()); ++row) {
+    genres[row] = info[row].genres;
   }
-  for (auto& [genre, index] : indices) {
-    index = static_cast<std::int32_t>(column.vocabulary.size());
-    column.vocabulary.push_back(genre);
-  }
-  column.offsets.push_back(0);
-  for (std::int32_t row = 0; row < rows; ++row) {
-    if (static_cast<std::size_t>(row) < info.size()) {
-      const auto first = static_cast<std::ptrdiff_t>(column.values.size());
-      for_each_genre(info[static_cast<std::size_t>(row)],
-                     [&](std::string_view genre) { column.values.push_back(indices.find(genre)->second); });
-      std::sort(column.values.begin() + first, column.values.end());
-      column.values.erase(std::unique(column.values.begin() + first, column.values.end()), column.values.end());
-    }
-    column.offsets.push_back(static_cast<std::int32_t>(column.values.size()));
-  }
-  return column;
+  return multi_column("genres", genres);
 }
 
 /// Keeps columns in which something is known.
@@ -161,18 +114,55 @@ class TagCounter {
 
 }  // namespace
 
-const char* name_of(FeatureKind kind) {
-  switch (kind) {
-    case FeatureKind::category:
-      return "category";
-    case FeatureKind::multi:
-      return "multi";
-    case FeatureKind::number:
-      return "number";
-    case FeatureKind::vector:
-      return "vector";
+FeatureColumn category_column(std::string name, const std::vector<std::string>& rows) {
+  FeatureColumn column;
+  column.name = std::move(name);
+  column.kind = FeatureKind::category;
+  std::map<std::string, std::int32_t> indices;
+  for (const std::string& value : rows) {
+    if (!value.empty()) {
+      indices.emplace(value, 0);
+    }
   }
-  return "unknown";
+  for (auto& [value, index] : indices) {
+    index = static_cast<std::int32_t>(column.vocabulary.size());
+    column.vocabulary.push_back(value);
+  }
+  column.values.reserve(rows.size());
+  for (const std::string& value : rows) {
+    column.values.push_back(value.empty() ? FeatureColumn::kMissing : indices.at(value));
+  }
+  return column;
+}
+
+FeatureColumn multi_column(std::string name, const std::vector<std::string>& rows) {
+  FeatureColumn column;
+  column.name = std::move(name);
+  column.kind = FeatureKind::multi;
+  std::map<std::string, std::int32_t, std::less<>> indices;
+  const auto for_each_value = [](const std::string& row, const auto& use) {
+    for (const std::string_view value : split_plainly(row, "|")) {
+      if (!trimmed(value).empty()) {
+        use(trimmed(value));
+      }
+    }
+  };
+  for (const std::string& row : rows) {
+    for_each_value(row, [&](std::string_view value) { indices.emplace(value, 0); });
+  }
+  for (auto& [value, index] : indices) {
+    index = static_cast<std::int32_t>(column.vocabulary.size());
+    column.vocabulary.push_back(value);
+  }
+  column.offsets.push_back(0);
+  for (const std::string& row : rows) {
+    const auto first = static_cast<std::ptrdiff_t>(column.values.size());
+    for_each_value(row, [&](std::string_view value) { column.values.push_back(indices.find(value)->second); });
+    std::sort(column.values.begin() + first, column.values.end());
+    column.values.erase(std::unique(column.values.begin() + first, column.values.end()), column.values.end());
+    column.offsets.push_back(static_cast<std::int32_t>(column.values.size()));
+  }
+  return column;
 }
 
 bool FeatureColumn::has(std::int32_t row) const {
@@ -466,7 +456,16 @@ std::size_t GenomeReader::tag_index(std::int64_t tag) {
   return index;
 }
 
-Features read_features(const SideFiles& files, const Dataset& dataset, std::int32_t most_tags) {
+namespace {
+
+/// Whether a file about items is to be read: of the ratings' own layout, or beside a plain file.
+bool is_there(const SideFiles& files, const Dataset& dataset, std::string_view layout, const char* file) {
+  return (dataset.layout == layout || dataset.layout == "delimited") && dataset.items.numbers() && files.has(file);
+}
+
+}  // namespace
+
+Features read_plain_features(const SideFiles& files, const Dataset& dataset) {
   Features features;
   // Files about users and items have numbers as ids.
   features.users.rows = dataset.users.size();
@@ -474,17 +473,21 @@ Features read_features(const SideFiles& files, const Dataset& dataset, std::int3
     features.users = user_features(read_user_file(files, dataset.layout), dataset.users);
   }
   features.items = item_features(dataset.item_info, dataset.items.size());
-  const auto wanted = [&](std::string_view layout, const char* file) {
-    return (dataset.layout == layout || dataset.layout == "delimited") && dataset.items.numbers() && files.has(file);
-  };
-  if (wanted("ml-csv", "tags.csv")) {
-    add_column(features.items,
-               parse_tags_csv(files.text("tags.csv"), files.path("tags.csv"), dataset.items, most_tags));
-  } else if (wanted("ml-1m", "tags.dat")) {
-    add_column(features.items,
-               parse_tags_dat(files.text("tags.dat"), files.path("tags.dat"), dataset.items, most_tags));
+  return features;
+}
+
+void add_tags(FeatureTable& items, const SideFiles& files, const Dataset& dataset, std::int32_t most_tags) {
+  if (is_there(files, dataset, "ml-csv", "tags.csv")) {
+    add_column(items, parse_tags_csv(files.text("tags.csv"), files.path("tags.csv"), dataset.items, most_tags));
+  } else if (is_there(files, dataset, "ml-1m", "tags.dat")) {
+    add_column(items, parse_tags_dat(files.text("tags.dat"), files.path("tags.dat"), dataset.items, most_tags));
   }
-  if (wanted("ml-csv", "genome-scores.csv")) {
+}
+
+Features read_features(const SideFiles& files, const Dataset& dataset, std::int32_t most_tags) {
+  Features features = read_plain_features(files, dataset);
+  add_tags(features.items, files, dataset, most_tags);
+  if (is_there(files, dataset, "ml-csv", "genome-scores.csv")) {
     GenomeTags tags;
     if (files.has("genome-tags.csv")) {
       tags = parse_genome_tags(files.text("genome-tags.csv"), files.path("genome-tags.csv"));

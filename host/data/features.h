@@ -9,19 +9,11 @@
 #include <vector>
 
 #include "curate/dataset.h"
+#include "curate/feature.h"
 #include "data/side_files.h"
 #include "data/user_info.h"
 
 namespace curate {
-
-enum class FeatureKind : std::uint8_t {
-  category,  ///< one of the vocabulary per row
-  multi,     ///< any number of the vocabulary per row
-  number,    ///< one number per row
-  vector,    ///< `width` numbers per row
-};
-
-const char* name_of(FeatureKind kind);
 
 /// One thing that is known of the rows (users or items) of a FeatureTable, and for which of them it is.
 struct FeatureColumn {
@@ -49,6 +41,11 @@ struct FeatureTable {
   /// Or null.
   const FeatureColumn* find(std::string_view name) const;
 };
+
+/// Values by row as a column; "" is missing. multi: separated by |, repeated ones once. The vocabulary is in order of
+/// name.
+FeatureColumn category_column(std::string name, const std::vector<std::string>& rows);
+FeatureColumn multi_column(std::string name, const std::vector<std::string>& rows);
 
 /// Of users whose ids are numbers: sex, age (of those known in years), age_group (see kAgeGroups), occupation. Users
 /// that only the table knows are left out, as are columns without any value.
@@ -121,6 +118,12 @@ struct Features {
   FeatureTable users;
   FeatureTable items;
 };
+
+/// user_features and item_features of what `files` and dataset.item_info say. Throws InputError for malformed files.
+Features read_plain_features(const SideFiles& files, const Dataset& dataset);
+
+/// The tags among `files`, where there are any.
+void add_tags(FeatureTable& items, const SideFiles& files, const Dataset& dataset, std::int32_t most_tags = kMostTags);
 
 /// All that `files` and dataset.item_info say about the users and items of `dataset`: user_features, item_features,
 /// tags and genome. Throws InputError for malformed files.

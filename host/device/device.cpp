@@ -285,11 +285,11 @@ void Device::gather_rows(const MatrixView& out, const MatrixView& table, const M
 }
 
 void Device::bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
-                      BagKind kind, const MatrixView& state) {
+                      BagKind kind, const MatrixView& state, bool add) {
   const Checker check(this, "bag_rows");
   check.bags("table", table, "out", out, bags, index);
   check.state(state);
-  do_bag_rows(out, table, bags, index, kind, state);
+  do_bag_rows(out, table, bags, index, kind, state, add);
 }
 
 void Device::bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,

@@ -325,10 +325,11 @@ class Device {
   void gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index, const MatrixView& state);
 
   /// out[b, :] = the sum of table[row, :] over the rows of bag index[state.batch_begin + b], added in their order;
-  /// mean: that divided by their number. An empty bag gives zeros. out [batch, d] f32 (any ld), table [rows, d] f32,
-  /// index [n] i32 in [0, bags). Bit-exact. With m rows to a bag (4d + 4) m + 4d + 12 bytes.
+  /// mean: that divided by their number. An empty bag gives zeros. With `add` it is added to what out[b, :] is. out
+  /// [batch, d] f32 (any ld), table [rows, d] f32, index [n] i32 in [0, bags). Bit-exact. With m rows to a bag
+  /// (4d + 4) m + 4d + 12 bytes, 4d more with `add`.
   void bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
-                BagKind kind, const MatrixView& state);
+                BagKind kind, const MatrixView& state, bool add = false);
 
   /// Its gradient: grad_table[row, :] += grad_rows[b, :], mean: divided by the number of rows in the bag, for every row
   /// of bag index[state.batch_begin + b] and every b of the batch, as often as it is there. segments: deterministic; on
@@ -445,7 +446,7 @@ class Device {
   virtual void do_gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index,
                               const MatrixView& state) = 0;
   virtual void do_bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags,
-                           const MatrixView& index, BagKind kind, const MatrixView& state) = 0;
+                           const MatrixView& index, BagKind kind, const MatrixView& state, bool add) = 0;
   virtual void do_bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
                                     const MatrixView& index, BagKind kind, ScatterKind scatter,
                                     const MatrixView& state) = 0;

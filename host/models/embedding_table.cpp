@@ -38,9 +38,26 @@ MatrixView EmbeddingTable::Padded::whole() const {
 EmbeddingTable::EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias)
     : device_(&device), weights_(device, rows, dim, with_bias) {}
 
+EmbeddingTable::EmbeddingTable(Device& device, const Feature& feature, std::int64_t dim, bool with_bias)
+    : EmbeddingTable(device, static_cast<std::int64_t>(feature.values.size()), dim, with_bias) {
+  num_bags_ = feature.rows();
+  num_bag_rows_ = static_cast<std::int64_t>(feature.ids.size());
+  bag_starts_ = device.allocate_array<std::int32_t>(num_bags_ + 1);
+  bag_rows_ = device.allocate_array<std::int32_t>(num_bag_rows_);
+  device.upload(bags().starts, std::span<const std::int32_t>(feature.starts));
+  if (num_bag_rows_ > 0) {
+    device.upload(bags().rows, std::span<const std::int32_t>(feature.ids));
+  }
+}
+
+BagsView EmbeddingTable::bags() const {
+  return {bag_starts_.view(DType::i32, num_bags_ + 1), bag_rows_.view(DType::i32, num_bag_rows_)};
+}
+
 void EmbeddingTable::prepare_training(const OptimizerParams& optimizer, bool dense) {
   optimizer_ = optimizer;
-  dense_ = dense;
+  // A feature has few values, of which a batch has most.
+  dense_ = dense || is_feature();
   const auto make = [&] { return Padded(*device_, weights_.rows, weights_.dim, weights_.with_bias); };
   gradient_ = make();
   if (optimizer.kind == OptimizerKind::adam) {
@@ -52,7 +69,14 @@ void EmbeddingTable::prepare_training(const OptimizerParams& optimizer, bool den
 }
 
 void EmbeddingTable::gather(const MatrixView& rows, const MatrixView& bias_rows, const MatrixView& index,
-                            const MatrixView& state) const {
+                            const MatrixView& state, bool add) const {
+  if (is_feature()) {
+    device_->bag_rows(rows, embedding(), bags(), index, BagKind::mean, state, add);
+    if (weights_.with_bias) {
+      device_->bag_rows(bias_rows, bias(), bags(), index, BagKind::mean, state, add);
+    }
+    return;
+  }
   device_->gather_rows(rows, embedding(), index, state);
   if (weights_.with_bias) {
     device_->gather_rows(bias_rows, bias(), index, state);
@@ -61,9 +85,24 @@ void EmbeddingTable::gather(const MatrixView& rows, const MatrixView& bias_rows,
 
 void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
                                  const SegmentsView& segments, ScatterKind kind, const MatrixView& state) {
+  if (is_feature()) {
+    device_->bag_rows_backward(gradient_.embedding(), grad_rows, bags(), index, BagKind::mean, kind, state);
+    if (weights_.with_bias) {
+      device_->bag_rows_backward(gradient_.bias(), grad_bias_rows, bags(), index, BagKind::mean, kind, state);
+    }
+    return;
+  }
   device_->scatter_add_rows(gradient_.embedding(), grad_rows, index, segments, kind, state);
   if (weights_.with_bias) {
     device_->scatter_add_rows(gradient_.bias(), grad_bias_rows, index, segments, kind, state);
+  }
+}
+
+void EmbeddingTable::add_l2(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
+                            float l2, const MatrixView& state) const {
+  device_->add_l2_rows(grad_rows, embedding(), index, l2, state);
+  if (weights_.with_bias) {
+    device_->add_l2_rows(grad_bias_rows, bias(), index, l2, state);
   }
 }
 

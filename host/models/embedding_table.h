@@ -4,34 +4,44 @@
 #include <span>
 #include <vector>
 
+#include "curate/feature.h"
 #include "device/device.h"
 
 namespace curate {
 
 /// A table of one embedding per row, with an optional bias that lives in the same padded row, so that a rating touches
-/// one stretch of memory per side.
+/// one stretch of memory per side. Or one embedding per value of a feature, of which a user or item has the mean over
+/// its values.
 class EmbeddingTable {
  public:
   EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias);
+  EmbeddingTable(Device& device, const Feature& feature, std::int64_t dim, bool with_bias);
 
   MatrixView embedding() const { return weights_.embedding(); }
   MatrixView bias() const { return weights_.bias(); }
 
   /// Allocates gradients and the optimizer's slots, all zero.
-  /// With `dense` updates the optimizer steps on every row, else on the batch's.
+  /// With `dense` updates the optimizer steps on every row, else on the batch's; of a feature's values always on every
+  /// one.
   void prepare_training(const OptimizerParams& optimizer, bool dense);
 
   /// Only after prepare_training.
   MatrixView gradient() const { return gradient_.embedding(); }
   MatrixView bias_gradient() const { return gradient_.bias(); }
 
-  /// rows[b, :] = the embedding of index[b]; bias_rows likewise where the table has biases.
-  void gather(const MatrixView& rows, const MatrixView& bias_rows, const MatrixView& index,
-              const MatrixView& state) const;
+  /// rows[b, :] = the embedding of index[b], a user or item; bias_rows likewise where the table has biases. `add` (only
+  /// features): it is added to what is there.
+  void gather(const MatrixView& rows, const MatrixView& bias_rows, const MatrixView& index, const MatrixView& state,
+              bool add = false) const;
 
   /// Adds a batch's gradients of gathered rows.
   void scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
                    const SegmentsView& segments, ScatterKind kind, const MatrixView& state);
+
+  /// With c = 2 * l2 / state.batch_count: grad_rows[b, :] += c * the embedding of index[b], and so of biases. Not of
+  /// features.
+  void add_l2(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index, float l2,
+              const MatrixView& state) const;
 
   /// One optimizer step; biases are not decayed nor kept non-negative.
   void update(const SegmentsView& segments, const MatrixView& state);
@@ -52,6 +62,9 @@ class EmbeddingTable {
     bool with_bias = false;
   };
 
+  bool is_feature() const { return bag_starts_.bytes() > 0; }
+  BagsView bags() const;
+
   /// The same view of weights, gradients and slots.
   TrainedTable trained(MatrixView (Padded::*view)() const) const;
 
@@ -62,6 +75,11 @@ class EmbeddingTable {
   Padded second_moment_;
   OptimizerParams optimizer_;
   bool dense_ = false;
+  // Of a feature: the values of every user or item.
+  Buffer bag_starts_;
+  Buffer bag_rows_;
+  std::int64_t num_bags_ = 0;
+  std::int64_t num_bag_rows_ = 0;
 };
 
 /// A device matrix of any ld to a contiguous host array.

@@ -1,4 +1,8 @@
 #include <algorithm>
+#include <numeric>
+#include <optional>
+#include <stdexcept>
+#include <string>
 
 #include "models/batch_walk.h"
 #include "models/embedding_table.h"
@@ -7,23 +11,135 @@
 namespace curate {
 namespace {
 
+/// The vectors (and biases) of users, or of items: those of their own, to which their features add theirs.
+class Side {
+ public:
+  Side(Device& device, FeatureSide side, std::int64_t rows, const MfShape& shape, const std::vector<Feature>& features)
+      : device_(&device),
+        name_(name_of(side)),
+        rows_(rows),
+        shape_(shape),
+        own_(device, rows, shape.dim, shape.biases) {
+    for (const Feature& feature : features) {
+      if (feature.side == side) {
+        features_.push_back({feature.prefix(), {device, feature, shape.dim, shape.biases}});
+      }
+    }
+  }
+
+  bool has_features() const { return !features_.empty(); }
+
+  void add_parameters(std::vector<NamedParameter>& all) const {
+    add_named(all, name_, own_.embedding(), own_.bias());
+    for (const FeaturePart& feature : features_) {
+      add_named(all, feature.prefix, feature.table.embedding(), feature.table.bias());
+    }
+  }
+
+  void add_gradients(std::vector<NamedParameter>& all) const {
+    add_named(all, name_, own_.gradient(), own_.bias_gradient());
+    for (const FeaturePart& feature : features_) {
+      add_named(all, feature.prefix, feature.table.gradient(), feature.table.bias_gradient());
+    }
+  }
+
+  void prepare_training(const TrainingPlan& plan) {
+    own_.prepare_training(plan.optimizer, plan.dense_updates);
+    OptimizerParams optimizer = plan.optimizer;
+    optimizer.l2 = plan.feature_reg;
+    for (FeaturePart& feature : features_) {
+      feature.table.prepare_training(optimizer, true);
+    }
+  }
+
+  void gather(const MatrixView& rows, const MatrixView& bias_rows, const MatrixView& index,
+              const MatrixView& state) const {
+    own_.gather(rows, bias_rows, index, state);
+    for (const FeaturePart& feature : features_) {
+      feature.table.gather(rows, bias_rows, index, state, true);
+    }
+  }
+
+  /// `l2` per rating of the side's own vectors, after features took the gradient without it. grad_rows are changed.
+  void scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
+                   const SegmentsView& segments, ScatterKind kind, float l2, const MatrixView& state) {
+    for (FeaturePart& feature : features_) {
+      feature.table.scatter_add(grad_rows, grad_bias_rows, index, {}, kind, state);
+    }
+    if (l2 > 0.0F) {
+      own_.add_l2(grad_rows, grad_bias_rows, index, l2, state);
+    }
+    own_.scatter_add(grad_rows, grad_bias_rows, index, segments, kind, state);
+  }
+
+  void update(const SegmentsView& segments, const MatrixView& state) {
+    own_.update(segments, state);
+    for (FeaturePart& feature : features_) {
+      feature.table.update({}, state);
+    }
+  }
+
+  /// One row per user or item with all that belongs to it, as of now (enqueued).
+  const EmbeddingTable& whole() {
+    if (!has_features()) {
+      return own_;
+    }
+    if (!whole_) {
+      whole_.emplace(*device_, rows_, shape_.dim, shape_.biases);
+      std::vector<std::int32_t> all(static_cast<std::size_t>(rows_));
+      std::iota(all.begin(), all.end(), 0);
+      all_rows_ = device_->allocate_array<std::int32_t>(rows_);
+      device_->upload(all_rows_.view(DType::i32, rows_), std::span<const std::int32_t>(all));
+      walk_.emplace(*device_, rows_);
+    }
+    walk_->run(rows_, [&](const MatrixView& state, std::int64_t, std::int64_t) {
+      gather(whole_->embedding(), whole_->bias(), all_rows_.view(DType::i32, rows_), state);
+    });
+    return *whole_;
+  }
+
+ private:
+  struct FeaturePart {
+    std::string prefix;
+    EmbeddingTable table;
+  };
+
+  void add_named(std::vector<NamedParameter>& all, const std::string& prefix, const MatrixView& embedding,
+                 const MatrixView& bias) const {
+    all.push_back({prefix + ".embedding", embedding});
+    if (shape_.biases) {
+      all.push_back({prefix + ".bias", bias, true});
+    }
+  }
+
+  Device* device_;
+  std::string name_;
+  std::int64_t rows_;
+  MfShape shape_;
+  EmbeddingTable own_;
+  std::vector<FeaturePart> features_;
+  // Of whole().
+  std::optional<EmbeddingTable> whole_;
+  Buffer all_rows_;
+  std::optional<BatchWalk> walk_;
+};
+
 /// Biased matrix factorization (Koren, Bell, Volinsky, "Matrix factorization techniques for recommender systems", IEEE
-/// Computer 2009, eq. 4): prediction = mean + user_bias + item_bias + <user, item>.
+/// Computer 2009, eq. 4): prediction = mean + user_bias + item_bias + <user, item>. Features add vectors and biases of
+/// their values to those of a user or item (Chen et al., "SVDFeature", JMLR 2012, eq. 2).
 class MatrixFactorization : public RatingModel {
  public:
-  MatrixFactorization(Device& device, const MfShape& shape)
+  MatrixFactorization(Device& device, const MfShape& shape, const std::vector<Feature>& features)
       : device_(&device),
         shape_(shape),
-        users_(device, shape.users, shape.dim, shape.biases),
-        items_(device, shape.items, shape.dim, shape.biases),
+        users_(device, FeatureSide::user, shape.users, shape, features),
+        items_(device, FeatureSide::item, shape.items, shape, features),
         mean_(device.allocate_array<float>(1)) {}
 
   std::vector<NamedParameter> parameters() const override {
-    std::vector<NamedParameter> all = {{"user.embedding", users_.embedding()}, {"item.embedding", items_.embedding()}};
-    if (shape_.biases) {
-      all.push_back({"user.bias", users_.bias(), true});
-      all.push_back({"item.bias", items_.bias(), true});
-    }
+    std::vector<NamedParameter> all;
+    users_.add_parameters(all);
+    items_.add_parameters(all);
     all.push_back({"global_mean", mean_view(), true});
     return all;
   }
@@ -31,10 +147,13 @@ class MatrixFactorization : public RatingModel {
   void prepare_training(const TrainingPlan& plan) override {
     plan_ = plan;
     if (plan.per_rating) {
+      if (has_features()) {
+        throw std::logic_error("features are trained in mini-batches");
+      }
       return;
     }
-    users_.prepare_training(plan.optimizer, plan.dense_updates);
-    items_.prepare_training(plan.optimizer, plan.dense_updates);
+    users_.prepare_training(plan);
+    items_.prepare_training(plan);
     rows_.emplace(*device_, plan.batch, shape_);
     gradients_.emplace(*device_, plan.batch, shape_);
     prediction_ = device_->allocate_array<float>(plan.batch);
@@ -42,11 +161,9 @@ class MatrixFactorization : public RatingModel {
   }
 
   std::vector<NamedParameter> gradients() const override {
-    std::vector<NamedParameter> all = {{"user.embedding", users_.gradient()}, {"item.embedding", items_.gradient()}};
-    if (shape_.biases) {
-      all.push_back({"user.bias", users_.bias_gradient(), true});
-      all.push_back({"item.bias", items_.bias_gradient(), true});
-    }
+    std::vector<NamedParameter> all;
+    users_.add_gradients(all);
+    items_.add_gradients(all);
     return all;
   }
 
@@ -60,10 +177,12 @@ class MatrixFactorization : public RatingModel {
     items_.gather(rows.item, rows.item_bias, ratings.items, epoch.state);
     device_->dot_rows(prediction, rows, epoch.state);
     device_->rating_loss(grad_prediction, epoch.sums, prediction, ratings.ratings, plan_.loss, epoch.state);
-    device_->dot_rows_backward(gradients, grad_prediction, rows, plan_.reg, epoch.state);
-    users_.scatter_add(gradients.user, gradients.user_bias, ratings.users, epoch.user_segments, plan_.scatter,
+    // The L2 is of a user's or item's own vector: with features the gathered rows are more than that.
+    const float own_l2 = has_features() ? plan_.reg : 0.0F;
+    device_->dot_rows_backward(gradients, grad_prediction, rows, has_features() ? 0.0F : plan_.reg, epoch.state);
+    users_.scatter_add(gradients.user, gradients.user_bias, ratings.users, epoch.user_segments, plan_.scatter, own_l2,
                        epoch.state);
-    items_.scatter_add(gradients.item, gradients.item_bias, ratings.items, epoch.item_segments, plan_.scatter,
+    items_.scatter_add(gradients.item, gradients.item_bias, ratings.items, epoch.item_segments, plan_.scatter, own_l2,
                        epoch.state);
   }
 
@@ -125,14 +244,17 @@ class MatrixFactorization : public RatingModel {
   };
 
   MatrixView mean_view() const { return mean_.view(DType::f32, 1); }
-  MfTables tables() const {
-    return {users_.embedding(), items_.embedding(), users_.bias(), items_.bias(), mean_view()};
+  bool has_features() const { return users_.has_features() || items_.has_features(); }
+  MfTables tables() {
+    const EmbeddingTable& users = users_.whole();
+    const EmbeddingTable& items = items_.whole();
+    return {users.embedding(), items.embedding(), users.bias(), items.bias(), mean_view()};
   }
 
   Device* device_;
   MfShape shape_;
-  EmbeddingTable users_;
-  EmbeddingTable items_;
+  Side users_;
+  Side items_;
   Buffer mean_;
   TrainingPlan plan_;
   std::optional<Rows> rows_;
@@ -143,8 +265,8 @@ class MatrixFactorization : public RatingModel {
 
 }  // namespace
 
-std::unique_ptr<RatingModel> make_mf(Device& device, const MfShape& shape) {
-  return std::make_unique<MatrixFactorization>(device, shape);
+std::unique_ptr<RatingModel> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features) {
+  return std::make_unique<MatrixFactorization>(device, shape, features);
 }
 
 }  // namespace curate

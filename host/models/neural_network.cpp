@@ -1,7 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "models/batch_walk.h"
 #include "models/embedding_table.h"
@@ -29,13 +34,122 @@ struct Values {
   Buffer buffer;
 };
 
-/// Embeddings side by side, then a stack of layers down to one output (He et al., "Neural collaborative filtering",
-/// WWW 2017, section 3.3, for ratings).
+/// The dot product of a user's and an item's factors, which are not the embeddings that go into the layers.
+class DotProduct {
+ public:
+  DotProduct(Device& device, std::int64_t users, std::int64_t items, std::int64_t factors)
+      : device_(&device),
+        users_(device, users, factors, false),
+        items_(device, items, factors, false),
+        zero_(device.allocate_array<float>(1)) {
+    device.zero(zero_view());
+  }
+
+  std::vector<NamedParameter> parameters() const {
+    return {{"user.factors", users_.embedding()}, {"item.factors", items_.embedding()}};
+  }
+  std::vector<NamedParameter> gradients() const {
+    return {{"user.factors", users_.gradient()}, {"item.factors", items_.gradient()}};
+  }
+
+  void prepare_training(const TrainingPlan& plan) {
+    users_.prepare_training(plan.optimizer, plan.dense_updates);
+    items_.prepare_training(plan.optimizer, plan.dense_updates);
+    reg_ = plan.reg;
+    rows_.emplace(*device_, plan.batch, factors());
+    gradients_.emplace(*device_, plan.batch, factors());
+    prediction_.emplace(*device_, plan.batch, 1);
+  }
+
+  /// What the gradient of the loss is taken at.
+  MatrixView prediction() const { return prediction_->view(); }
+
+  /// prediction() = `addend` + <user, item>, while training.
+  void forward(const MatrixView& addend, const RatingsView& ratings, const MatrixView& state) {
+    enqueue_sum(prediction(), addend, *rows_, ratings, state);
+  }
+
+  /// grad_addend = grad_prediction, and the gradients of the factors.
+  void backward(const MatrixView& grad_addend, const MatrixView& grad_prediction, const MatrixView& addend,
+                const EpochView& epoch, ScatterKind scatter) {
+    const MatrixView& state = epoch.state;
+    const MfRows grad = rows_view(*gradients_, grad_addend);
+    device_->dot_rows_backward(grad, grad_prediction, rows_view(*rows_, addend), 0.0F, state);
+    if (reg_ > 0.0F) {
+      users_.add_l2(grad.user, {}, epoch.ratings.users, reg_, state);
+      items_.add_l2(grad.item, {}, epoch.ratings.items, reg_, state);
+    }
+    users_.scatter_add(grad.user, {}, epoch.ratings.users, epoch.user_segments, scatter, state);
+    items_.scatter_add(grad.item, {}, epoch.ratings.items, epoch.item_segments, scatter, state);
+  }
+
+  void update(const EpochView& epoch) {
+    users_.update(epoch.user_segments, epoch.state);
+    items_.update(epoch.item_segments, epoch.state);
+  }
+
+  /// The same sum outside of training; enqueued.
+  MatrixView predict(const MatrixView& addend, const RatingsView& ratings, const MatrixView& state) {
+    if (!predicted_rows_) {
+      predicted_rows_.emplace(*device_, addend.rows, factors());
+      predicted_.emplace(*device_, addend.rows, 1);
+    }
+    enqueue_sum(predicted_->view(), addend, *predicted_rows_, ratings, state);
+    return predicted_->view();
+  }
+
+ private:
+  /// Factors of a batch's users and items.
+  struct Rows {
+    Rows(Device& device, std::int64_t batch, std::int64_t factors)
+        : user(device, batch, factors), item(device, batch, factors) {}
+
+    Values user;
+    Values item;
+  };
+
+  std::int64_t factors() const { return users_.embedding().cols; }
+  MatrixView zero_view() const { return zero_.view(DType::f32, 1); }
+  /// The addend takes the place of the users' biases.
+  MfRows rows_view(const Rows& rows, const MatrixView& addend) const {
+    return {rows.user.view(), rows.item.view(), addend, {}, zero_view()};
+  }
+
+  void enqueue_sum(const MatrixView& out, const MatrixView& addend, const Rows& rows, const RatingsView& ratings,
+                   const MatrixView& state) {
+    users_.gather(rows.user.view(), {}, ratings.users, state);
+    items_.gather(rows.item.view(), {}, ratings.items, state);
+    device_->dot_rows(out, rows_view(rows, addend), state);
+  }
+
+  Device* device_;
+  EmbeddingTable users_;
+  EmbeddingTable items_;
+  Buffer zero_;
+  float reg_ = 0.0F;
+  std::optional<Rows> rows_;
+  std::optional<Rows> gradients_;
+  std::optional<Values> prediction_;
+  std::optional<Rows> predicted_rows_;
+  std::optional<Values> predicted_;
+};
+
+/// Embeddings of user, item and features side by side, then a stack of layers down to one output (He et al., "Neural
+/// collaborative filtering", WWW 2017, section 3.3, for ratings). With factors a dot product is added to that output
+/// (section 3.4; the weights of the product's terms lie in the factors).
 class NeuralNetwork : public RatingModel {
  public:
-  NeuralNetwork(Device& device, const MlpShape& shape) : device_(&device) {
-    add_input("user", true, {device, shape.users, shape.user_dim, false}, RandomPurpose::dropout_user);
-    add_input("item", false, {device, shape.items, shape.item_dim, false}, RandomPurpose::dropout_item);
+  NeuralNetwork(Device& device, const MlpShape& shape, const std::vector<Feature>& features) : device_(&device) {
+    add_input("user", FeatureSide::user, {device, shape.users, shape.user_dim, false}, RandomPurpose::dropout_user);
+    add_input("item", FeatureSide::item, {device, shape.items, shape.item_dim, false}, RandomPurpose::dropout_item);
+    for (std::size_t f = 0; f < features.size(); ++f) {
+      const auto purpose = static_cast<RandomPurpose>(static_cast<std::uint32_t>(RandomPurpose::dropout_feature) + f);
+      add_input(features[f].prefix(), features[f].side, {device, features[f], shape.feature_dims[f], false}, purpose);
+      inputs_.back().is_feature = true;
+    }
+    if (shape.factors > 0) {
+      dot_.emplace(device, shape.users, shape.items, shape.factors);
+    }
     std::int64_t width = input_width_;
     for (std::size_t layer = 0; layer < shape.layers.size(); ++layer) {
       layers_.push_back(make_dense_layer(device, width, shape.layers[layer], shape.activations[layer]));
@@ -48,6 +162,9 @@ class NeuralNetwork : public RatingModel {
     for (const Input& input : inputs_) {
       all.push_back({input.name + ".embedding", input.table.embedding()});
     }
+    if (dot_) {
+      add_all(all, dot_->parameters());
+    }
     add_named(all, [](const Layer& layer) { return layer.parameters(); });
     return all;
   }
@@ -57,21 +174,37 @@ class NeuralNetwork : public RatingModel {
     for (const Input& input : inputs_) {
       all.push_back({input.name + ".embedding", input.table.gradient()});
     }
+    if (dot_) {
+      add_all(all, dot_->gradients());
+    }
     add_named(all, [](const Layer& layer) { return layer.gradients(); });
     return all;
   }
 
   void prepare_training(const TrainingPlan& plan) override {
     plan_ = plan;
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      inputs_[i].dropout.rate = i < plan.dropout.size() ? plan.dropout[i] : 0.0F;
-      inputs_[i].table.prepare_training(plan.optimizer, plan.dense_updates);
+    for (Input& input : inputs_) {
+      OptimizerParams optimizer = plan.optimizer;
+      if (input.is_feature) {
+        optimizer.l2 = plan.feature_reg;
+        input.dropout.rate = plan.feature_dropout;
+      } else {
+        const std::size_t side = input.side == FeatureSide::user ? 0 : 1;
+        input.dropout.rate = side < plan.dropout.size() ? plan.dropout[side] : 0.0F;
+      }
+      input.table.prepare_training(optimizer, plan.dense_updates);
+    }
+    if (dot_) {
+      dot_->prepare_training(plan);
     }
     if (plan.dense_dropout > 0.0F) {
       add_dropout_layers();
       // Predictions made earlier had a buffer for every layer of then.
       walk_.reset();
       predictions_.clear();
+    }
+    if (dot_) {
+      grad_prediction_.emplace(*device_, plan.batch, 1);
     }
     values_.emplace_back(*device_, plan.batch, input_width_);
     gradients_.emplace_back(*device_, plan.batch, input_width_);
@@ -94,8 +227,16 @@ class NeuralNetwork : public RatingModel {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       layers_[l]->forward(batch_of(values_, l), state);
     }
-    device_->rating_loss(gradients_.back().view(), epoch.sums, values_.back().view(), epoch.ratings.ratings, plan_.loss,
-                         state);
+    const MatrixView output = values_.back().view();
+    const MatrixView grad_output = gradients_.back().view();
+    if (dot_) {
+      dot_->forward(output, epoch.ratings, state);
+      device_->rating_loss(grad_prediction_->view(), epoch.sums, dot_->prediction(), epoch.ratings.ratings, plan_.loss,
+                           state);
+      dot_->backward(grad_output, grad_prediction_->view(), output, epoch, plan_.scatter);
+    } else {
+      device_->rating_loss(grad_output, epoch.sums, output, epoch.ratings.ratings, plan_.loss, state);
+    }
     for (std::size_t l = layers_.size(); l-- > 0;) {
       layers_[l]->backward(batch_of(gradients_, l), batch_of(values_, l), state);
     }
@@ -104,8 +245,8 @@ class NeuralNetwork : public RatingModel {
       if (input.dropout.rate > 0.0F) {
         device_->dropout(rows, input.dropout, state);
       }
-      if (plan_.reg > 0.0F) {
-        device_->add_l2_rows(rows, input.table.embedding(), input.index(epoch.ratings), plan_.reg, state);
+      if (plan_.reg > 0.0F && !input.is_feature) {
+        input.table.add_l2(rows, {}, input.index(epoch.ratings), plan_.reg, state);
       }
       input.table.scatter_add(rows, {}, input.index(epoch.ratings), input.segments(epoch), plan_.scatter, state);
     }
@@ -114,6 +255,9 @@ class NeuralNetwork : public RatingModel {
   void enqueue_update(const EpochView& epoch) override {
     for (Input& input : inputs_) {
       input.table.update(input.segments(epoch), epoch.state);
+    }
+    if (dot_) {
+      dot_->update(epoch);
     }
     for (const auto& layer : layers_) {
       layer->update(epoch.state);
@@ -146,24 +290,31 @@ class NeuralNetwork : public RatingModel {
   /// An embedding and its columns of the first layer's input.
   struct Input {
     std::string name;
-    bool by_user;
+    FeatureSide side;
     EmbeddingTable table;
     std::int64_t first_column;
     DropoutParams dropout;
+    bool is_feature = false;
 
-    const MatrixView& index(const RatingsView& ratings) const { return by_user ? ratings.users : ratings.items; }
+    const MatrixView& index(const RatingsView& ratings) const {
+      return side == FeatureSide::user ? ratings.users : ratings.items;
+    }
     const SegmentsView& segments(const EpochView& epoch) const {
-      return by_user ? epoch.user_segments : epoch.item_segments;
+      return side == FeatureSide::user ? epoch.user_segments : epoch.item_segments;
     }
     MatrixView columns_of(const Values& values) const {
       return values.view().columns(first_column, table.embedding().cols);
     }
   };
 
-  void add_input(const std::string& name, bool by_user, EmbeddingTable table, RandomPurpose purpose) {
+  void add_input(const std::string& name, FeatureSide side, EmbeddingTable table, RandomPurpose purpose) {
     const std::int64_t width = table.embedding().cols;
-    inputs_.push_back({name, by_user, std::move(table), input_width_, {0.0F, purpose}});
+    inputs_.push_back({name, side, std::move(table), input_width_, {0.0F, purpose}});
     input_width_ += width;
+  }
+
+  static void add_all(std::vector<NamedParameter>& all, std::vector<NamedParameter> more) {
+    std::move(more.begin(), more.end(), std::back_inserter(all));
   }
 
   /// After every layer but the last.
@@ -220,13 +371,15 @@ class NeuralNetwork : public RatingModel {
           values = out;
         }
       }
-      use(values, state, begin, count);
+      use(dot_ ? dot_->predict(values, ratings, state) : values, state, begin, count);
     });
   }
 
   Device* device_;
   std::vector<Input> inputs_;
   std::int64_t input_width_ = 0;
+  std::optional<DotProduct> dot_;
+  std::optional<Values> grad_prediction_;  ///< with a dot product
   std::vector<std::unique_ptr<Layer>> layers_;
   TrainingPlan plan_;
   std::vector<Values> values_;  ///< the input of the first layer, then every layer's output
@@ -237,8 +390,8 @@ class NeuralNetwork : public RatingModel {
 
 }  // namespace
 
-std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape) {
-  return std::make_unique<NeuralNetwork>(device, shape);
+std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape, const std::vector<Feature>& features) {
+  return std::make_unique<NeuralNetwork>(device, shape, features);
 }
 
 }  // namespace curate

@@ -15,14 +15,16 @@
 namespace curate {
 namespace {
 
-std::vector<float> draw(const TrainOptions& options, std::int64_t count, RandomPurpose purpose) {
+/// `step` tells draws for one purpose apart.
+std::vector<float> draw(const TrainOptions& options, std::int64_t count, RandomPurpose purpose,
+                        std::uint32_t step = 0) {
   std::vector<float> values(static_cast<std::size_t>(count));
   const bool uniform = options.init == "uniform";
   constexpr std::int64_t kGrain = std::int64_t{1} << 16U;
   ThreadPool pool(count <= kGrain ? 1 : options.threads > 0 ? options.threads : hardware_threads());
   pool.parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t e = begin; e < end; ++e) {
-      const PhiloxWords words = philox(options.seed, static_cast<std::uint64_t>(e), 0, purpose);
+      const PhiloxWords words = philox(options.seed, static_cast<std::uint64_t>(e), step, purpose);
       const double unit = uniform ? 2.0 * uniform_double(words.low64()) - 1.0 : normal_double(words);
       values[static_cast<std::size_t>(e)] = static_cast<float>(options.init_scale * unit);
     }
@@ -56,7 +58,9 @@ TrainingPlan make_plan(const TrainOptions& resolved) {
   plan.loss = resolved.loss == "mae" ? LossKind::mae : LossKind::mse;
   plan.reg = static_cast<float>(resolved.reg);
   plan.rate_decay = static_cast<float>(resolved.rate_decay);
-  if (resolved.model == "mlp") {
+  plan.feature_reg = static_cast<float>(std::max(0.0, resolved.feature_reg));
+  if (is_network(resolved.model)) {
+    plan.feature_dropout = static_cast<float>(std::max(0.0, resolved.feature_dropout));
     for (const double rate : dropout_rates(resolved)) {
       plan.dropout.push_back(static_cast<float>(rate));
     }
@@ -124,6 +128,19 @@ Activation make_activation(const std::string& name, float low, float high) {
   throw InputError(fmt::format("the model has an activation '{}', not known to this version", printable(name)));
 }
 
+/// Checks the embedding of a feature's values, of `dim` columns (0: any), and returns its columns.
+std::int64_t need_rows(const TensorMap& tensors, const Feature& feature, std::int64_t dim = 0) {
+  const std::string name = feature.prefix() + ".embedding";
+  const Tensor& tensor = find_matrix(tensors, name);
+  const auto rows = static_cast<std::int64_t>(feature.values.size());
+  if (tensor.shape[0] != rows || (dim > 0 && tensor.shape[1] != dim)) {
+    throw InputError(fmt::format("tensor {} is [{}, {}], not [{}, {}]; train the model again", printable(name),
+                                 tensor.shape[0], tensor.shape[1], rows,
+                                 dim > 0 ? fmt::format("{}", dim) : std::string("any")));
+  }
+  return tensor.shape[1];
+}
+
 /// Uniform with the variance 2 / (inputs + outputs).
 Tensor draw_glorot(std::uint64_t seed, std::int64_t outputs, std::int64_t inputs, std::size_t layer) {
   const double limit = std::sqrt(6.0 / static_cast<double>(inputs + outputs));
@@ -146,8 +163,28 @@ double inverse_output(const ModelSpec& spec, double mean) {
   return std::log(share / (1.0 - share));
 }
 
+void add_feature_embeddings(TensorMap& tensors, const TrainOptions& resolved, const ModelSpec& spec) {
+  const std::vector<std::int64_t> dims = feature_dims(resolved, spec.features);
+  for (std::size_t f = 0; f < spec.features.size(); ++f) {
+    const std::string prefix = spec.features[f].prefix();
+    const auto values = static_cast<std::int64_t>(spec.features[f].values.size());
+    const auto zeros = [](std::int64_t count) { return std::vector<float>(static_cast<std::size_t>(count), 0.0F); };
+    tensors[prefix + ".embedding"] = {
+        {values, dims[f]},
+        is_network(spec.kind)
+            ? draw(resolved, values * dims[f], RandomPurpose::initial_features, static_cast<std::uint32_t>(f))
+            : zeros(values * dims[f])};
+    if (resolved.biases && !is_network(spec.kind)) {
+      tensors[prefix + ".bias"] = {{values}, zeros(values)};
+    }
+  }
+}
+
 void add_dense_parameters(TensorMap& tensors, const TrainOptions& resolved, const ModelSpec& spec, double global_mean) {
   std::int64_t inputs = resolved.user_dim + resolved.item_dim;
+  for (const std::int64_t dim : feature_dims(resolved, spec.features)) {
+    inputs += dim;
+  }
   const std::vector<std::int64_t> widths = layer_widths(resolved);
   for (std::size_t layer = 0; layer < widths.size(); ++layer) {
     const std::int64_t outputs = widths[layer];
@@ -162,7 +199,38 @@ void add_dense_parameters(TensorMap& tensors, const TrainOptions& resolved, cons
 
 }  // namespace
 
-MfShape mf_shape_of(const TensorMap& tensors) {
+bool is_network(const std::string& kind) {
+  return kind == "mlp" || kind == "neumf";
+}
+
+std::int64_t default_feature_dim(std::int64_t values) {
+  const double dim = std::ceil(2.0 * std::pow(static_cast<double>(values), 0.25));
+  return std::min<std::int64_t>(16, static_cast<std::int64_t>(dim));
+}
+
+std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<Feature>& features) {
+  std::vector<std::int64_t> dims;
+  for (const Feature& feature : features) {
+    dims.push_back(is_network(resolved.model) ? default_feature_dim(static_cast<std::int64_t>(feature.values.size()))
+                                              : resolved.dim);
+  }
+  for (const auto& [name, dim] : parse_feature_dims(resolved.feature_dim)) {
+    bool found = false;
+    for (std::size_t f = 0; f < features.size(); ++f) {
+      if (name.empty() || name == features[f].name) {
+        dims[f] = dim;
+        found = true;
+      }
+    }
+    if (!found) {
+      throw InputError(fmt::format("--feature-dim {}: there is no feature {}; name one of --features",
+                                   printable(resolved.feature_dim), printable(name)));
+    }
+  }
+  return dims;
+}
+
+MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
   const Tensor& user = find_matrix(tensors, "user.embedding");
   const Tensor& item = find_matrix(tensors, "item.embedding");
   if (user.shape[1] != item.shape[1]) {
@@ -177,14 +245,29 @@ MfShape mf_shape_of(const TensorMap& tensors) {
     need_elements(tensors, "item.bias", shape.items);
   }
   need_elements(tensors, "global_mean", 1);
+  for (const Feature& feature : spec.features) {
+    need_rows(tensors, feature, shape.dim);
+    if (shape.biases) {
+      need_elements(tensors, feature.prefix() + ".bias", static_cast<std::int64_t>(feature.values.size()));
+    }
+  }
   return shape;
 }
 
 MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
   const Tensor& user = find_matrix(tensors, "user.embedding");
   const Tensor& item = find_matrix(tensors, "item.embedding");
-  MlpShape shape = {user.shape[0], item.shape[0], user.shape[1], item.shape[1], {}, {}};
+  MlpShape shape = {user.shape[0], item.shape[0], user.shape[1], item.shape[1], {}, {}, {}, 0};
   std::int64_t width = shape.user_dim + shape.item_dim;
+  for (const Feature& feature : spec.features) {
+    shape.feature_dims.push_back(need_rows(tensors, feature));
+    width += shape.feature_dims.back();
+  }
+  if (spec.kind == "neumf") {
+    shape.factors = find_matrix(tensors, "user.factors").shape[1];
+    need_elements(tensors, "user.factors", shape.users * shape.factors);
+    need_elements(tensors, "item.factors", shape.items * shape.factors);
+  }
   for (std::size_t layer = 0; layer < spec.activations.size(); ++layer) {
     const std::string name = fmt::format("dense.{}.weight", layer);
     const Tensor& weight = find_matrix(tensors, name);
@@ -208,9 +291,9 @@ MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors) {
   std::unique_ptr<RatingModel> model;
   if (spec.kind == "mf") {
-    model = make_mf(device, mf_shape_of(tensors));
-  } else if (spec.kind == "mlp") {
-    model = make_mlp(device, mlp_shape_of(spec, tensors));
+    model = make_mf(device, mf_shape_of(spec, tensors), spec.features);
+  } else if (is_network(spec.kind)) {
+    model = make_mlp(device, mlp_shape_of(spec, tensors), spec.features);
   } else {
     throw InputError(fmt::format("a model of kind '{}' is not known to this version", printable(spec.kind)));
   }
@@ -221,7 +304,7 @@ std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, c
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale) {
   ModelSpec spec;
   spec.kind = resolved.model;
-  if (resolved.model != "mlp") {
+  if (!is_network(resolved.model)) {
     return spec;
   }
   const std::vector<std::string> activations = split_list(resolved.activations);
@@ -239,22 +322,29 @@ ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale) {
 
 TensorMap initial_parameters(const TrainOptions& resolved, const ModelSpec& spec, std::int64_t users,
                              std::int64_t items, double global_mean) {
-  const bool mlp = spec.kind == "mlp";
-  const std::int64_t user_dim = mlp ? resolved.user_dim : resolved.dim;
-  const std::int64_t item_dim = mlp ? resolved.item_dim : resolved.dim;
+  const bool network = is_network(spec.kind);
+  const std::int64_t user_dim = network ? resolved.user_dim : resolved.dim;
+  const std::int64_t item_dim = network ? resolved.item_dim : resolved.dim;
   TensorMap tensors;
   tensors["user.embedding"] = {{users, user_dim},
                                draw(resolved, users * user_dim, RandomPurpose::initial_user_embedding)};
   tensors["item.embedding"] = {{items, item_dim},
                                draw(resolved, items * item_dim, RandomPurpose::initial_item_embedding)};
+  if (spec.kind == "neumf") {
+    tensors["user.factors"] = {{users, resolved.factors},
+                               draw(resolved, users * resolved.factors, RandomPurpose::initial_user_factors)};
+    tensors["item.factors"] = {{items, resolved.factors},
+                               draw(resolved, items * resolved.factors, RandomPurpose::initial_item_factors)};
+  }
+  add_feature_embeddings(tensors, resolved, spec);
   if (resolved.non_negative) {
-    for (const char* name : {"user.embedding", "item.embedding"}) {
-      for (float& value : tensors[name].values) {
+    for (auto& [name, tensor] : tensors) {
+      for (float& value : tensor.values) {
         value = value < 0.0F ? 0.0F : value;
       }
     }
   }
-  if (mlp) {
+  if (network) {
     add_dense_parameters(tensors, resolved, spec, global_mean);
     return tensors;
   }

@@ -35,11 +35,13 @@ struct TrainingPlan {
   bool dense_updates = false;  ///< optimizers step on every embedding row (as Keras does), not only on the batch's
   LossKind loss = LossKind::mse;
   ScatterKind scatter = ScatterKind::segments;
-  float rate_decay = 0.0F;     ///< per_rating: MfSgdParams::rate_decay
-  float reg = 0.0F;            ///< lambda per rating, of embeddings (mf: and of biases)
-  std::vector<float> dropout;  ///< mlp: after each input's embedding (user, item); missing ones are 0
-  float dense_dropout = 0.0F;  ///< mlp: after every hidden layer
-  float dense_reg = 0.0F;      ///< mlp: dense_reg * |W|^2 of every dense layer is added to the mean loss of the batch
+  float rate_decay = 0.0F;       ///< per_rating: MfSgdParams::rate_decay
+  float reg = 0.0F;              ///< lambda per rating, of embeddings (mf: and of biases)
+  std::vector<float> dropout;    ///< mlp: after the embedding of user and item; missing ones are 0
+  float feature_dropout = 0.0F;  ///< mlp: after the embedding of every feature
+  float feature_reg = 0.0F;      ///< feature_reg * |w|^2 of all features' embeddings is added to the mean loss
+  float dense_dropout = 0.0F;    ///< mlp: after every hidden layer
+  float dense_reg = 0.0F;        ///< mlp: dense_reg * |W|^2 of every dense layer is added to the mean loss of the batch
 };
 
 TrainingPlan make_plan(const TrainOptions& resolved);
@@ -92,34 +94,50 @@ struct MfShape {
   bool biases = true;
 };
 
-std::unique_ptr<RatingModel> make_mf(Device& device, const MfShape& shape);
+/// Features in mini-batches only.
+std::unique_ptr<RatingModel> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features);
 
-/// Shapes of the mlp model's parameters.
+/// Shapes of the parameters of mlp and neumf.
 struct MlpShape {
   std::int64_t users = 0;
   std::int64_t items = 0;
   std::int64_t user_dim = 0;
   std::int64_t item_dim = 0;
-  std::vector<std::int64_t> layers;     ///< outputs of every dense layer, the last is 1
-  std::vector<Activation> activations;  ///< one per layer
+  std::vector<std::int64_t> layers;        ///< outputs of every dense layer, the last is 1
+  std::vector<Activation> activations;     ///< one per layer
+  std::vector<std::int64_t> feature_dims;  ///< of every feature's embedding
+  std::int64_t factors = 0;                ///< of the dot product that neumf adds; 0: none
 };
 
-std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape);
+std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape, const std::vector<Feature>& features);
+
+/// Whether a model of that kind has layers.
+bool is_network(const std::string& kind);
 
 /// The shapes that the tensors say. Throw InputError where a tensor is missing or they do not fit together.
-MfShape mf_shape_of(const TensorMap& tensors);
+MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 
 /// The model with the given parameters on a device. Throws InputError where a tensor is missing or misshapen.
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors);
 
-/// What the options say about the model, for ratings on `scale`.
+/// What the options say about the model, for ratings on `scale`, but for its features.
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale);
+
+/// Columns of a feature's embedding in a network where options.feature_dim does not say: 2 (values)^(1/4), rounded up,
+/// at most 16 (values^(1/4): TensorFlow's guide to feature columns).
+std::int64_t default_feature_dim(std::int64_t values);
+
+/// By options.feature_dim, of every feature in a network; in mf options.dim. Throws InputError where that names a
+/// feature that is not there.
+std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<Feature>& features);
 
 /// Freshly drawn parameters, by options.init and options.seed.
 ///   mf: factors as options.init says, biases 0, global_mean as given.
 ///   mlp: embeddings likewise, dense weights Glorot uniform (Glorot, Bengio 2010, eq. 16), dense biases 0, but for the
 ///   last one where options.global_mean asks for a first prediction near global_mean.
+///   neumf: factors as embeddings.
+/// Features' embeddings in mf start at 0, in networks like the others.
 TensorMap initial_parameters(const TrainOptions& resolved, const ModelSpec& spec, std::int64_t users,
                              std::int64_t items, double global_mean);
 

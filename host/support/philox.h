@@ -24,6 +24,9 @@ enum class RandomPurpose : std::uint32_t {
   initial_dense = 9,
   mf_plan = 10,
   mf_order = 11,
+  initial_user_factors = 12,
+  initial_item_factors = 13,
+  initial_features = 14,
   synthetic_factors = 16,
   synthetic_popularity = 17,
   synthetic_activity = 18,
@@ -38,7 +41,8 @@ enum class RandomPurpose : std::uint32_t {
   like_time = 27,
   like_centroids = 28,
   like_pilot = 29,
-  dropout_dense = 256,  ///< plus the number of the layer
+  dropout_dense = 256,    ///< plus the number of the layer
+  dropout_feature = 512,  ///< plus the number of the feature
 };
 
 /// Four 32-bit random words of Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).

@@ -6,20 +6,10 @@
 namespace curate {
 namespace {
 
-/// The ratings whose user and item are known; the errors of the others are added to `cold`.
-RatingTable take_warm(const RatingTable& ratings, const Fallback& fallback, ClipRange clip, ErrorSums& cold) {
-  RatingTable warm;
-  for (std::size_t n = 0; n < ratings.ratings.size(); ++n) {
-    const Prediction prediction = fallback.predict(ratings.users[n], ratings.items[n]);
-    if (prediction.basis == PredictionBasis::model) {
-      warm.users.push_back(ratings.users[n]);
-      warm.items.push_back(ratings.items[n]);
-      warm.ratings.push_back(ratings.ratings[n]);
-      continue;
-    }
-    add_error(cold, std::clamp(prediction.rating, clip.min, clip.max), ratings.ratings[n]);
-  }
-  return warm;
+void add_rating(RatingTable& table, const RatingTable& from, std::size_t n) {
+  table.users.push_back(from.users[n]);
+  table.items.push_back(from.items[n]);
+  table.ratings.push_back(from.ratings[n]);
 }
 
 double root_mean(double squared, std::int64_t count) {
@@ -48,10 +38,28 @@ RatingsView DeviceRatings::view() const {
   return {users_.view(DType::i32, count_), items_.view(DType::i32, count_), ratings_.view(DType::f32, count_)};
 }
 
+Evaluator::Parts::Parts(const RatingTable& ratings, const Fallback& fallback, ClipRange clip) {
+  for (std::size_t n = 0; n < ratings.ratings.size(); ++n) {
+    const Prediction prediction = fallback.predict(ratings.users[n], ratings.items[n]);
+    if (prediction.basis == PredictionBasis::model) {
+      add_rating(warm, ratings, n);
+    } else if (prediction.basis == PredictionBasis::features) {
+      add_rating(described, ratings, n);
+    } else {
+      add_error(cold, std::clamp(prediction.rating, clip.min, clip.max), ratings.ratings[n]);
+    }
+  }
+}
+
 Evaluator::Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, ClipRange clip)
+    : Evaluator(device, Parts(ratings, fallback, clip), clip) {}
+
+Evaluator::Evaluator(Device& device, const Parts& parts, ClipRange clip)
     : device_(&device),
       clip_(clip),
-      warm_(device, take_warm(ratings, fallback, clip, cold_)),
+      cold_(parts.cold),
+      warm_(device, parts.warm),
+      described_(device, parts.described),
       sums_(device.allocate_array<ErrorSums>(1)) {}
 
 Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold) {
@@ -72,11 +80,20 @@ Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold) {
   return metrics;
 }
 
-Metrics Evaluator::evaluate(RatingModel& model) const {
+ErrorSums Evaluator::errors_of(RatingModel& model, const DeviceRatings& ratings) const {
+  if (ratings.size() == 0) {
+    return {};
+  }
   const MatrixView sums = sums_.view(DType::error_sums, 1);
   device_->zero(sums);
-  model.enqueue_errors(sums, warm_.view(), clip_);
-  return to_metrics(device_->read<ErrorSums>(sums), cold_);
+  model.enqueue_errors(sums, ratings.view(), clip_);
+  return device_->read<ErrorSums>(sums);
+}
+
+Metrics Evaluator::evaluate(RatingModel& model) const {
+  ErrorSums cold = cold_;
+  add_errors(cold, errors_of(model, described_));
+  return to_metrics(errors_of(model, warm_), cold);
 }
 
 }  // namespace curate

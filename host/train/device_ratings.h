@@ -28,8 +28,8 @@ class DeviceRatings {
 /// Metrics from summed errors of warm and of cold ratings.
 Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold);
 
-/// Evaluates models on one rating set again and again: the warm ratings stay on the device, the cold ones are summed on
-/// the host once.
+/// Evaluates models on one rating set again and again: what the model predicts stays on the device, cold ratings
+/// without features are summed on the host once.
 class Evaluator {
  public:
   Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
@@ -37,10 +37,22 @@ class Evaluator {
   Metrics evaluate(RatingModel& model) const;
 
  private:
+  /// Ratings by what predicts them; the errors of those that no model does are in `cold`.
+  struct Parts {
+    Parts(const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
+    RatingTable warm;
+    RatingTable described;
+    ErrorSums cold;
+  };
+
+  Evaluator(Device& device, const Parts& parts, ClipRange clip);
+  ErrorSums errors_of(RatingModel& model, const DeviceRatings& ratings) const;
+
   Device* device_;
   ClipRange clip_;
   ErrorSums cold_;
   DeviceRatings warm_;
+  DeviceRatings described_;  ///< cold ratings that features stand in for
   Buffer sums_;
 };
 

@@ -11,13 +11,19 @@ bool is_known(std::int32_t id, const std::vector<std::int64_t>& counts) {
   return id >= 0 && static_cast<std::size_t>(id) < counts.size() && counts[static_cast<std::size_t>(id)] > 0;
 }
 
+bool is_described(std::int32_t id, const std::vector<bool>& described) {
+  return id >= 0 && static_cast<std::size_t>(id) < described.size() && described[static_cast<std::size_t>(id)];
+}
+
 }  // namespace
 
-Fallback::Fallback(const RatingTable& train, std::int32_t users, std::int32_t items)
+Fallback::Fallback(const RatingTable& train, std::int32_t users, std::int32_t items,
+                   const std::vector<Feature>& features)
     : user_offset_(static_cast<std::size_t>(users)),
       item_offset_(static_cast<std::size_t>(items)),
       user_counts_(static_cast<std::size_t>(users)),
       item_counts_(static_cast<std::size_t>(items)) {
+  describe(features);
   const auto count = static_cast<std::size_t>(train.size());
   double total = 0.0;
   for (const float rating : train.ratings) {
@@ -52,13 +58,30 @@ Fallback::Fallback(const Model::Parts& parts)
       user_offset_(parts.tensors.at("fallback.user").values),
       item_offset_(parts.tensors.at("fallback.item").values),
       user_counts_(parts.user_counts),
-      item_counts_(parts.item_counts) {}
+      item_counts_(parts.item_counts) {
+  describe(parts.spec.features);
+}
+
+void Fallback::describe(const std::vector<Feature>& features) {
+  for (const Feature& feature : features) {
+    std::vector<bool>& described = feature.side == FeatureSide::user ? user_described_ : item_described_;
+    described.resize(static_cast<std::size_t>(feature.rows()));
+    for (std::int32_t row = 0; row < feature.rows(); ++row) {
+      if (feature.knows(row)) {
+        described[static_cast<std::size_t>(row)] = true;
+      }
+    }
+  }
+}
 
 Prediction Fallback::predict(std::int32_t user, std::int32_t item) const {
   const bool user_known = is_known(user, user_counts_);
   const bool item_known = is_known(item, item_counts_);
   if (user_known && item_known) {
     return {mean_, PredictionBasis::model};
+  }
+  if ((user_known || is_described(user, user_described_)) && (item_known || is_described(item, item_described_))) {
+    return {mean_, PredictionBasis::features};
   }
   if (user_known) {
     return {mean_ + user_offset_[static_cast<std::size_t>(user)], PredictionBasis::user_mean};

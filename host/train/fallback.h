@@ -8,16 +8,17 @@
 
 namespace curate {
 
-/// Predictions for users and items that training has not seen.
+/// Predictions for users and items that training has not seen, and of whom no feature is known either.
 class Fallback {
  public:
   /// From training ratings over `users` and `items` dense ids.
-  Fallback(const RatingTable& train, std::int32_t users, std::int32_t items);
+  Fallback(const RatingTable& train, std::int32_t users, std::int32_t items, const std::vector<Feature>& features);
   /// From a saved model's fallback.* tensors and counts.
   explicit Fallback(const Model::Parts& parts);
 
-  /// The fallback's rating where user or item is unknown (outside the ids, or without a training rating), and what it
-  /// rests on; basis `model` where both are known, the rating is then meaningless.
+  /// The fallback's rating where user or item is unknown (outside the ids, or without a training rating and without a
+  /// feature), and what it rests on; basis `model` or `features` where the model can tell, the rating is then
+  /// meaningless.
   Prediction predict(std::int32_t user, std::int32_t item) const;
 
   double mean() const { return static_cast<double>(mean_); }
@@ -29,11 +30,15 @@ class Fallback {
   void add_tensors(TensorMap& tensors) const;
 
  private:
+  void describe(const std::vector<Feature>& features);
+
   float mean_ = 0.0F;
   std::vector<float> user_offset_;
   std::vector<float> item_offset_;
   std::vector<std::int64_t> user_counts_;
   std::vector<std::int64_t> item_counts_;
+  std::vector<bool> user_described_;  ///< by a feature; empty: none is
+  std::vector<bool> item_described_;
 };
 
 }  // namespace curate

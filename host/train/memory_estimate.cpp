@@ -41,20 +41,34 @@ ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
   model.embeddings = (size.users + size.items) * padded(columns);
   model.untrained = 1;
   model.plain = (size.users + size.items) * columns + 1;
-  model.transfer = padded(columns) == options.dim ? 0 : std::max(size.users, size.items) * options.dim;
+  std::int64_t longest = std::max(size.users, size.items);
+  for (const FeatureSize& feature : size.features) {
+    model.embeddings += feature.values * padded(columns);
+    model.plain += feature.values * columns;
+    longest = std::max(longest, feature.values);
+  }
+  model.transfer = padded(columns) == options.dim ? 0 : longest * options.dim;
   model.batch = 2 * (2 * options.dim + (options.biases ? 2 : 0) + 1);
   return model;
 }
 
 ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
   ModelSize model;
-  model.embeddings = size.users * padded(options.user_dim) + size.items * padded(options.item_dim);
-  model.plain = size.users * options.user_dim + size.items * options.item_dim;
-  for (const auto& [rows, columns] :
-       {std::pair<std::int64_t, std::int64_t>{size.users, options.user_dim}, {size.items, options.item_dim}}) {
+  std::int64_t width = 0;
+  const auto add_table = [&](std::int64_t rows, std::int64_t columns) {
+    model.embeddings += rows * padded(columns);
+    model.plain += rows * columns;
     model.transfer = std::max(model.transfer, padded(columns) == columns ? 0 : rows * columns);
+  };
+  const auto add_input = [&](std::int64_t rows, std::int64_t columns) {
+    add_table(rows, columns);
+    width += columns;
+  };
+  add_input(size.users, options.user_dim);
+  add_input(size.items, options.item_dim);
+  for (const FeatureSize& feature : size.features) {
+    add_input(feature.values, feature.dim);
   }
-  std::int64_t width = options.user_dim + options.item_dim;
   std::int64_t values = padded_values(width);
   const std::vector<std::int64_t> widths = layer_widths(options);
   for (std::size_t layer = 0; layer < widths.size(); ++layer) {
@@ -66,16 +80,34 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
   }
   model.plain += model.dense;
   model.batch = 2 * values;
+  if (options.model == "neumf") {
+    add_table(size.users, options.factors);
+    add_table(size.items, options.factors);
+    const std::int64_t dot = 2 * padded_values(options.factors) + 1;
+    model.untrained = 1;
+    model.batch += 2 * dot;
+    values += dot;
+  }
   model.predicting = kPredictionBatch * values;
   return model;
 }
 
 }  // namespace
 
+std::vector<FeatureSize> feature_sizes(const TrainOptions& resolved, const std::vector<Feature>& features) {
+  const std::vector<std::int64_t> dims = feature_dims(resolved, features);
+  std::vector<FeatureSize> sizes;
+  for (std::size_t f = 0; f < features.size(); ++f) {
+    const Feature& feature = features[f];
+    sizes.push_back({feature.side, static_cast<std::int64_t>(feature.values.size()), feature.rows(),
+                     static_cast<std::int64_t>(feature.ids.size()), dims[f]});
+  }
+  return sizes;
+}
+
 MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize& size) {
   const TrainingPlan plan = make_plan(resolved);
-  const bool mlp = resolved.model == "mlp";
-  const ModelSize model = mlp ? mlp_size(resolved, size) : mf_size(resolved, size);
+  const ModelSize model = is_network(resolved.model) ? mlp_size(resolved, size) : mf_size(resolved, size);
   const auto held_out = static_cast<std::int64_t>(std::round(resolved.validation * static_cast<double>(size.ratings)));
   const std::int64_t validation = size.ratings < 2 ? 0 : std::min(held_out, size.ratings - 1);
   const std::int64_t trained = size.ratings - validation;
@@ -95,6 +127,18 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
   constexpr std::int64_t kPartialSums = std::int64_t{16} << 20U;
   bytes.gpu_scratch = 24 * trained + kPartialSums + (plan.per_rating ? 8 * trained + 4 * (size.users + size.items) : 0);
   bytes.parameters = kFloat * (model.embeddings + model.dense + model.untrained);
+  for (const FeatureSize& feature : size.features) {
+    bytes.features += 4 * (feature.rows + 1 + feature.ids);
+  }
+  for (const FeatureSide side : {FeatureSide::user, FeatureSide::item}) {
+    const bool any = std::any_of(size.features.begin(), size.features.end(),
+                                 [side](const FeatureSize& feature) { return feature.side == side; });
+    if (any && !is_network(resolved.model)) {
+      const std::int64_t rows = side == FeatureSide::user ? size.users : size.items;
+      bytes.features += kFloat * rows * (padded(resolved.dim + (resolved.biases ? 1 : 0)) + 1) +
+                        static_cast<std::int64_t>(sizeof(StepState));
+    }
+  }
   if (!plan.per_rating) {
     const std::int64_t slots = plan.optimizer.kind == OptimizerKind::adam      ? 2
                                : plan.optimizer.kind == OptimizerKind::adagrad ? 1

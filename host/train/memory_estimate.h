@@ -1,10 +1,24 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
+#include "curate/feature.h"
 #include "curate/options.h"
 
 namespace curate {
+
+/// What a feature takes its memory for.
+struct FeatureSize {
+  FeatureSide side = FeatureSide::item;
+  std::int64_t values = 0;
+  std::int64_t rows = 0;  ///< users or items
+  std::int64_t ids = 0;   ///< values of all rows
+  std::int64_t dim = 0;   ///< columns of its embedding
+};
+
+/// As a model trained with options as resolve() returns them has them.
+std::vector<FeatureSize> feature_sizes(const TrainOptions& resolved, const std::vector<Feature>& features);
 
 /// What training takes its memory for.
 struct TrainingSize {
@@ -12,6 +26,7 @@ struct TrainingSize {
   std::int64_t items = 0;
   std::int64_t ratings = 0;  ///< of the training part, the validation slice included
   bool timestamps = true;
+  std::vector<FeatureSize> features;
 };
 
 /// Bytes that a training run needs at its peak. Everything but `scratch`, `gpu_scratch` and `host` lies in arrays of
@@ -25,14 +40,17 @@ struct TrainingSize {
 ///   segments    2 (12 R + 4 S): every batch's rows, starts, positions and counts, for users and for items; nothing for
 ///               per-rating SGD
 ///   parameters  mf: 4 (U + I) p(dim + 1), without biases 4 (U + I) p(dim), and 4 for the mean; mlp: 4 (U p(user_dim) +
-///               I p(item_dim)) and 4 (inputs + 1) outputs for every dense layer
+///               I p(item_dim)) and 4 (inputs + 1) outputs for every dense layer; neumf: 4 (U + I) p(factors) more;
+///               features: 4 values p(dim) each, mf: 4 values p(dim + 1) with biases
+///   features    4 (rows + 1 + ids) each; mf: 4 rows (p(dim + 1) + 1) for a side that has some, its vectors with theirs
 ///   optimizer   parameters (without mf's mean) x (1 for the gradient + 1 for Adagrad, 2 for Adam); nothing for
 ///               per-rating SGD
 ///   best        the parameters of the best epoch so far, without padding, where V > 0, and one more array of the
 ///               larger of the two embeddings while padded ones come back to the host
 ///   batches     mf: 8 B (2 dim + 2 + 1), without biases 8 B (2 dim + 1): gathered rows, predictions and their
 ///               gradients; mlp: 8 B (p(inputs) + p(outputs) of every layer), where p(1) = 1: values and their
-///               gradients, and half of that once more for predicting, with B = 16384
+///               gradients, and half of that once more for predicting, with B = 16384; neumf: 16 B (p(factors) + 1)
+///               more, and half of that for predicting
 ///   scratch     mini-batches: 24 R, keys and positions while an epoch's order is drawn; per-rating SGD: 32 (U + I)
 ///               while ratings are
 ///               packed, or at most 4 I (dim + 1), dim rounded up to a multiple of 32, where that is more, while the
@@ -46,6 +64,7 @@ struct MemoryEstimate {
   std::int64_t ratings = 0;
   std::int64_t segments = 0;
   std::int64_t parameters = 0;
+  std::int64_t features = 0;
   std::int64_t optimizer = 0;
   std::int64_t best = 0;
   std::int64_t batches = 0;
@@ -54,7 +73,7 @@ struct MemoryEstimate {
   std::int64_t host = 0;
 
   /// In arrays of the device: TrainResult::device_bytes.
-  std::int64_t arrays() const { return ratings + segments + parameters + optimizer + best + batches; }
+  std::int64_t arrays() const { return ratings + segments + parameters + features + optimizer + best + batches; }
   /// In all, where the host is the device.
   std::int64_t cpu() const { return arrays() + scratch + host; }
   /// On a GPU, besides what its driver takes; `host` comes on top in the host's memory.

@@ -17,6 +17,7 @@
 #include "support/printable.h"
 #include "train/device_ratings.h"
 #include "train/fallback.h"
+#include "train/features_file.h"
 #include "train/option_table.h"
 #include "train/safetensors.h"
 
@@ -139,6 +140,8 @@ const char* name_of(PredictionBasis basis) {
   switch (basis) {
     case PredictionBasis::model:
       return "model";
+    case PredictionBasis::features:
+      return "features";
     case PredictionBasis::user_mean:
       return "user mean";
     case PredictionBasis::item_mean:
@@ -172,9 +175,12 @@ Model::Model(Parts parts) : parts_(std::move(parts)) {
       fail(fmt::format("tensor {} is missing or not [{}, factors]", name, rows));
     }
   }
+  for (const Feature& feature : parts_.spec.features) {
+    check_feature(feature, feature.side == FeatureSide::user ? users : items);
+  }
   if (parts_.spec.kind == "mf") {
-    mf_shape_of(tensors);
-  } else if (parts_.spec.kind == "mlp") {
+    mf_shape_of(parts_.spec, tensors);
+  } else if (is_network(parts_.spec.kind)) {
     mlp_shape_of(parts_.spec, tensors);
   } else {
     fail(fmt::format("a model of kind '{}' is not known to this version", parts_.spec.kind));
@@ -200,7 +206,8 @@ Model Model::load(const std::string& run_directory) {
   IdTable items = read_ids(items_path(run_directory), true);
   Parts parts;
   parts.spec.kind = file.metadata["model"];
-  if (parts.spec.kind == "mlp") {
+  parts.spec.features = read_features_json(run_directory + "/features.json");
+  if (is_network(parts.spec.kind)) {
     parts.spec.activations = split_list(file.metadata["activations"]);
     parts.spec.output_min = metadata_float(file, path, "output_min");
     parts.spec.output_max = metadata_float(file, path, "output_max");
@@ -258,10 +265,13 @@ void Model::save(const std::string& run_directory) const {
                                                  {"rating_max", fmt::format("{}", parts_.scale.max)},
                                                  {"rating_step", fmt::format("{}", parts_.scale.step)},
                                                  {"clip", parts_.clip ? "true" : "false"}};
-  if (parts_.spec.kind == "mlp") {
+  if (is_network(parts_.spec.kind)) {
     metadata["activations"] = fmt::format("{}", fmt::join(parts_.spec.activations, ","));
     metadata["output_min"] = fmt::format("{}", parts_.spec.output_min);
     metadata["output_max"] = fmt::format("{}", parts_.spec.output_max);
+  }
+  if (!parts_.spec.features.empty()) {
+    write_file_atomically(run_directory + "/features.json", features_json(parts_.spec.features));
   }
   write_safetensors(model_path(run_directory), {parts_.tensors, metadata});
 }
@@ -296,7 +306,7 @@ std::vector<Prediction> Model::predict(std::span<const RawPair> pairs, const Com
     const std::int32_t user = parts_.users.find(pairs[n].user).value_or(-1);
     const std::int32_t item = parts_.items.find(pairs[n].item).value_or(-1);
     predictions[n] = fallback.predict(user, item);
-    if (predictions[n].basis == PredictionBasis::model) {
+    if (predictions[n].basis == PredictionBasis::model || predictions[n].basis == PredictionBasis::features) {
       warm.push_back(n);
       table.users.push_back(user);
       table.items.push_back(item);

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "curate/options.h"
@@ -13,7 +15,8 @@ namespace curate {
 /// line, config.toml and its reader. The command line's flag is the key with `-` for `_`.
 template <typename Options, typename Visitor>
 void visit_options(Options& options, Visitor&& visit) {
-  visit("model", options.model, "model: mf (matrix factorization) or mlp (neural network over embeddings)");
+  visit("model", options.model,
+        "model: mf (matrix factorization), mlp (neural network over embeddings) or neumf (both added)");
   visit("optimizer", options.optimizer, "sgd, adagrad or adam (default: mf sgd, mlp adam)");
   visit("loss", options.loss, "mse or mae (mae: mini-batches only)");
   visit("dim", options.dim, "factors per user and item, 1 to 1024 (default: mf 64, mlp 32)");
@@ -25,6 +28,13 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("output", options.output, "mlp: linear, relu, or sigmoid, scaled to the ratings' range (default: linear)");
   visit("dropout", options.dropout, "mlp: rate after the embeddings, one for both or USER,ITEM (default: 0.4)");
   visit("dense_dropout", options.dense_dropout, "mlp: rate after every hidden layer (default: 0)");
+  visit("factors", options.factors, "neumf: factors of the dot product (default: --dim)");
+  visit("features", options.features,
+        "what else is known of users and items: names like genres,year,age,sex,occupation, or FILE:COLUMN[:KIND]");
+  visit("feature_dim", options.feature_dim,
+        "mlp: columns of features' embeddings, one for all or NAME=COLUMNS,... (default: by their number of values)");
+  visit("feature_dropout", options.feature_dropout, "mlp: rate after every feature's embedding (default: 0)");
+  visit("feature_reg", options.feature_reg, "L2 of features' embeddings (default: 0.0001)");
   visit("epochs", options.epochs, "passes over the training ratings, at most (default: mf 20, mlp 25)");
   visit("lr", options.learning_rate, "learning rate (default: by optimizer)");
   visit("rate_decay", options.rate_decay,
@@ -71,6 +81,9 @@ bool is_auto(const char* key, const T& value) {
 
 /// A list like "100,50,20": the parts between the commas.
 std::vector<std::string> split_list(const std::string& list);
+
+/// "8" or "genres=8,age=4": names (empty: all) and columns. Throws InputError.
+std::vector<std::pair<std::string, std::int64_t>> parse_feature_dims(const std::string& text);
 
 /// The widths in options.layers, resolved.
 std::vector<std::int64_t> layer_widths(const TrainOptions& resolved);

@@ -95,6 +95,38 @@ void resolve_network(TrainOptions& options) {
   options.dense_reg = options.dense_reg == kAuto ? 0.0 : options.dense_reg;
   require_in("dense-reg", options.dense_reg, 0.0, 1e6, "must be 0 or more");
   options.biases = false;
+  if (options.model == "neumf") {
+    options.factors = options.factors == -1 ? options.dim : options.factors;
+    require(options.factors >= 1 && options.factors <= 1024, "factors", fmt::format("{}", options.factors),
+            "must be 1 to 1024");
+    require(options.output == "linear", "output", options.output,
+            "neumf adds a dot product to the output, which is linear; leave it out, or give --model mlp");
+  } else {
+    require(options.factors == -1, "factors", fmt::format("{}", options.factors),
+            "only the neumf model has them; give --model neumf as well, or --dim for the embeddings");
+  }
+}
+
+void resolve_features(TrainOptions& options, bool network) {
+  if (options.features.empty()) {
+    constexpr const char* kRemedy = "there are no features; give --features as well";
+    require(options.feature_dim.empty(), "feature-dim", options.feature_dim, kRemedy);
+    require(options.feature_dropout == kAuto, "feature-dropout", fmt::format("{}", options.feature_dropout), kRemedy);
+    require(options.feature_reg == kAuto, "feature-reg", fmt::format("{}", options.feature_reg), kRemedy);
+    return;
+  }
+  options.feature_reg = options.feature_reg == kAuto ? 1e-4 : options.feature_reg;
+  require_in("feature-reg", options.feature_reg, 0.0, 1e6, "must be 0 or more");
+  if (network) {
+    parse_feature_dims(options.feature_dim);
+    options.feature_dropout = options.feature_dropout == kAuto ? 0.0 : options.feature_dropout;
+    require_in("feature-dropout", options.feature_dropout, 0.0, 0.95, "must be 0 to 0.95");
+    return;
+  }
+  require(options.feature_dim.empty(), "feature-dim", options.feature_dim,
+          "in mf features have --dim columns, as users and items; leave it out");
+  require(options.feature_dropout == kAuto, "feature-dropout", fmt::format("{}", options.feature_dropout),
+          "only networks have that; give --model mlp as well");
 }
 
 /// A model without layers takes none of the options of layers.
@@ -108,13 +140,15 @@ void refuse_network_options(const TrainOptions& options) {
   require(options.dropout.empty(), "dropout", options.dropout, kRemedy);
   require(options.dense_dropout == kAuto, "dense-dropout", fmt::format("{}", options.dense_dropout), kRemedy);
   require(options.dense_reg == kAuto, "dense-reg", fmt::format("{}", options.dense_reg), kRemedy);
+  require(options.factors == -1, "factors", fmt::format("{}", options.factors),
+          "those of mf are --dim; give that, or --model neumf as well");
 }
 
 double default_learning_rate(const TrainOptions& options, bool per_rating) {
   if (per_rating) {
     return 0.05;
   }
-  if (options.model == "mlp") {
+  if (options.model != "mf") {
     return options.optimizer == "adam" ? 0.005 : 0.05;
   }
   if (options.optimizer == "sgd") {
@@ -134,6 +168,23 @@ std::vector<std::string> split_list(const std::string& list) {
     from = to + 1;
   }
   return parts;
+}
+
+std::vector<std::pair<std::string, std::int64_t>> parse_feature_dims(const std::string& text) {
+  std::vector<std::pair<std::string, std::int64_t>> dims;
+  if (text.empty()) {
+    return dims;
+  }
+  for (const std::string& part : split_list(text)) {
+    const std::size_t equals = part.rfind('=');
+    const std::string name = equals == std::string::npos ? "" : part.substr(0, equals);
+    const std::optional<double> dim = parse_number(equals == std::string::npos ? part : part.substr(equals + 1));
+    require(dim && *dim >= 1.0 && *dim <= 1024.0 && *dim == std::floor(*dim) &&
+                (equals == std::string::npos || !name.empty()),
+            "feature-dim", text, "write a number of columns from 1 to 1024, or NAME=COLUMNS,NAME=COLUMNS");
+    dims.emplace_back(name, static_cast<std::int64_t>(*dim));
+  }
+  return dims;
 }
 
 std::vector<std::int64_t> layer_widths(const TrainOptions& resolved) {
@@ -209,10 +260,11 @@ TrainOptions preset_options(const std::string& name) {
 
 TrainOptions resolve(const TrainOptions& given) {
   TrainOptions options = given;
-  require_one_of("model", options.model, {"mf", "mlp"});
-  const bool mlp = options.model == "mlp";
+  require_one_of("model", options.model, {"mf", "mlp", "neumf"});
+  const bool mlp = options.model != "mf";
+  const bool featured_mf = !mlp && !options.features.empty();
   if (options.optimizer.empty()) {
-    options.optimizer = mlp ? "adam" : "sgd";
+    options.optimizer = mlp || featured_mf ? "adam" : "sgd";
   }
   require_one_of("optimizer", options.optimizer, {"sgd", "adagrad", "adam"});
   require_one_of("loss", options.loss, {"mse", "mae"});
@@ -230,6 +282,7 @@ TrainOptions resolve(const TrainOptions& given) {
   } else {
     refuse_network_options(options);
   }
+  resolve_features(options, mlp);
   if (options.epochs == -1) {
     options.epochs = mlp ? 25 : 20;
   }
@@ -250,8 +303,10 @@ TrainOptions resolve(const TrainOptions& given) {
           "needs a validation slice: give --validation 0.05 as well");
 
   if (options.batch == 0) {
-    options.batch = mlp ? 512 : options.optimizer == "sgd" ? 1 : 1024;
+    options.batch = mlp ? 512 : options.optimizer == "sgd" && !featured_mf ? 1 : 1024;
   }
+  require(!featured_mf || options.batch > 1, "batch", fmt::format("{}", options.batch),
+          "features are trained in mini-batches; give --batch 1024, or leave it out");
   const bool per_rating = !mlp && options.optimizer == "sgd" && options.batch == 1;
   require(options.loss == "mse" || !per_rating, "loss", options.loss,
           "per-rating SGD has mse only; give --batch 1024 or --optimizer adam as well");

@@ -232,6 +232,9 @@ RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
     data.train = std::move(split.train);
     data.test = std::move(split.test);
   }
+  if (!config.options.features.empty()) {
+    add_features(data.dataset, config.options.features);
+  }
   data.ratings = read_in_all;
   data.dataset.ratings = {};
   return data;
@@ -278,6 +281,10 @@ void RunDirectory::write(const RunConfig& config, const TrainResult& result, con
   directory_.keep();
   // config.toml goes first and comes last: a directory that has one is a whole run.
   fs::remove(target / "config.toml");
+  fs::remove(target / "features.json");  // of a run before, which may have had some
+  if (fs::exists(staging / "features.json")) {
+    fs::rename(staging / "features.json", target / "features.json");
+  }
   for (const char* name :
        {"users.tsv", "items.tsv", "model.safetensors", "history.csv", "metrics.json", "config.toml"}) {
     fs::rename(staging / name, target / name);

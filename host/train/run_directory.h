@@ -37,7 +37,8 @@ struct RunData {
   std::optional<RatingTable> test;
 };
 
-/// Reads and splits. Of `how` progress and cache count, the rest is the configuration's.
+/// Reads and splits, and adds the features that the options name. Of `how` progress and cache count, the rest is the
+/// configuration's.
 RunData load_run_data(const RunConfig& config, const ReadOptions& how = {});
 
 /// Creates the directory of a run. Throws InputError where it cannot be written to or holds a run already (unless

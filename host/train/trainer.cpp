@@ -195,6 +195,35 @@ class EpochLoop {
   EpochView view_;
 };
 
+/// Embeddings of ids without a training rating are never updated: at zero, a feature's vector stands for such a row.
+void clear_unseen(TensorMap& tensors, const char* side, const std::vector<std::int64_t>& counts) {
+  for (const char* what : {"embedding", "factors"}) {
+    const auto found = tensors.find(fmt::format("{}.{}", side, what));
+    if (found == tensors.end()) {
+      continue;
+    }
+    std::vector<float>& values = found->second.values;
+    const std::size_t dim = values.size() / std::max<std::size_t>(1, counts.size());
+    for (std::size_t row = 0; row < counts.size(); ++row) {
+      if (counts[row] == 0) {
+        std::fill_n(values.begin() + static_cast<std::ptrdiff_t>(row * dim), dim, 0.0F);
+      }
+    }
+  }
+}
+
+void check_features(const Dataset& dataset, const TrainOptions& options) {
+  if (options.features.empty() != dataset.features.empty()) {
+    throw InputError(
+        options.features.empty()
+            ? "the data set has features that the options do not name; set TrainOptions::features"
+            : fmt::format("--features {}: the data set has none; call add_features first", options.features));
+  }
+  for (const Feature& feature : dataset.features) {
+    check_feature(feature, feature.side == FeatureSide::user ? dataset.users.size() : dataset.items.size());
+  }
+}
+
 void check_finite(double rmse, const char* what, const EpochRecord& record) {
   if (!std::isfinite(rmse)) {
     throw Error(
@@ -220,17 +249,25 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
       events.on_phase(phase);
     }
   };
+  check_features(dataset, options_);
   enter("setting up");
   Split split = hold_out(ratings, options_);
-  const Fallback fallback(split.train, dataset.users.size(), dataset.items.size());
+  const Fallback fallback(split.train, dataset.users.size(), dataset.items.size(), dataset.features);
   const ClipRange clip =
       options_.clip ? ClipRange{dataset.scale.min, dataset.scale.max}
                     : ClipRange{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
 
   const auto device = make_device(options_.device, options_.threads);
-  const ModelSpec spec = model_spec(options_, dataset.scale);
-  const auto model = make_model(
-      *device, spec, initial_parameters(options_, spec, dataset.users.size(), dataset.items.size(), fallback.mean()));
+  ModelSpec spec = model_spec(options_, dataset.scale);
+  spec.features = dataset.features;
+  TensorMap start_tensors =
+      initial_parameters(options_, spec, dataset.users.size(), dataset.items.size(), fallback.mean());
+  if (!spec.features.empty()) {
+    clear_unseen(start_tensors, "user", fallback.user_counts());
+    clear_unseen(start_tensors, "item", fallback.item_counts());
+  }
+  const auto model = make_model(*device, spec, start_tensors);
+  start_tensors.clear();
   const auto start = Clock::now();
   EpochLoop loop(*device, *model, split.train, dataset, options_);
   split.train = {};  // the device has them

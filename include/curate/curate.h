@@ -6,6 +6,7 @@
 #include "curate/dataset.h"
 #include "curate/error.h"
 #include "curate/export.h"
+#include "curate/feature.h"
 #include "curate/id_map.h"
 #include "curate/metrics.h"
 #include "curate/model.h"

@@ -9,6 +9,7 @@
 
 #include "curate/column.h"
 #include "curate/export.h"
+#include "curate/feature.h"
 #include "curate/id_map.h"
 
 namespace curate {
@@ -47,6 +48,8 @@ struct CURATE_API Dataset {
   IdMap users;
   IdMap items;
   std::vector<ItemInfo> item_info;  ///< by dense item id; may be shorter than items.size()
+  /// That models are to use, see add_features; the rows of each are the ids here.
+  std::vector<Feature> features;
   RatingScale scale;
   std::string source;           ///< absolute path of the folder or file, or "synthetic"
   std::string layout;           ///< "ml-100k", "ml-1m", "ml-csv", "delimited" or "synthetic"
@@ -93,6 +96,15 @@ CURATE_API Dataset read_dataset(const std::string& path, const ReadOptions& opti
 /// titles from the item file beside them. `dataset.ratings` and `dataset.scale` stay. Duplicates are resolved within
 /// the file.
 CURATE_API RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const ReadOptions& options = {});
+
+/// Makes dataset.features for its users and items as they are now. `wanted` is a list with commas: names of what the
+/// data set's own files say (users: sex, age, age_group, occupation; items: genres, year, tags) or FILE:COLUMN[:KIND],
+/// a column of a CSV file whose first column, called userId, itemId or movieId, has raw ids. KIND is category, multi
+/// (values separated by |) or number; without it, number where all values are numbers and more than ten differ, else
+/// multi where one has a |, else category. Numbers go into at most ten buckets of about equally many rows each. What is
+/// not known of a row, or of all, is a value of its own. Throws InputError for unknown names (and says which there are)
+/// and malformed files.
+CURATE_API void add_features(Dataset& dataset, const std::string& wanted);
 
 /// One raw pair of ids.
 struct CURATE_API RawPair {

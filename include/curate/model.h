@@ -22,12 +22,13 @@ using TensorMap = std::map<std::string, Tensor>;
 
 /// What a model computes, apart from its tensors.
 struct CURATE_API ModelSpec {
-  std::string kind = "mf";  ///< mf, mlp
-  /// mlp: of every dense layer, the last included: linear, relu, tanh, sigmoid (which maps to output_min ..
+  std::string kind = "mf";  ///< mf, mlp, neumf
+  /// mlp, neumf: of every dense layer, the last included: linear, relu, tanh, sigmoid (which maps to output_min ..
   /// output_max in the last layer, to 0 .. 1 in others).
   std::vector<std::string> activations;
   float output_min = 0.0F;
   float output_max = 1.0F;
+  std::vector<Feature> features;
 };
 
 /// Where to compute.
@@ -39,6 +40,7 @@ struct CURATE_API ComputeOptions {
 /// What a prediction rests on.
 enum class PredictionBasis : std::uint8_t {
   model,      ///< user and item have training ratings
+  features,   ///< the model, but the user or the item has no training rating: its features stand for it
   user_mean,  ///< the item is unknown: global mean and the user's damped mean offset
   item_mean,  ///< the user is unknown: global mean and the item's damped mean offset
   global_mean,
@@ -59,7 +61,9 @@ class CURATE_API Model {
   /// `tensors` of mf: user.embedding [users, dim], item.embedding [items, dim], user.bias [users] and item.bias [items]
   /// (both or none), global_mean [1]. Of mlp: user.embedding [users, user_dim], item.embedding [items, item_dim],
   /// dense.L.weight [outputs, inputs] and dense.L.bias [outputs] for L = 0, 1, ...; the first layer's inputs are
-  /// user_dim + item_dim, the last one's outputs 1. Of both: fallback.user [users], fallback.item [items],
+  /// user_dim + item_dim + those of all features, the last one's outputs 1. Of neumf: those of mlp and user.factors
+  /// [users, factors], item.factors [items, factors]. For every feature SIDE.NAME.embedding [values, its dim], in mf
+  /// [values, dim] and, with biases, SIDE.NAME.bias [values]. Of all: fallback.user [users], fallback.item [items],
   /// fallback.mean [1]. The counts are training ratings by dense id. Throws InputError where they do not fit together.
   struct Parts {
     ModelSpec spec;

@@ -11,8 +11,10 @@ namespace curate {
 /// All that decides a training run apart from its data. Values marked "auto" (-1, "", batch 0) are filled in by
 /// resolve(), by model and optimizer; what only the mlp model has must stay "auto" for others.
 struct CURATE_API TrainOptions {
-  std::string preset;           ///< "", "notebook-mf" or "notebook-mlp"; set by preset_options
-  std::string model = "mf";     ///< mf (matrix factorization), mlp (a network over embeddings)
+  std::string preset;  ///< "", "notebook-mf" or "notebook-mlp"; set by preset_options
+  /// mf (matrix factorization), mlp (a network over embeddings), neumf (that and a dot product; what is said of mlp
+  /// holds for it too)
+  std::string model = "mf";
   std::string optimizer;        ///< sgd, adagrad, adam; auto: mf sgd, mlp adam
   std::string loss = "mse";     ///< mse, mae
   std::int32_t dim = -1;        ///< factors, 1..1024; mlp: columns of both embeddings; auto: mf 64, mlp 32
@@ -23,8 +25,13 @@ struct CURATE_API TrainOptions {
   std::string output;           ///< mlp: linear, relu, or sigmoid scaled to the ratings' range; auto
   std::string dropout;          ///< mlp: rate after the embeddings, one for both or "user,item"; auto
   double dense_dropout = -1.0;  ///< mlp: rate after every hidden layer; auto
-  std::int32_t epochs = -1;     ///< auto
-  double learning_rate = -1.0;  ///< auto: by optimizer and batch
+  std::int32_t factors = -1;    ///< neumf: factors of the dot product; auto: dim
+  std::string features;         ///< of users and items, as add_features takes them; they must be in the data set then
+  std::string feature_dim;      ///< mlp: columns of features' embeddings, "8" or "genres=8,age=4"; auto: by their size
+  double feature_dropout = -1.0;  ///< mlp: rate after every feature's embedding; auto
+  double feature_reg = -1.0;      ///< L2 of features' embeddings: feature_reg * |w|^2 added to the mean loss; auto
+  std::int32_t epochs = -1;       ///< auto
+  double learning_rate = -1.0;    ///< auto: by optimizer and batch
   double rate_decay = 0.0;    ///< batch 1: rows of n ratings learn at lr / sqrt(1 + rate_decay n (epochs so far + 1/2))
   std::string schedule;       ///< constant, linear (falls to zero over the epochs); auto: linear
   double reg = -1.0;          ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cstddef>
+#include <vector>
 
 #include "device/cpu/cpu_ops.h"
 #include "device/cpu/simd.h"
@@ -6,9 +8,9 @@
 namespace curate::cpu {
 namespace {
 
-/// A row of out, from the `count` rows of its bag.
+/// sum = the sum or mean of the `count` rows of a bag.
 CURATE_SIMD_CLONES
-void add_bag(float* sum, Matrix<const float> table, const std::int32_t* rows, std::int64_t count, bool mean) {
+void sum_bag(float* sum, Matrix<const float> table, const std::int32_t* rows, std::int64_t count, bool mean) {
   std::fill_n(sum, table.cols, 0.0F);
   for (std::int64_t j = 0; j < count; ++j) {
     const float* row = table.row(rows[j]);
@@ -23,6 +25,14 @@ void add_bag(float* sum, Matrix<const float> table, const std::int32_t* rows, st
     for (std::int64_t k = 0; k < table.cols; ++k) {
       sum[k] /= number;
     }
+  }
+}
+
+CURATE_SIMD_CLONES
+void add_row(float* to, const float* from, std::int64_t cols) {
+#pragma omp simd
+  for (std::int64_t k = 0; k < cols; ++k) {
+    to[k] += from[k];
   }
 }
 
@@ -52,13 +62,17 @@ void add_gradients(Matrix<float> grad_table, Matrix<const float> grad_rows, cons
 }  // namespace
 
 void bag_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, const Bags& bags,
-              const std::int32_t* index, BagKind kind, const StepState& state) {
+              const std::int32_t* index, BagKind kind, const StepState& state, bool add) {
   const std::int32_t* batch_index = index + state.batch_begin;
   pool.parallel_for(state.batch_count, row_grain(out.cols), [&](std::int64_t begin, std::int64_t end) {
+    std::vector<float> sum(static_cast<std::size_t>(add ? out.cols : 0));
     for (std::int64_t b = begin; b < end; ++b) {
       const std::int32_t first = bags.starts[batch_index[b]];
       const std::int32_t last = bags.starts[batch_index[b] + 1];
-      add_bag(out.row(b), table, bags.rows + first, last - first, kind == BagKind::mean);
+      sum_bag(add ? sum.data() : out.row(b), table, bags.rows + first, last - first, kind == BagKind::mean);
+      if (add) {
+        add_row(out.row(b), sum.data(), out.cols);
+      }
     }
   });
 }

@@ -194,10 +194,10 @@ class CpuDevice : public Device {
   }
 
   void do_bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
-                   BagKind kind, const MatrixView& state) override {
+                   BagKind kind, const MatrixView& state, bool add) override {
     enqueue("bag_rows", [=, this] {
       cpu::bag_rows(pool_, cpu::resolve<float>(out), cpu::resolve<const float>(table),
-                    {ints(bags.starts), ints(bags.rows)}, ints(index), kind, step_state(state));
+                    {ints(bags.starts), ints(bags.rows)}, ints(index), kind, step_state(state), add);
     });
   }
 

@@ -56,7 +56,7 @@ struct Bags {
   const std::int32_t* rows = nullptr;
 };
 void bag_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, const Bags& bags,
-              const std::int32_t* index, BagKind kind, const StepState& state);
+              const std::int32_t* index, BagKind kind, const StepState& state, bool add);
 void bag_rows_backward(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows, const Bags& bags,
                        const std::int32_t* index, BagKind kind, const StepState& state);
 void dot_rows(ThreadPool& pool, float* prediction, const MfRows& rows, const StepState& state);

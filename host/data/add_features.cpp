@@ -1,0 +1,318 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "curate/dataset.h"
+#include "curate/error.h"
+#include "data/delimited_reader.h"
+#include "data/features.h"
+#include "data/side_files.h"
+#include "data/text_table.h"
+#include "support/printable.h"
+
+namespace curate {
+namespace {
+
+constexpr std::size_t kMostBuckets = 10;
+constexpr std::string_view kTableRemedy =
+    "the first line names the columns, the first column is userId, itemId or movieId";
+constexpr const char* kUnknownValue = "(unknown)";
+
+/// The lowest number of every bucket: each distinct number its own where there are few, else cut where about equally
+/// many rows lie on either side.
+std::vector<float> bucket_starts(std::vector<float> numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  std::vector<float> distinct = numbers;
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  if (distinct.size() <= kMostBuckets) {
+    return distinct;
+  }
+  std::vector<float> starts;
+  for (std::size_t bucket = 0; bucket < kMostBuckets; ++bucket) {
+    const float start = numbers[bucket * numbers.size() / kMostBuckets];
+    if (starts.empty() || start > starts.back()) {
+      starts.push_back(start);
+    }
+  }
+  return starts;
+}
+
+/// The names of the buckets: "1990", "1991-1994".
+std::vector<std::string> bucket_names(const std::vector<float>& starts, const std::vector<float>& numbers) {
+  std::vector<float> last = starts;
+  for (const float number : numbers) {
+    const auto bucket = std::upper_bound(starts.begin(), starts.end(), number) - starts.begin() - 1;
+    float& highest = last[static_cast<std::size_t>(bucket)];
+    highest = std::max(highest, number);
+  }
+  std::vector<std::string> names;
+  for (std::size_t bucket = 0; bucket < starts.size(); ++bucket) {
+    names.push_back(starts[bucket] == last[bucket] ? fmt::format("{}", starts[bucket])
+                                                   : fmt::format("{}-{}", starts[bucket], last[bucket]));
+  }
+  return names;
+}
+
+Feature number_feature(const FeatureColumn& column) {
+  Feature feature;
+  std::vector<float> known;
+  std::copy_if(column.numbers.begin(), column.numbers.end(), std::back_inserter(known),
+               [](float number) { return !std::isnan(number); });
+  const std::vector<float> starts = bucket_starts(known);
+  feature.values = bucket_names(starts, known);
+  for (const float number : column.numbers) {
+    const auto bucket = std::upper_bound(starts.begin(), starts.end(), number) - starts.begin();
+    feature.ids.push_back(std::isnan(number) ? 0 : static_cast<std::int32_t>(bucket));
+    feature.starts.push_back(static_cast<std::int32_t>(feature.ids.size()));
+  }
+  return feature;
+}
+
+Feature category_feature(const FeatureColumn& column) {
+  Feature feature;
+  feature.values = column.vocabulary;
+  for (const std::int32_t value : column.values) {
+    feature.ids.push_back(value == FeatureColumn::kMissing ? 0 : value + 1);
+    feature.starts.push_back(static_cast<std::int32_t>(feature.ids.size()));
+  }
+  return feature;
+}
+
+Feature multi_feature(const FeatureColumn& column) {
+  Feature feature;
+  feature.values = column.vocabulary;
+  for (std::size_t row = 0; row + 1 < column.offsets.size(); ++row) {
+    for (std::int32_t at = column.offsets[row]; at < column.offsets[row + 1]; ++at) {
+      feature.ids.push_back(column.values[static_cast<std::size_t>(at)] + 1);
+    }
+    if (column.offsets[row] == column.offsets[row + 1]) {
+      feature.ids.push_back(0);
+    }
+    feature.starts.push_back(static_cast<std::int32_t>(feature.ids.size()));
+  }
+  return feature;
+}
+
+Feature to_feature(const FeatureColumn& column, FeatureSide side) {
+  Feature feature = column.kind == FeatureKind::number  ? number_feature(column)
+                    : column.kind == FeatureKind::multi ? multi_feature(column)
+                                                        : category_feature(column);
+  feature.name = column.name;
+  feature.side = side;
+  feature.kind = column.kind;
+  feature.values.insert(feature.values.begin(), kUnknownValue);
+  feature.starts.insert(feature.starts.begin(), 0);
+  return feature;
+}
+
+/// FILE:COLUMN[:KIND].
+struct ColumnRequest {
+  std::string file;
+  std::string column;
+  std::optional<FeatureKind> kind;
+};
+
+std::optional<FeatureKind> kind_of(std::string_view name) {
+  for (const FeatureKind kind : {FeatureKind::category, FeatureKind::multi, FeatureKind::number}) {
+    if (name == name_of(kind)) {
+      return kind;
+    }
+  }
+  return std::nullopt;
+}
+
+ColumnRequest parse_request(const std::string& text) {
+  ColumnRequest request;
+  std::string rest = text;
+  const auto take_last = [&] {
+    const std::size_t colon = rest.rfind(':');
+    std::string last = colon == std::string::npos ? "" : rest.substr(colon + 1);
+    rest.resize(colon == std::string::npos ? 0 : colon);
+    return last;
+  };
+  request.column = take_last();
+  request.kind = kind_of(request.column);
+  if (request.kind && rest.find(':') != std::string::npos) {
+    request.column = take_last();
+  } else {
+    request.kind.reset();
+  }
+  request.file = rest;
+  if (request.file.empty() || request.column.empty()) {
+    throw InputError(fmt::format(
+        "--features {}: write FILE:COLUMN or FILE:COLUMN:KIND, with KIND category, multi or number", printable(text)));
+  }
+  return request;
+}
+
+/// A column of a CSV file by dense id; "" where the file has no value.
+struct TextColumn {
+  FeatureSide side = FeatureSide::item;
+  std::vector<std::string> texts;
+  std::vector<std::int64_t> lines;  ///< where they stand
+};
+
+TextColumn read_text_column(const ColumnRequest& request, const Dataset& dataset) {
+  const std::string& file = request.file;
+  const std::string content = read_text(file);
+  check_is_text(content, file);
+  const TextDecoder decode(content);
+  CsvReader reader(content, file, kTableRemedy);
+  reader.read_header();
+  TextColumn column;
+  if (reader.find_column("userId").value_or(1) == 0) {
+    column.side = FeatureSide::user;
+  } else if (reader.find_column("itemId").value_or(1) != 0 && reader.find_column("movieId").value_or(1) != 0) {
+    throw_input_error(file, 1, "the first column is called none of userId, itemId and movieId", kTableRemedy);
+  }
+  const std::size_t wanted = reader.column(request.column, "name one that it has");
+  if (wanted == 0) {
+    throw_input_error(file, 1, fmt::format("{} is the column of ids", request.column), "name another column");
+  }
+  const IdMap& ids = column.side == FeatureSide::user ? dataset.users : dataset.items;
+  column.texts.resize(static_cast<std::size_t>(ids.size()));
+  column.lines.resize(column.texts.size());
+  std::vector<std::string> fields;
+  while (reader.next_row(fields)) {
+    const std::optional<std::int32_t> row = ids.find(std::string_view(fields[0]));
+    if (!row) {
+      continue;
+    }
+    const auto at = static_cast<std::size_t>(*row);
+    if (column.lines[at] != 0) {
+      throw_input_error(file, reader.line(),
+                        fmt::format("{} stands on line {} already", printable(fields[0]), column.lines[at]),
+                        "give one line to each; several values go into one field with | between them");
+    }
+    column.lines[at] = reader.line();
+    column.texts[at] = decode(trimmed(fields[wanted]));
+  }
+  return column;
+}
+
+std::optional<float> parse_float(std::string_view text) {
+  float value = 0.0F;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+  return whole ? std::optional(value) : std::nullopt;
+}
+
+FeatureKind guess_kind(const TextColumn& column) {
+  std::vector<std::string_view> distinct;
+  bool numbers = true;
+  bool bars = false;
+  for (const std::string& text : column.texts) {
+    if (!text.empty()) {
+      distinct.push_back(text);
+      numbers = numbers && parse_float(text).has_value();
+      bars = bars || text.find('|') != std::string::npos;
+    }
+  }
+  std::sort(distinct.begin(), distinct.end());
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  return numbers && distinct.size() > kMostBuckets ? FeatureKind::number
+         : bars                                    ? FeatureKind::multi
+                                                   : FeatureKind::category;
+}
+
+FeatureColumn number_column(const ColumnRequest& request, const TextColumn& column) {
+  FeatureColumn made;
+  made.kind = FeatureKind::number;
+  for (std::size_t row = 0; row < column.texts.size(); ++row) {
+    const std::string& text = column.texts[row];
+    const std::optional<float> number = parse_float(text);
+    if (!text.empty() && !number) {
+      throw_input_error(request.file, column.lines[row],
+                        fmt::format("{} is not a number ({})", request.column, excerpt(text)),
+                        "correct it, or ask for the column as :category");
+    }
+    made.numbers.push_back(number.value_or(std::numeric_limits<float>::quiet_NaN()));
+  }
+  return made;
+}
+
+Feature read_column(const std::string& text, const Dataset& dataset) {
+  const ColumnRequest request = parse_request(text);
+  const TextColumn column = read_text_column(request, dataset);
+  if (std::all_of(column.texts.begin(), column.texts.end(), [](const std::string& value) { return value.empty(); })) {
+    throw InputError(fmt::format("{}: {} has no value for any {} with ratings; do its ids belong to these ratings?",
+                                 request.file, request.column, name_of(column.side)));
+  }
+  const FeatureKind kind = request.kind.value_or(guess_kind(column));
+  FeatureColumn made = kind == FeatureKind::number  ? number_column(request, column)
+                       : kind == FeatureKind::multi ? multi_column(request.column, column.texts)
+                                                    : category_column(request.column, column.texts);
+  made.name = request.column;
+  return to_feature(made, column.side);
+}
+
+/// What the data set's own files say, read when first asked for.
+class OwnFeatures {
+ public:
+  explicit OwnFeatures(const Dataset& dataset) : dataset_(dataset) {}
+
+  Feature get(const std::string& name) {
+    if (!features_) {
+      files_ = files_beside(dataset_.source);
+      features_ = read_plain_features(*files_, dataset_);
+    }
+    if (name == "tags" && features_->items.find(name) == nullptr) {
+      add_tags(features_->items, *files_, dataset_);
+    }
+    for (const auto& [side, table] :
+         {std::pair{FeatureSide::user, &features_->users}, {FeatureSide::item, &features_->items}}) {
+      if (const FeatureColumn* column = table->find(name)) {
+        return to_feature(*column, side);
+      }
+    }
+    std::vector<std::string> known;
+    for (const FeatureTable* table : {&features_->users, &features_->items}) {
+      for (const FeatureColumn& column : table->columns) {
+        known.push_back(column.name);
+      }
+    }
+    throw InputError(
+        fmt::format("--features {}: {} does not say that of its users or items; {}, or give FILE:COLUMN",
+                    printable(name), dataset_.source,
+                    known.empty() ? "it knows nothing of them" : fmt::format("it knows {}", fmt::join(known, ", "))));
+  }
+
+ private:
+  const Dataset& dataset_;
+  std::unique_ptr<SideFiles> files_;
+  std::optional<Features> features_;
+};
+
+}  // namespace
+
+void add_features(Dataset& dataset, const std::string& wanted) {
+  std::vector<Feature> features;
+  OwnFeatures own(dataset);
+  for (const std::string_view part : split_plainly(wanted, ",")) {
+    const std::string name(trimmed(part));
+    if (name.empty()) {
+      throw InputError(fmt::format("--features {}: a name is missing; write them with commas between, like genres,year",
+                                   printable(wanted)));
+    }
+    Feature feature = name.find(':') == std::string::npos ? own.get(name) : read_column(name, dataset);
+    const bool again = std::any_of(features.begin(), features.end(),
+                                   [&](const Feature& other) { return other.prefix() == feature.prefix(); });
+    if (again) {
+      throw InputError(
+          fmt::format("--features {}: {} comes twice; leave one out", printable(wanted), printable(feature.prefix())));
+    }
+    features.push_back(std::move(feature));
+  }
+  dataset.features = std::move(features);
+}
+
+}  // namespace curate

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "curate/feature.h"
+
+namespace curate {
+
+/// What features.json of a run holds: names, values, and what every user or item has of them. Throws InputError for
+/// text that is not UTF-8.
+std::string features_json(const std::vector<Feature>& features);
+
+/// Reads it; nothing where the file is not there. Throws InputError naming the file where it is not as written.
+std::vector<Feature> read_features_json(const std::string& path);
+
+}  // namespace curate
