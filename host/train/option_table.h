@@ -34,13 +34,14 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("feature_dim", options.feature_dim,
         "mlp: columns of features' embeddings, one for all or NAME=COLUMNS,... (default: by their number of values)");
   visit("feature_dropout", options.feature_dropout, "mlp: rate after every feature's embedding (default: 0)");
-  visit("feature_reg", options.feature_reg, "L2 of features' embeddings (default: 0.0001)");
+  visit("feature_reg", options.feature_reg, "L2 of features' embeddings (default: mf 0.01, mlp 0.001)");
   visit("epochs", options.epochs, "passes over the training ratings, at most (default: mf 20, mlp 25)");
   visit("lr", options.learning_rate, "learning rate (default: by optimizer)");
   visit("rate_decay", options.rate_decay,
         "per-rating SGD: users and items of n ratings learn at lr / sqrt(1 + rate-decay n (epoch + 1/2))");
   visit("schedule", options.schedule, "learning rate over the run: constant, or linear to zero (default)");
-  visit("reg", options.reg, "L2 per rating, of factors and biases, mlp: of embeddings (default: mf 0.07, mlp 0.1)");
+  visit("reg", options.reg,
+        "L2 per rating, of factors and biases, mlp: of embeddings (default: mf 0.07, mlp and mf with features 0.1)");
   visit("dense_reg", options.dense_reg, "mlp: L2 of the dense weights (default: 0)");
   visit("weight_decay", options.weight_decay, "decoupled from the gradient, as AdamW has it");
   visit("batch", options.batch, "ratings per step; 1: per-rating SGD (default: mf with sgd 1, else 1024; mlp 512)");

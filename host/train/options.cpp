@@ -115,7 +115,7 @@ void resolve_features(TrainOptions& options, bool network) {
     require(options.feature_reg == kAuto, "feature-reg", fmt::format("{}", options.feature_reg), kRemedy);
     return;
   }
-  options.feature_reg = options.feature_reg == kAuto ? 1e-4 : options.feature_reg;
+  options.feature_reg = options.feature_reg == kAuto ? (network ? 0.001 : 0.01) : options.feature_reg;
   require_in("feature-reg", options.feature_reg, 0.0, 1e6, "must be 0 or more");
   if (network) {
     parse_feature_dims(options.feature_dim);
@@ -155,7 +155,10 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
     // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch.
     return 0.02 * static_cast<double>(options.batch);
   }
-  return options.optimizer == "adam" ? 0.005 : 0.05;
+  if (options.optimizer == "adam") {
+    return options.features.empty() ? 0.005 : 0.004;
+  }
+  return 0.05;
 }
 
 }  // namespace
@@ -325,7 +328,7 @@ TrainOptions resolve(const TrainOptions& given) {
   require(options.rate_decay == 0.0 || per_rating, "rate-decay", fmt::format("{}", options.rate_decay),
           "only per-rating SGD has it: --model mf --optimizer sgd --batch 1; adagrad and adam have rates of their own");
   if (options.reg == kAuto) {
-    options.reg = mlp ? 0.1 : 0.07;
+    options.reg = mlp || featured_mf ? 0.1 : 0.07;
   }
   require_in("reg", options.reg, 0.0, 1e6, "must be 0 or more");
   return options;
