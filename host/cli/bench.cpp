@@ -1,15 +1,14 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 
 #include "benchmark/benchmark.h"
 #include "benchmark/benchmark_report.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "cli/reading.h"
 #include "curate/dataset.h"
 #include "curate/error.h"
@@ -42,22 +41,6 @@ struct BenchArguments {
 constexpr double kDefaultScale = 1.0;
 constexpr double kDefaultScaleOfNetworks = 0.01;
 
-/// A minute of measuring is not to end in a file that cannot be written.
-void check_plot_place(const std::string& plot) {
-  const std::filesystem::path path = plot;
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  std::error_code error;
-  if (!std::filesystem::is_directory(folder, error)) {
-    throw InputError(fmt::format("--plot {}: there is no folder {}; give a file in one", plot, folder.string()));
-  }
-  if (!path.has_filename() || std::filesystem::is_directory(path, error)) {
-    throw InputError(fmt::format("--plot {}: that is a folder; name a file in it", plot));
-  }
-  if (::access(folder.c_str(), W_OK) != 0) {
-    throw InputError(fmt::format("--plot {}: {} cannot be written to; give another place", plot, folder.string()));
-  }
-}
-
 void resolve_arguments(const CLI::App& app, BenchArguments& arguments) {
   BenchmarkOptions& options = arguments.options;
   options.models = parse_models(arguments.models);
@@ -88,6 +71,7 @@ void resolve_arguments(const CLI::App& app, BenchArguments& arguments) {
     arguments.scale = networks ? kDefaultScaleOfNetworks : kDefaultScale;
   }
   if (app.get_option("--plot")->count() > 0) {
+    // A minute of measuring is not to end in a file that cannot be written.
     check_plot_place(arguments.plot);
   }
 }

@@ -34,6 +34,7 @@ struct Command {
 Command add_train(CLI::App& root);
 Command add_evaluate(CLI::App& root);
 Command add_predict(CLI::App& root);
+Command add_compare(CLI::App& root);
 Command add_bench(CLI::App& root);
 Command add_data_inspect(CLI::App& data);
 Command add_data_generate(CLI::App& data);

@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   commands.push_back(curate::cli::add_train(app));
   commands.push_back(curate::cli::add_evaluate(app));
   commands.push_back(curate::cli::add_predict(app));
+  commands.push_back(curate::cli::add_compare(app));
   commands.push_back(curate::cli::add_bench(app));
   CLI::App* data = app.add_subcommand("data", "look at data sets, convert or split them, or make one up");
   data->require_subcommand(1);

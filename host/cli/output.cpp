@@ -1,6 +1,7 @@
 #include "cli/output.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -40,6 +41,21 @@ std::string short_bytes(std::int64_t bytes) {
     return fmt::format("{:.{}f} GB", megabytes / 1000.0, megabytes >= 1e5 ? 0 : megabytes >= 1e4 ? 1 : 2);
   }
   return fmt::format("{:.{}f} MB", megabytes, megabytes >= 100.0 ? 0 : megabytes >= 10.0 ? 1 : 2);
+}
+
+void check_plot_place(const std::string& plot) {
+  const std::filesystem::path path = plot;
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error)) {
+    throw InputError(fmt::format("--plot {}: there is no folder {}; give a file in one", plot, folder.string()));
+  }
+  if (!path.has_filename() || std::filesystem::is_directory(path, error)) {
+    throw InputError(fmt::format("--plot {}: that is a folder; name a file in it", plot));
+  }
+  if (::access(folder.c_str(), W_OK) != 0) {
+    throw InputError(fmt::format("--plot {}: {} cannot be written to; give another place", plot, folder.string()));
+  }
 }
 
 void check_layout_folder(const std::string& out, bool overwrite) {

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "report/progress.h"
+#include "support/utf8.h"
 
 namespace curate {
 namespace {
@@ -27,7 +28,7 @@ constexpr double kPlotWidth = kPanelWidth - kLeft - kRight;
 constexpr std::array<const char*, 7> kColors = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                                 "#e69f00", "#56b4e9", "#555555"};
 // Series beyond the colours.
-constexpr std::array<const char*, 3> kDashes = {"", "7 4", "2 3"};
+constexpr std::array<const char*, 5> kDashes = {"", "7 4", "2 3", "10 3 2 3", "14 4"};
 constexpr const char* kInk = "#222222";
 constexpr const char* kGrid = "#dddddd";
 
@@ -38,29 +39,6 @@ const char* color_of(std::size_t series) {
 std::string dash_of(std::size_t series) {
   const std::string dash = kDashes[series / kColors.size() % kDashes.size()];
   return dash.empty() ? "" : fmt::format(" stroke-dasharray=\"{}\"", dash);
-}
-
-/// Bytes of the UTF-8 character at `at` that XML can hold, or 0.
-std::size_t character_bytes(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t k) -> std::uint32_t {
-    return at + k < text.size() ? static_cast<unsigned char>(text[at + k]) : 0U;
-  };
-  const std::uint32_t first = byte(0);
-  if (first < 0x80) {
-    return first >= 0x20 && first != 0x7F ? 1 : 0;
-  }
-  const std::size_t size = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  std::uint32_t code = first & (0xFFU >> (size + 1));
-  for (std::size_t k = 1; k < size; ++k) {
-    if ((byte(k) & 0xC0U) != 0x80) {
-      return 0;
-    }
-    code = code << 6U | (byte(k) & 0x3FU);
-  }
-  constexpr std::array<std::uint32_t, 5> kLeast = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
-  const bool valid = first >= 0xC2 && first <= 0xF4 && code >= kLeast[size] && code <= 0x10FFFF && !surrogate;
-  return valid && code >= 0xA0 && code != 0xFFFE && code != 0xFFFF ? size : 0;
 }
 
 std::string escaped(std::string_view text) {
@@ -95,10 +73,7 @@ std::string escaped(std::string_view text) {
 
 /// About the width of a text, on the safe side: nobody knows the font here.
 double width_of(std::string_view text, double size) {
-  const auto characters = std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0U) != 0x80;  // not within a character of several bytes
-  });
-  return 0.64 * size * static_cast<double>(characters);
+  return 0.64 * size * static_cast<double>(character_count(text));
 }
 
 /// Shortened to a width.
@@ -156,17 +131,34 @@ struct Axis {
   double low = 0.0;
   double high = 1.0;
   std::vector<double> ticks;
+  bool logarithmic = false;
 
   Axis(double from, double to, int count) : ticks(nice_ticks(from, to, count)) {
     low = ticks.front();
     high = ticks.back();
   }
 
+  /// Ends where the values do, with some room; both above 0.
+  static Axis of_magnitudes(double from, double to, int count) {
+    constexpr double kRoom = 1.1;
+    Axis axis(0.0, 1.0, 1);
+    axis.logarithmic = true;
+    axis.low = from / kRoom;
+    axis.high = to * kRoom;
+    axis.ticks = log_ticks(axis.low, axis.high, count);
+    return axis;
+  }
+
   /// From 0 to 1.
-  double at(double value) const { return (value - low) / (high - low); }
+  double at(double value) const {
+    return logarithmic ? std::log(value / low) / std::log(high / low) : (value - low) / (high - low);
+  }
 
   std::string text(double tick) const {
     const double largest = std::max(std::fabs(low), std::fabs(high));
+    if (logarithmic) {
+      return tick >= 10000.0 ? short_count(tick) : fmt::format("{:.6g}", tick);
+    }
     if (largest >= 10000.0) {
       return short_count(tick);
     }
@@ -207,14 +199,15 @@ struct LegendEntry {
   std::string symbol;  ///< drawn in 24 by 12 with its middle at 0, 0
 };
 
-/// Rows of entries within the panel's width.
-std::vector<std::vector<LegendEntry>> legend_rows(const std::vector<LegendEntry>& entries, double& column) {
+/// Rows of entries within a width.
+std::vector<std::vector<LegendEntry>> legend_rows(const std::vector<LegendEntry>& entries, double width,
+                                                  double& column) {
   double widest = 0.0;
   for (const LegendEntry& entry : entries) {
     widest = std::max(widest, width_of(entry.name, 12.0));
   }
-  column = std::min(kPlotWidth, widest + 44.0);
-  const auto columns = static_cast<std::size_t>(kPlotWidth / column);
+  column = std::min(width, widest + 44.0);
+  const auto columns = static_cast<std::size_t>(width / column);
   std::vector<std::vector<LegendEntry>> rows;
   for (const LegendEntry& entry : entries) {
     if (rows.empty() || rows.back().size() == columns) {
@@ -257,27 +250,28 @@ std::vector<LegendEntry> legend_of(const LinePanel& panel) {
   return entries;
 }
 
-std::string legend(const std::vector<LegendEntry>& entries) {
+/// With its upper left corner at `left`, `top`.
+std::string legend(const std::vector<LegendEntry>& entries, double left, double top, double width) {
   double column = 0.0;
-  const auto rows = legend_rows(entries, column);
+  const auto rows = legend_rows(entries, width, column);
   std::string svg;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     for (std::size_t c = 0; c < rows[r].size(); ++c) {
-      const double x = kLeft + column * static_cast<double>(c) + 12.0;
-      const double y = kTop + kPlotHeight + kBelowPlot + kLegendRow * (static_cast<double>(r) + 0.5);
+      const double x = left + column * static_cast<double>(c) + 12.0;
+      const double y = top + kLegendRow * (static_cast<double>(r) + 0.5);
       svg += fmt::format("<g transform=\"translate({:.2f} {:.2f})\">{}</g>\n", x, y, rows[r][c].symbol);
-      svg += text_at(x + 18.0, y + 4.0, fitted(rows[r][c].name, 12.0, kPlotWidth - 44.0), {});
+      svg += text_at(x + 18.0, y + 4.0, fitted(rows[r][c].name, 12.0, width - 44.0), {});
     }
   }
   return svg;
 }
 
-double panel_height(const PlotPanel& panel) {
-  const auto entries = std::visit([](const auto& one) { return legend_of(one); }, panel);
+double legend_height(const std::vector<LegendEntry>& entries, double width) {
   double column = 0.0;
-  const auto rows = legend_rows(entries, column);
-  return kTop + kPlotHeight + kBelowPlot + kLegendRow * static_cast<double>(rows.size()) + kMargin;
+  return kLegendRow * static_cast<double>(legend_rows(entries, width, column).size());
 }
+
+constexpr double kLegendTop = kTop + kPlotHeight + kBelowPlot;
 
 std::optional<double> finite(const std::vector<std::optional<double>>& values, std::size_t at) {
   return at < values.size() && values[at] && std::isfinite(*values[at]) ? values[at] : std::nullopt;
@@ -330,35 +324,67 @@ std::string draw(const BarPanel& panel) {
       }
     }
   }
-  return svg + base_line() + legend(legend_of(panel));
+  return svg + base_line();
+}
+
+struct Range {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+  void take(double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+  bool empty() const { return !(low <= high); }
+};
+
+using Points = std::vector<std::pair<double, double>>;
+
+/// What can be drawn of a line.
+Points drawn_points(const LineSeries& series, bool logarithmic) {
+  Points points;
+  for (const auto& point : series.points) {
+    if (std::isfinite(point.first) && std::isfinite(point.second) && (!logarithmic || point.first > 0.0)) {
+      points.push_back(point);
+    }
+  }
+  return points;
+}
+
+Axis x_axis(const LinePanel& panel, const Range& x) {
+  constexpr int kTicks = 7;
+  if (panel.x_scale == LinePanel::Scale::logarithmic && !x.empty()) {
+    return Axis::of_magnitudes(x.low, x.high, kTicks);
+  }
+  const double right = x.empty() || x.high <= 0.0 ? 1.0 : x.high;
+  const bool whole = panel.x_scale == LinePanel::Scale::whole_numbers;
+  // With no more ticks than numbers they fall on whole ones.
+  return {0.0, right, whole ? std::clamp(static_cast<int>(std::min(right, 100.0)), 1, kTicks) : kTicks};
+}
+
+bool has_limit(const LinePanel& panel, double low) {
+  return panel.y_limit && std::isfinite(*panel.y_limit) && *panel.y_limit > low;
 }
 
 std::string draw(const LinePanel& panel) {
-  double right = 0.0;
-  double low = std::numeric_limits<double>::infinity();
-  double high = -low;
-  std::vector<std::vector<std::pair<double, double>>> lines;
+  Range x_range;
+  Range y_range;
+  std::vector<Points> lines;
   for (const LineSeries& series : panel.series) {
-    auto& points = lines.emplace_back();
-    for (const auto& point : series.points) {
-      if (std::isfinite(point.first) && std::isfinite(point.second)) {
-        points.push_back(point);
-        right = std::max(right, point.first);
-        low = std::min(low, point.second);
-        high = std::max(high, point.second);
-      }
+    lines.push_back(drawn_points(series, panel.x_scale == LinePanel::Scale::logarithmic));
+    for (const auto& [px, py] : lines.back()) {
+      x_range.take(px);
+      y_range.take(py);
     }
   }
   if (panel.rule && std::isfinite(*panel.rule)) {
-    low = std::min(low, *panel.rule);
-    high = std::max(high, *panel.rule);
+    y_range.take(*panel.rule);
   }
-  if (!(low <= high)) {
-    low = 0.0;
-    high = 1.0;
+  if (y_range.empty()) {
+    y_range = {0.0, 1.0};
   }
-  const Axis x(0.0, right > 0.0 ? right : 1.0, 7);
-  const Axis y(low, high, 6);
+  const bool limited = has_limit(panel, y_range.low) && *panel.y_limit < y_range.high;
+  const Axis x = x_axis(panel, x_range);
+  const Axis y(y_range.low, limited ? *panel.y_limit : y_range.high, 6);
   std::string svg = frame(panel.title, panel.x_label, panel.y_label, y);
   for (const double tick : x.ticks) {
     svg += line_from(x_of(x, tick), kTop + kPlotHeight, x_of(x, tick), kTop + kPlotHeight + 4.0,
@@ -368,20 +394,36 @@ std::string draw(const LinePanel& panel) {
   if (panel.rule && std::isfinite(*panel.rule)) {
     svg += line_from(kLeft, y_of(y, *panel.rule), kLeft + kPlotWidth, y_of(y, *panel.rule), kRuleStyle);
   }
+  const auto dot = [&](const std::pair<double, double>& point, std::string_view attributes) {
+    return point.second > y.high ? ""
+                                 : fmt::format("<circle cx=\"{:.2f}\" cy=\"{:.2f}\" {}/>\n", x_of(x, point.first),
+                                               y_of(y, point.second), attributes);
+  };
   constexpr std::size_t kMostDots = 60;
-  for (std::size_t s = 0; s < lines.size(); ++s) {
+  // Above dashes dots would hide them.
+  const bool dashed = lines.size() > kColors.size();
+  std::string rings;
+  // The first come last, and so above the others.
+  for (std::size_t s = lines.size(); s-- > 0;) {
     std::string points;
     std::string dots;
-    for (const auto& [px, py] : lines[s]) {
-      points += fmt::format("{}{:.2f},{:.2f}", points.empty() ? "" : " ", x_of(x, px), y_of(y, py));
-      dots += fmt::format("<circle cx=\"{:.2f}\" cy=\"{:.2f}\" r=\"2.5\" fill=\"{}\"/>\n", x_of(x, px), y_of(y, py),
-                          color_of(s));
+    for (const auto& point : lines[s]) {
+      points += fmt::format("{}{:.2f},{:.2f}", points.empty() ? "" : " ", x_of(x, point.first), y_of(y, point.second));
+      dots += dot(point, fmt::format("r=\"2.5\" fill=\"{}\"", color_of(s)));
     }
-    svg += fmt::format("<polyline class=\"line\" points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{}/>\n",
-                       points, color_of(s), dash_of(s));
-    svg += lines[s].size() <= kMostDots ? dots : "";
+    svg += fmt::format("<polyline class=\"line\" points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{}{}/>\n",
+                       points, color_of(s), dash_of(s), limited ? " clip-path=\"url(#plot)\"" : "");
+    svg += lines[s].size() <= kMostDots && (!dashed || lines[s].size() == 1) ? dots : "";
+    const LineSeries& series = panel.series[s];
+    if (series.ring && *series.ring < series.points.size()) {
+      const auto& point = series.points[*series.ring];
+      if (std::find(lines[s].begin(), lines[s].end(), point) != lines[s].end()) {
+        rings += dot(point, fmt::format("class=\"ring\" r=\"4.5\" fill=\"#ffffff\" stroke=\"{}\" stroke-width=\"2\"",
+                                        color_of(s)));
+      }
+    }
   }
-  return svg + base_line() + legend(legend_of(panel));
+  return svg + rings + base_line();
 }
 
 }  // namespace
@@ -406,6 +448,29 @@ std::vector<double> nice_ticks(double low, double high, int count) {
   return ticks;
 }
 
+std::vector<double> log_ticks(double low, double high, int count) {
+  const std::array<std::vector<int>, 3> choices = {{{1, 2, 5}, {1, 3}, {1}}};
+  const int first = static_cast<int>(std::floor(std::log10(low)));
+  const int last = static_cast<int>(std::ceil(std::log10(high)));
+  std::vector<double> ticks;
+  for (const std::vector<int>& digits : choices) {
+    ticks.clear();
+    for (int power = first; power <= last; ++power) {
+      for (const int digit : digits) {
+        // Powers of ten below one are closest to their decimals as quotients.
+        const double tick = power < 0 ? digit / std::pow(10.0, -power) : digit * std::pow(10.0, power);
+        if (tick >= low && tick <= high) {
+          ticks.push_back(tick);
+        }
+      }
+    }
+    if (ticks.size() <= static_cast<std::size_t>(std::max(1, count))) {
+      break;
+    }
+  }
+  return ticks;
+}
+
 std::string svg_plot(const PlotPage& page) {
   const auto columns = static_cast<std::size_t>(std::max(1, page.columns));
   const double width = kMargin * 2.0 + kPanelWidth * static_cast<double>(std::min(
@@ -425,19 +490,34 @@ std::string svg_plot(const PlotPage& page) {
   for (std::size_t first = 0; first < page.panels.size(); first += columns) {
     double height = 0.0;
     for (std::size_t p = first; p < std::min(first + columns, page.panels.size()); ++p) {
+      std::string drawing = std::visit([](const auto& panel) { return draw(panel); }, page.panels[p]);
+      if (!page.shared_legend) {
+        const auto entries = std::visit([](const auto& one) { return legend_of(one); }, page.panels[p]);
+        drawing += legend(entries, kLeft, kLegendTop, kPlotWidth);
+        height = std::max(height, legend_height(entries, kPlotWidth));
+      }
       body += fmt::format("<g transform=\"translate({:.2f} {:.2f})\">\n{}</g>\n",
-                          kMargin + kPanelWidth * static_cast<double>(p - first), y,
-                          std::visit([](const auto& panel) { return draw(panel); }, page.panels[p]));
-      height = std::max(height, panel_height(page.panels[p]));
+                          kMargin + kPanelWidth * static_cast<double>(p - first), y, drawing);
     }
-    y += height;
+    y += kLegendTop + height + kMargin;
   }
+  if (page.shared_legend && !page.panels.empty()) {
+    const auto entries = std::visit([](const auto& one) { return legend_of(one); }, page.panels.front());
+    const double legend_width = width - 2.0 * kMargin - kLeft - kRight;
+    body += legend(entries, kMargin + kLeft, y - kMargin, legend_width);
+    y += legend_height(entries, legend_width);
+  }
+  // One serves all panels: it is taken in the coordinates of what refers to it.
+  const std::string clip = fmt::format(
+      "<clipPath id=\"plot\"><rect x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\"/></clipPath>\n", kLeft,
+      kTop, kPlotWidth, kPlotHeight + 2.0);
+  const bool limited = body.find("url(#plot)") != std::string::npos;
   return fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
       "font-family=\"DejaVu Sans, Verdana, Arial, sans-serif\">\n"
-      "<rect width=\"{0:.0f}\" height=\"{1:.0f}\" fill=\"#ffffff\"/>\n{2}</svg>\n",
-      width, y, body);
+      "<rect width=\"{0:.0f}\" height=\"{1:.0f}\" fill=\"#ffffff\"/>\n{2}{3}</svg>\n",
+      width, y, limited ? clip : "", body);
 }
 
 }  // namespace curate

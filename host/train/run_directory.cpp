@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <toml++/toml.h>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <system_error>
 #include <type_traits>
 
@@ -187,6 +190,22 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
   return config;
 }
 
+nlohmann::ordered_json config_json(const RunConfig& config) {
+  nlohmann::ordered_json json;
+  const auto put = [&](const char* key, const auto& value) {
+    using T = std::decay_t<decltype(value)>;
+    bool absent = is_auto(key, value);
+    if constexpr (std::is_same_v<T, std::int32_t>) {
+      absent = absent || (value == 0 && std::string_view(key).starts_with("fold"));
+    }
+    json[key] = absent ? nlohmann::ordered_json() : nlohmann::ordered_json(value);
+  };
+  visit_data_options(config, put);
+  put("preset", config.options.preset);
+  visit_options(config.options, [&](const char* key, const auto& value, const char* /*help*/) { put(key, value); });
+  return json;
+}
+
 RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
   ReadOptions read = how;
   read.text_ids = config.text_ids;
@@ -313,6 +332,135 @@ std::string metrics_json(const TrainResult& result, const std::optional<Metrics>
   json["seconds"] = result.seconds;
   json["device"] = result.device;
   return json_text(json);
+}
+
+namespace {
+
+constexpr const char* kTrainAgain = "train the run again";
+
+/// A value of metrics.json.
+template <typename T>
+T value_of(const nlohmann::json& json, const std::string& path, const char* key, T least) {
+  const auto found = json.find(key);
+  const bool sound = found != json.end() && (std::is_integral_v<T> ? found->is_number_integer() : found->is_number());
+  const double value = sound ? found->template get<double>() : 0.0;
+  if (!sound || !(value >= static_cast<double>(least)) || value > static_cast<double>(std::numeric_limits<T>::max())) {
+    throw InputError(fmt::format("{}: {} is not {} of {} or more; {}", path, key,
+                                 std::is_integral_v<T> ? "a whole number" : "a number", least, kTrainAgain));
+  }
+  return found->template get<T>();
+}
+
+std::optional<Metrics> metrics_of(const nlohmann::json& json, const std::string& path, const char* part) {
+  const auto found = json.find(part);
+  if (found == json.end() || found->is_null()) {
+    return std::nullopt;
+  }
+  if (!found->is_object()) {
+    throw InputError(fmt::format("{}: {} is not an object of metrics; {}", path, part, kTrainAgain));
+  }
+  Metrics metrics;
+  metrics.rmse = value_of(*found, path, "rmse", 0.0);
+  metrics.mse = value_of(*found, path, "mse", 0.0);
+  metrics.mae = value_of(*found, path, "mae", 0.0);
+  metrics.mae_whole_stars = value_of(*found, path, "mae_whole_stars", 0.0);
+  metrics.ratings = value_of<std::int64_t>(*found, path, "ratings", 0);
+  metrics.cold_ratings = value_of<std::int64_t>(*found, path, "cold_ratings", 0);
+  metrics.warm_rmse = value_of(*found, path, "warm_rmse", 0.0);
+  metrics.cold_rmse = value_of(*found, path, "cold_rmse", 0.0);
+  return metrics;
+}
+
+}  // namespace
+
+RunMetrics read_metrics(const std::string& path) {
+  const std::string content = read_file(path);
+  nlohmann::json json;
+  try {
+    json = nlohmann::json::parse(content);
+  } catch (const nlohmann::json::parse_error& error) {
+    const auto at = std::min<std::size_t>(content.size(), error.byte);
+    const auto line = 1 + std::count(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+    throw InputError(fmt::format("{}:{}: not JSON; {}", path, line, kTrainAgain));
+  } catch (const nlohmann::json::exception& error) {
+    throw InputError(fmt::format("{}: {}; {}", path, printable(error.what()), kTrainAgain));
+  }
+  if (!json.is_object()) {
+    throw InputError(fmt::format("{}: not the metrics of a run; {}", path, kTrainAgain));
+  }
+  RunMetrics metrics;
+  metrics.train = metrics_of(json, path, "train");
+  metrics.validation = metrics_of(json, path, "validation");
+  metrics.test = metrics_of(json, path, "test");
+  metrics.epochs = value_of<std::int32_t>(json, path, "epochs", 1);
+  metrics.best_epoch = value_of<std::int32_t>(json, path, "best_epoch", 1);
+  metrics.seconds = value_of(json, path, "seconds", 0.0);
+  if (const auto device = json.find("device"); device != json.end() && device->is_string()) {
+    metrics.device = device->get<std::string>();
+  }
+  if (metrics.best_epoch > metrics.epochs) {
+    throw InputError(
+        fmt::format("{}: best_epoch {} of {} epochs; {}", path, metrics.best_epoch, metrics.epochs, kTrainAgain));
+  }
+  return metrics;
+}
+
+std::vector<EpochRecord> read_history(const std::string& path) {
+  const std::string content = read_file(path);
+  std::vector<EpochRecord> history;
+  std::vector<std::string> header;
+  std::int64_t line = 0;
+  const auto fail = [&](const std::string& problem) {
+    throw InputError(fmt::format("{}:{}: {}; {}", path, std::max<std::int64_t>(1, line), problem, kTrainAgain));
+  };
+  for (std::size_t from = 0; from < content.size();) {
+    const std::size_t end = content.find('\n', from);
+    ++line;
+    if (end == std::string::npos) {
+      fail("cut off");
+    }
+    const std::vector<std::string> fields = split_list(content.substr(from, end - from));
+    from = end + 1;
+    if (line == 1) {
+      header = fields;
+      continue;
+    }
+    if (fields.size() != header.size()) {
+      fail(fmt::format("{} fields, not the {} of the first line", fields.size(), header.size()));
+    }
+    const auto number = [&](const char* column, bool may_be_absent) -> std::optional<double> {
+      const auto found = std::find(header.begin(), header.end(), column);
+      if (found == header.end()) {
+        fail(fmt::format("no column is called {}", column));
+      }
+      const std::string& text = fields[static_cast<std::size_t>(found - header.begin())];
+      if (text.empty() && may_be_absent) {
+        return std::nullopt;
+      }
+      double value = 0.0;
+      const char* text_end = text.data() + text.size();
+      const auto [stop, error] = std::from_chars(text.data(), text_end, value);
+      if (error != std::errc() || stop != text_end || !std::isfinite(value) || value < 0.0) {
+        fail(fmt::format("{} is \"{}\", not a number of 0 or more", column, printable(text)));
+      }
+      return value;
+    };
+    EpochRecord record;
+    record.epoch = static_cast<std::int32_t>(line - 1);
+    if (number("epoch", false) != static_cast<double>(record.epoch)) {
+      fail(fmt::format("not epoch {}, which comes next", record.epoch));
+    }
+    record.seconds = number("seconds", false).value_or(0.0);
+    record.train_rmse = number("train_rmse", false).value_or(0.0);
+    record.validation_rmse = number("validation_rmse", true);
+    record.learning_rate = number("learning_rate", false).value_or(0.0);
+    record.ratings_per_second = number("ratings_per_second", false).value_or(0.0);
+    history.push_back(record);
+  }
+  if (history.empty()) {
+    fail("no epoch");
+  }
+  return history;
 }
 
 std::string free_run_name(const std::string& data, const std::string& model) {

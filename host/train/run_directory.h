@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "curate/metrics.h"
 #include "curate/options.h"
@@ -28,6 +30,10 @@ std::string to_toml(const RunConfig& config);
 /// Reads config.toml onto `base`: keys that the file has replace those of `base` (a preset named in the file comes
 /// first). Throws InputError naming file and line for unknown keys, wrong types and broken TOML.
 RunConfig read_config(const std::string& path, const RunConfig& base = {});
+
+/// Every option by its name in config.toml, in the order of that file; null where it is not given, or where the model
+/// has none such.
+nlohmann::ordered_json config_json(const RunConfig& config);
 
 /// Ratings to train on and ratings to test on, as a configuration asks.
 struct RunData {
@@ -62,6 +68,23 @@ void check_folds_fit(const std::string& out, std::int32_t folds, bool overwrite)
 
 /// metrics.json.
 std::string metrics_json(const TrainResult& result, const std::optional<Metrics>& test);
+
+/// metrics.json of a run, read back.
+struct RunMetrics {
+  std::optional<Metrics> train;
+  std::optional<Metrics> validation;
+  std::optional<Metrics> test;
+  std::int32_t epochs = 0;      ///< that were run
+  std::int32_t best_epoch = 0;  ///< whose model was kept, from 1
+  double seconds = 0.0;
+  std::string device;
+};
+
+/// Throws InputError naming the file, and the line of broken JSON or the value that is not as it should be.
+RunMetrics read_metrics(const std::string& path);
+
+/// history.csv of a run, an epoch after the other. `best` is not in the file. Throws InputError naming file and line.
+std::vector<EpochRecord> read_history(const std::string& path);
 
 /// A directory name under runs/ that is not taken: runs/<data>-<model>, then with -2, -3, ...
 std::string free_run_name(const std::string& data, const std::string& model);

@@ -2,9 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <bit>
+#include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <utility>
 
 #include "curate/error.h"
@@ -23,34 +28,62 @@ constexpr std::size_t kLengthBytes = 8;
       fmt::format("{}: not a sound safetensors file: {}; train the model again", path, printable(problem)));
 }
 
-Tensor read_tensor(const std::string& path, const std::string& name, const nlohmann::json& entry,
-                   std::string_view data) {
+/// Where the values of a tensor are within the data, checked.
+struct Extent {
+  std::vector<std::int64_t> shape;
+  std::size_t begin = 0;
+  std::size_t elements = 0;
+};
+
+Extent read_extent(const std::string& path, const std::string& name, const nlohmann::json& entry,
+                   std::size_t data_bytes) {
   if (entry.at("dtype") != "F32") {
     fail(path, fmt::format("tensor {} is {}, not F32", name, entry.at("dtype").get<std::string>()));
   }
-  Tensor tensor;
   for (const nlohmann::json& extent : entry.at("shape")) {
     if (!extent.is_number_integer()) {
       fail(path, fmt::format("tensor {} has an impossible shape", name));
     }
   }
-  tensor.shape = entry.at("shape").get<std::vector<std::int64_t>>();
+  Extent result;
+  result.shape = entry.at("shape").get<std::vector<std::int64_t>>();
   const auto [begin, end] = entry.at("data_offsets").get<std::pair<std::size_t, std::size_t>>();
   std::size_t elements = 1;
-  for (const std::int64_t extent : tensor.shape) {
-    if (extent < 0 || (extent > 0 && elements > data.size() / static_cast<std::size_t>(extent))) {
+  for (const std::int64_t extent : result.shape) {
+    if (extent < 0 || (extent > 0 && elements > data_bytes / static_cast<std::size_t>(extent))) {
       fail(path, fmt::format("tensor {} has an impossible shape", name));
     }
     elements *= static_cast<std::size_t>(extent);
   }
-  if (begin > end || end > data.size() || end - begin != elements * sizeof(float)) {
+  if (begin > end || end > data_bytes || end - begin != elements * sizeof(float)) {
     fail(path, fmt::format("tensor {} does not lie within the file", name));
   }
-  tensor.values.resize(elements);
-  if (elements > 0) {
-    std::memcpy(tensor.values.data(), data.data() + begin, end - begin);
+  result.begin = begin;
+  result.elements = elements;
+  return result;
+}
+
+Tensor read_tensor(const Extent& extent, std::string_view data) {
+  Tensor tensor;
+  tensor.shape = extent.shape;
+  tensor.values.resize(extent.elements);
+  if (extent.elements > 0) {
+    std::memcpy(tensor.values.data(), data.data() + extent.begin, extent.elements * sizeof(float));
   }
   return tensor;
+}
+
+/// The length of the header, which the file begins with.
+std::size_t header_length(const std::string& path, const char* begin, std::uint64_t file_bytes) {
+  std::uint64_t length = 0;
+  if (file_bytes < kLengthBytes) {
+    fail(path, "too short");
+  }
+  std::memcpy(&length, begin, kLengthBytes);
+  if (length > file_bytes - kLengthBytes) {
+    fail(path, "its header is cut off");
+  }
+  return static_cast<std::size_t>(length);
 }
 
 }  // namespace
@@ -80,14 +113,7 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file) {
 
 SafetensorsFile read_safetensors(const std::string& path) {
   const std::string content = read_file(path);
-  std::uint64_t length = 0;
-  if (content.size() < kLengthBytes) {
-    fail(path, "too short");
-  }
-  std::memcpy(&length, content.data(), kLengthBytes);
-  if (length > content.size() - kLengthBytes) {
-    fail(path, "its header is cut off");
-  }
+  const std::size_t length = header_length(path, content.data(), content.size());
   const std::string_view text = std::string_view(content).substr(kLengthBytes, length);
   const std::string_view data = std::string_view(content).substr(kLengthBytes + length);
   SafetensorsFile file;
@@ -97,13 +123,42 @@ SafetensorsFile read_safetensors(const std::string& path) {
       if (name == "__metadata__") {
         file.metadata = entry.get<std::map<std::string, std::string>>();
       } else {
-        file.tensors[name] = read_tensor(path, name, entry, data);
+        file.tensors[name] = read_tensor(read_extent(path, name, entry, data.size()), data);
       }
     }
   } catch (const nlohmann::json::exception& error) {
     fail(path, error.what());
   }
   return file;
+}
+
+std::map<std::string, std::vector<std::int64_t>> read_tensor_shapes(const std::string& path) {
+  std::error_code error;
+  const std::uintmax_t bytes = std::filesystem::file_size(path, error);
+  std::ifstream file(path, std::ios::binary);
+  if (error || !file) {
+    throw InputError(fmt::format("{}: cannot read: {}; check the path", path,
+                                 error ? error.message() : std::string(std::strerror(errno))));
+  }
+  std::array<char, kLengthBytes> start{};
+  file.read(start.data(), start.size());
+  const std::size_t length = header_length(path, start.data(), bytes);
+  std::string text(length, '\0');
+  if (!file.read(text.data(), static_cast<std::streamsize>(length))) {
+    fail(path, "its header is cut off");
+  }
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  try {
+    const auto header = nlohmann::json::parse(text);
+    for (const auto& [name, entry] : header.items()) {
+      if (name != "__metadata__") {
+        shapes[name] = read_extent(path, name, entry, static_cast<std::size_t>(bytes) - kLengthBytes - length).shape;
+      }
+    }
+  } catch (const nlohmann::json::exception& exception) {
+    fail(path, exception.what());
+  }
+  return shapes;
 }
 
 }  // namespace curate

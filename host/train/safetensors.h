@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "curate/model.h"
 
@@ -18,5 +20,8 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file);
 
 /// Throws InputError naming the path where the file is not sound: lengths, offsets, shapes and types are all checked.
 SafetensorsFile read_safetensors(const std::string& path);
+
+/// The shapes of the tensors by name. Checks the header in the same way, and does not read the values.
+std::map<std::string, std::vector<std::int64_t>> read_tensor_shapes(const std::string& path);
 
 }  // namespace curate
