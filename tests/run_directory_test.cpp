@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "curate/error.h"
 #include "support/atomic_file.h"
@@ -88,6 +89,126 @@ TEST_F(RunDirectoryTest, MessagesHaveNoControlCharacters) {
     ADD_FAILURE() << "taken";
   } catch (const InputError& error) {
     EXPECT_NE(std::string(error.what()).find("--model \\x1b[2J: not one of"), std::string::npos) << error.what();
+  }
+}
+
+TEST_F(RunDirectoryTest, OptionsAsJson) {
+  RunConfig config;
+  config.data = "/data/x";
+  config.options.biases = false;
+  config.options.seed = ~std::uint64_t{0};
+  const nlohmann::ordered_json json = config_json(config);
+  EXPECT_EQ(json.begin().key(), "data");
+  EXPECT_EQ(json["data"], "/data/x");
+  for (const char* key : {"test", "split", "folds", "fold", "preset", "dim", "layers", "lr", "batch"}) {
+    EXPECT_TRUE(json.at(key).is_null()) << key;
+  }
+  EXPECT_EQ(json["biases"], false);
+  EXPECT_EQ(json["seed"].get<std::uint64_t>(), ~std::uint64_t{0});
+  EXPECT_EQ(json["patience"], 0);
+}
+
+constexpr const char* kHistory =
+    "epoch,seconds,train_rmse,validation_rmse,learning_rate,ratings_per_second\n"
+    "1,0.5,1.25,0.95,0.05,1e+06\n"
+    "2,0.25,1,,0.025,2000000\n";
+
+TEST_F(RunDirectoryTest, HistoryIsReadBack) {
+  write_file_atomically(path("history.csv"), kHistory);
+  const std::vector<EpochRecord> history = read_history(path("history.csv"));
+  ASSERT_EQ(history.size(), 2U);
+  EXPECT_EQ(history[0].epoch, 1);
+  EXPECT_EQ(history[0].seconds, 0.5);
+  EXPECT_EQ(history[0].train_rmse, 1.25);
+  EXPECT_EQ(history[0].validation_rmse, 0.95);
+  EXPECT_EQ(history[0].learning_rate, 0.05);
+  EXPECT_EQ(history[0].ratings_per_second, 1e6);
+  EXPECT_FALSE(history[1].validation_rmse);
+}
+
+TEST_F(RunDirectoryTest, BadHistoryNamesFileAndLine) {
+  const std::string sound = kHistory;
+  const auto changed = [&](const std::string& from, const std::string& to) {
+    std::string text = sound;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"", ":1: no epoch"},
+      {sound.substr(0, sound.find('\n') + 1), ":1: no epoch"},
+      {sound.substr(0, sound.size() - 3), ":3: cut off"},
+      {changed("1.25", "x\x1b"), ":2: train_rmse is \"x\\x1b\""},
+      {changed("1.25", "nan"), ":2: train_rmse"},
+      {changed("1.25", "1e999"), ":2: train_rmse"},
+      {changed("1.25", ""), ":2: train_rmse"},
+      {changed("1.25", "-1"), ":2: train_rmse"},
+      {changed("1.25,", ""), ":2: 5 fields"},
+      {changed("\n2,", "\n3,"), ":3: not epoch 2"},
+      {changed("train_rmse", "error"), ":2: no column is called train_rmse"},
+      {changed("2000000\n", "2000000\n\n"), ":4: 1 fields"},
+  };
+  for (const auto& [text, expected] : cases) {
+    write_file_atomically(path("bad.csv"), text);
+    try {
+      read_history(path("bad.csv"));
+      ADD_FAILURE() << "taken: " << text;
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find(path("bad.csv") + expected), std::string::npos) << error.what();
+    }
+  }
+}
+
+constexpr const char* kMetrics =
+    "{\n\"train\": {\"rmse\": 0.5, \"mse\": 0.25, \"mae\": 0.4, \"mae_whole_stars\": 0.3, \"ratings\": 100,\n"
+    "\"cold_ratings\": 2, \"warm_rmse\": 0.5, \"cold_rmse\": 1},\n"
+    "\"validation\": null, \"epochs\": 4, \"best_epoch\": 3, \"seconds\": 2, \"device\": \"cpu\"}\n";
+
+TEST_F(RunDirectoryTest, MetricsAreReadBack) {
+  write_file_atomically(path("metrics.json"), kMetrics);
+  const RunMetrics metrics = read_metrics(path("metrics.json"));
+  ASSERT_TRUE(metrics.train);
+  EXPECT_EQ(metrics.train->rmse, 0.5);
+  EXPECT_EQ(metrics.train->mae_whole_stars, 0.3);
+  EXPECT_EQ(metrics.train->ratings, 100);
+  EXPECT_EQ(metrics.train->cold_ratings, 2);
+  EXPECT_FALSE(metrics.validation);
+  EXPECT_FALSE(metrics.test);
+  EXPECT_EQ(metrics.epochs, 4);
+  EXPECT_EQ(metrics.best_epoch, 3);
+  EXPECT_EQ(metrics.seconds, 2.0);
+  EXPECT_EQ(metrics.device, "cpu");
+}
+
+TEST_F(RunDirectoryTest, BadMetricsNameFileAndPlace) {
+  const std::string sound = kMetrics;
+  const auto changed = [&](const std::string& from, const std::string& to) {
+    std::string text = sound;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"", ":1: not JSON"},
+      {sound.substr(0, sound.size() - 3), ":4: not JSON"},
+      {changed("null,", "null"), ":4: not JSON"},
+      {changed("0.5", "NaN"), ":2: not JSON"},
+      {"[1]", ": not the metrics"},
+      {changed("0.5", "1e999"), ": "},
+      {changed("0.5", "\"0.5\""), ": rmse is not a number"},
+      {changed("0.5", "-0.5"), ": rmse is not a number of 0 or more"},
+      {changed("\"rmse\"", "\"error\""), ": rmse is not"},
+      {changed("100", "100.5"), ": ratings is not a whole number"},
+      {changed("100", "1e30"), ": ratings is not a whole number"},
+      {changed("null", "3"), ": validation is not an object"},
+      {changed("\"epochs\": 4", "\"epochs\": 0"), ": epochs is not a whole number of 1 or more"},
+      {changed("\"epochs\": 4", "\"epochs\": 99999999999"), ": epochs is not"},
+      {changed("\"epochs\": 4", "\"epochs\": 2"), ": best_epoch 3 of 2"},
+  };
+  for (const auto& [text, expected] : cases) {
+    write_file_atomically(path("bad.json"), text);
+    try {
+      read_metrics(path("bad.json"));
+      ADD_FAILURE() << "taken: " << text;
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find(path("bad.json") + expected), std::string::npos) << error.what();
+    }
   }
 }
 

@@ -30,6 +30,11 @@ TEST(Safetensors, RoundTrip) {
     EXPECT_EQ(back.tensors.at(name).shape, tensor.shape);
     EXPECT_EQ(back.tensors.at(name).values, tensor.values);
   }
+  const auto shapes = read_tensor_shapes(path);
+  ASSERT_EQ(shapes.size(), 3U);
+  for (const auto& [name, tensor] : example().tensors) {
+    EXPECT_EQ(shapes.at(name), tensor.shape);
+  }
   std::filesystem::remove(path);
 }
 
@@ -40,8 +45,14 @@ TEST(Safetensors, EveryCutIsRefused) {
   for (std::size_t length = 0; length < whole.size(); ++length) {
     write_file_atomically(path, whole.substr(0, length));
     EXPECT_THROW(read_safetensors(path), InputError) << length;
+    EXPECT_THROW(read_tensor_shapes(path), InputError) << length;
   }
   std::filesystem::remove(path);
+}
+
+TEST(Safetensors, ShapesOfWhatIsNoFile) {
+  EXPECT_THROW(read_tensor_shapes(temporary_path("nowhere")), InputError);
+  EXPECT_THROW(read_tensor_shapes(testing::TempDir()), InputError);
 }
 
 // Names come from the file: none may write to the terminal by way of a message.

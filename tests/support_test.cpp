@@ -11,6 +11,7 @@
 #include "support/csv_field.h"
 #include "support/philox.h"
 #include "support/thread_pool.h"
+#include "support/utf8.h"
 
 namespace curate {
 namespace {
@@ -81,6 +82,14 @@ TEST(AtomicFile, ReplacesWholeFilesAndLeavesNothingBehind) {
   const auto entries = std::distance(std::filesystem::directory_iterator(folder), {});
   EXPECT_EQ(entries, 1);
   std::filesystem::remove_all(folder);
+}
+
+TEST(PrintableUtf8, KeepsTextAndEscapesTheRest) {
+  EXPECT_EQ(printable_utf8("f\xC3\xBCr \xE2\x82\xAC"), "f\xC3\xBCr \xE2\x82\xAC");
+  EXPECT_EQ(printable_utf8("a\x1b[1m\n\x7f"), "a\\x1b[1m\\x0a\\x7f");
+  EXPECT_EQ(printable_utf8("\xC3"), "\\xc3");
+  EXPECT_EQ(printable_utf8("\xC2\x9B"), "\\xc2\\x9b");  // a control character in two bytes
+  EXPECT_EQ(character_count("f\xC3\xBCr"), 3U);
 }
 
 TEST(CsvField, QuotesWhatNeedsIt) {

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -149,6 +150,95 @@ TEST(SvgPlot, PointsLieWhereTheAxesSay) {
   EXPECT_NEAR(y(0) - y(2), y(2) - y(1), 0.02);
   EXPECT_EQ(with(tags, "stroke-dasharray", "4 3").front().number("y1"), y(2));
   EXPECT_NE(svg.find(">target<"), std::string::npos);
+}
+
+TEST(LogTicks, LieWithinTheRange) {
+  EXPECT_EQ(log_ticks(0.9, 110.0, 7), (std::vector<double>{1, 2, 5, 10, 20, 50, 100}));
+  EXPECT_EQ(log_ticks(0.9, 110.0, 6), (std::vector<double>{1, 3, 10, 30, 100}));
+  EXPECT_EQ(log_ticks(0.0009, 11.0, 6), (std::vector<double>{0.001, 0.01, 0.1, 1, 10}));
+}
+
+TEST(SvgPlot, FactorsLieEvenlyOnALogarithmicAxis) {
+  LinePanel panel;
+  panel.x_scale = LinePanel::Scale::logarithmic;
+  panel.series = {{"a", {{0.0, 1.0}, {0.01, 1.0}, {1.0, 3.0}, {100.0, 2.0}}}};
+  const std::string svg = svg_plot(page_of(panel));
+  const std::vector<Tag> dots = named(tags_of(svg), "circle");
+  ASSERT_EQ(dots.size(), 3U);  // zero has no place
+  EXPECT_NEAR(dots[1].number("cx") - dots[0].number("cx"), dots[2].number("cx") - dots[1].number("cx"), 0.02);
+  for (const char* text : {">0.01<", ">0.1<", ">1<", ">10<", ">100<"}) {
+    EXPECT_NE(svg.find(text), std::string::npos) << text;
+  }
+  panel.series = {{"a", {{0.0, 1.0}}}};
+  tags_of(svg_plot(page_of(panel)));
+}
+
+TEST(SvgPlot, WholeNumbersHaveWholeTicks) {
+  LinePanel panel;
+  panel.x_scale = LinePanel::Scale::whole_numbers;
+  for (const double last : {1.0, 2.0, 3.0, 5.0, 8.0, 20.0, 250.0}) {
+    panel.series = {{"a", {{1.0, 10.0}, {last, 20.0}}}};
+    const std::string svg = svg_plot(page_of(panel));
+    EXPECT_EQ(svg.find(".5<"), std::string::npos) << last;
+    EXPECT_EQ(svg.find(".2<"), std::string::npos) << last;
+    EXPECT_NE(svg.find(">0<"), std::string::npos) << last;
+  }
+}
+
+TEST(SvgPlot, WhatLiesAboveTheLimitIsCutOff) {
+  LinePanel panel;
+  panel.series = {{"a", {{0.0, 50.0}, {5.0, 1.0}, {10.0, 2.0}}}};
+  EXPECT_EQ(svg_plot(page_of(panel)).find("clip-path"), std::string::npos);
+  panel.y_limit = 3.0;
+  const std::vector<Tag> tags = tags_of(svg_plot(page_of(panel)));
+  EXPECT_EQ(named(tags, "circle").size(), 2U);
+  EXPECT_EQ(named(tags, "clipPath").size(), 1U);
+  EXPECT_EQ(with(tags, "clip-path", "url(#plot)").size(), 1U);
+  for (const double limit : {60.0, 0.5}) {  // above all points, below all points
+    panel.y_limit = limit;
+    EXPECT_EQ(named(tags_of(svg_plot(page_of(panel))), "circle").size(), 3U);
+  }
+}
+
+TEST(SvgPlot, ARingMarksAPoint) {
+  LinePanel panel;
+  panel.series = {{"a", {{0.0, 1.0}, {5.0, 3.0}}, 1}, {"b", {{0.0, 1.0}}, 7}};
+  const std::vector<Tag> tags = tags_of(svg_plot(page_of(panel)));
+  const std::vector<Tag> rings = with(tags, "class", "ring");
+  ASSERT_EQ(rings.size(), 1U);
+  EXPECT_EQ(with(tags, "cx", rings[0].attributes.at("cx")).size(), 2U);
+}
+
+TEST(SvgPlot, ManySeriesAreToldApart) {
+  LinePanel panel;
+  for (int k = 0; k < 30; ++k) {
+    panel.series.push_back({"s", {{0.0, 1.0}, {1.0, 2.0 + k}}});
+  }
+  std::set<std::pair<std::string, std::string>> looks;
+  for (const Tag& line : with(tags_of(svg_plot(page_of(panel))), "class", "line")) {
+    const auto dash = line.attributes.find("stroke-dasharray");
+    looks.emplace(line.attributes.at("stroke"), dash == line.attributes.end() ? "" : dash->second);
+  }
+  EXPECT_EQ(looks.size(), 30U);
+}
+
+TEST(SvgPlot, ASharedLegendIsThereOnce) {
+  LinePanel panel;
+  panel.series = {{"a name", {{0.0, 1.0}, {1.0, 2.0}}}};
+  PlotPage page;
+  page.panels = {panel, panel};
+  const auto count = [&] {
+    const std::string svg = svg_plot(page);
+    tags_of(svg);
+    std::size_t found = 0;
+    for (std::size_t at = svg.find(">a name<"); at != std::string::npos; at = svg.find(">a name<", at + 1)) {
+      ++found;
+    }
+    return found;
+  };
+  EXPECT_EQ(count(), 2U);
+  page.shared_legend = true;
+  EXPECT_EQ(count(), 1U);
 }
 
 TEST(SvgPlot, TextIsEscaped) {

@@ -30,7 +30,7 @@ struct BarPanel {
 struct LineSeries {
   std::string name;
   std::vector<std::pair<double, double>> points;
-  std::optional<std::size_t> ring;  ///< the point to draw a ring around
+  std::optional<std::size_t> ring = std::nullopt;  ///< the point to draw a ring around
 };
 struct LinePanel {
   enum class Scale : std::uint8_t {
