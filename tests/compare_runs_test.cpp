@@ -121,7 +121,7 @@ TEST_F(CompareRunsTest, RunsAreSortedByTestRmseAndTheBestIsMarked) {
       "in all runs: data /data/u1.base, test /data/u1.test, model mf, optimizer sgd, epochs 20, lr 0.05, reg 0.07, "
       "batch 1, validation 0.05, seed 1, device cpu, the rest as by default\n"
       "\n"
-      "          epochs   best                         test     test    whole   validation\n"
+      "          epochs   best                          test     test    whole   validation\n"
       "run  dim     run  epoch  parameters  seconds     RMSE      MAE    stars         RMSE\n"
       "b     16       3      3           7     2.50   0.9100*  0.7280*  0.6370*      0.9500*\n"
       "c     64       3      3           7     1.50*  0.9200   0.7360   0.6440       0.9500*\n"
