@@ -42,7 +42,8 @@ __device__ inline double power(double base, std::int64_t exponent) {
 
 template <OptimizerKind kKind>
 __device__ StepConstants step_constants(const OptimizerParams& params, const StepState& state) {
-  StepConstants step = {state.learning_rate, 1.0F - state.learning_rate * params.weight_decay, 1.0F, 1.0F};
+  const float learning_rate = state.learning_rate * params.rate;
+  StepConstants step = {learning_rate, 1.0F - learning_rate * params.weight_decay, 1.0F, 1.0F};
   if constexpr (kKind == OptimizerKind::adam) {
     const std::int64_t t = state.step + 1;
     step.correction1 = static_cast<float>(1.0 / (1.0 - power(static_cast<double>(params.beta1), t)));

@@ -106,7 +106,7 @@ TEST(MemoryEstimate, FollowsTheFormulas) {
   EXPECT_EQ(sgd.gpu_scratch, 3200000 + (16 << 20) + 4 * 1500);
   EXPECT_EQ(adam.optimizer, 3 * 4 * 1500 * 68);
   EXPECT_EQ(adam.segments, 2 * (12 * 100000 + 4 * 98));
-  EXPECT_EQ(adam.batches, 8 * 1024 * (2 * 64 + 3));
+  EXPECT_EQ(adam.batches, 8 * 1024 * (2 * 68 + 1));
 }
 
 TEST(MemoryEstimate, TakesTheSmallest) {

@@ -162,6 +162,7 @@ TEST_P(UpdateRowsTest, one_step_matches_reference) {
       params.non_negative = test.seed % 2 == 0;
       params.l2 = test.seed % 3 == 0 ? 0.3F : 0.0F;
       params.weight_decay = test.seed % 4 < 2 ? 0.4F : 0.0F;
+      params.rate = test.seed % 5 == 0 ? 0.5F : 1.0F;
       params.epsilon = test.seed % 5 == 0 ? 1e-8F : 0.25F;
       params.beta1 = 0.8F;
       params.beta2 = 0.95F;
@@ -244,6 +245,7 @@ TEST_P(UpdateRowsTest, an_epoch_of_steps_matches_reference) {
         params.non_negative = non_negative;
         params.l2 = regularized ? 0.05F : 0.0F;
         params.weight_decay = regularized ? 0.1F : 0.0F;
+        params.rate = regularized ? 1.5F : 1.0F;
         expect_epoch(device(), params);
       }
     }

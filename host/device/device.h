@@ -177,6 +177,7 @@ struct OptimizerParams {
   float beta1 = 0.9F;
   float beta2 = 0.999F;
   float epsilon = 1e-8F;
+  float rate = 1.0F;  ///< times the state's learning rate
 };
 
 /// Rows of a table that belong together, as the genres of a film: those of bag i are rows[starts[i]] ..
@@ -367,8 +368,8 @@ class Device {
   void add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index, float l2,
                    const MatrixView& state);
 
-  /// One optimizer step with state.learning_rate, t = state.step + 1 on the rows of the batch's segments (lazy). With
-  /// g = the row's gradient + 2 l2 w, elementwise, after w -= lr weight_decay w:
+  /// One optimizer step with lr = state.learning_rate * rate, t = state.step + 1 on the rows of the batch's segments
+  /// (lazy). With g = the row's gradient + 2 l2 w, elementwise, after w -= lr weight_decay w:
   ///   sgd      w -= lr g
   ///   adagrad  v += g^2; w -= lr g / (sqrt(v) + epsilon)                     (Duchi et al. 2011)
   ///   adam     m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;

@@ -10,29 +10,29 @@ std::int64_t padded_columns(std::int64_t columns) {
 
 }  // namespace
 
-EmbeddingTable::Padded::Padded(Device& device, std::int64_t num_rows, std::int64_t num_factors, bool has_bias)
-    : rows(num_rows), dim(num_factors), with_bias(has_bias) {
-  const std::int64_t ld = padded_columns(dim + (with_bias ? 1 : 0));
-  buffer = device.allocate_array<float>(rows * ld);
-  if (rows > 0) {
+EmbeddingRows::EmbeddingRows(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias)
+    : rows_(rows), dim_(dim), with_bias_(with_bias) {
+  buffer_ = device.allocate_array<float>(rows_ * ld());
+  if (rows_ > 0) {
     // The padding too: what is never written must not be read as NaN by a vector load.
-    device.zero(buffer.view(DType::f32, rows, ld));
+    device.zero(whole());
   }
 }
 
-MatrixView EmbeddingTable::Padded::embedding() const {
-  return buffer.view(DType::f32, rows, dim, padded_columns(dim + (with_bias ? 1 : 0)));
+std::int64_t EmbeddingRows::ld() const {
+  return padded_columns(dim_ + (with_bias_ ? 1 : 0));
 }
 
-MatrixView EmbeddingTable::Padded::bias() const {
-  if (!with_bias) {
-    return {};
-  }
-  return buffer.view(DType::f32, rows, 1, padded_columns(dim + 1), dim);
+MatrixView EmbeddingRows::embedding() const {
+  return buffer_.view(DType::f32, rows_, dim_, ld());
 }
 
-MatrixView EmbeddingTable::Padded::whole() const {
-  return buffer.view(DType::f32, rows, padded_columns(dim + (with_bias ? 1 : 0)));
+MatrixView EmbeddingRows::bias() const {
+  return with_bias_ ? buffer_.view(DType::f32, rows_, 1, ld(), dim_) : MatrixView{};
+}
+
+MatrixView EmbeddingRows::whole() const {
+  return buffer_.view(DType::f32, rows_, ld());
 }
 
 EmbeddingTable::EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias)
@@ -58,7 +58,7 @@ void EmbeddingTable::prepare_training(const OptimizerParams& optimizer, bool den
   optimizer_ = optimizer;
   // A feature has few values, of which a batch has most.
   dense_ = dense || is_feature();
-  const auto make = [&] { return Padded(*device_, weights_.rows, weights_.dim, weights_.with_bias); };
+  const auto make = [&] { return EmbeddingRows(*device_, weights_.rows(), weights_.dim(), weights_.with_bias()); };
   gradient_ = make();
   if (optimizer.kind == OptimizerKind::adam) {
     first_moment_ = make();
@@ -68,59 +68,34 @@ void EmbeddingTable::prepare_training(const OptimizerParams& optimizer, bool den
   }
 }
 
-void EmbeddingTable::gather(const MatrixView& rows, const MatrixView& bias_rows, const MatrixView& index,
-                            const MatrixView& state, bool add) const {
+void EmbeddingTable::gather(const MatrixView& rows, const MatrixView& index, const MatrixView& state, bool add) const {
   if (is_feature()) {
-    device_->bag_rows(rows, embedding(), bags(), index, BagKind::mean, state, add);
-    if (weights_.with_bias) {
-      device_->bag_rows(bias_rows, bias(), bags(), index, BagKind::mean, state, add);
-    }
-    return;
-  }
-  device_->gather_rows(rows, embedding(), index, state);
-  if (weights_.with_bias) {
-    device_->gather_rows(bias_rows, bias(), index, state);
+    device_->bag_rows(rows, moved(weights_), bags(), index, BagKind::mean, state, add);
+  } else {
+    device_->gather_rows(rows, moved(weights_), index, state);
   }
 }
 
-void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
-                                 const SegmentsView& segments, ScatterKind kind, const MatrixView& state) {
+void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& index, const SegmentsView& segments,
+                                 ScatterKind kind, const MatrixView& state) {
   if (is_feature()) {
-    device_->bag_rows_backward(gradient_.embedding(), grad_rows, bags(), index, BagKind::mean, kind, state);
-    if (weights_.with_bias) {
-      device_->bag_rows_backward(gradient_.bias(), grad_bias_rows, bags(), index, BagKind::mean, kind, state);
-    }
-    return;
-  }
-  device_->scatter_add_rows(gradient_.embedding(), grad_rows, index, segments, kind, state);
-  if (weights_.with_bias) {
-    device_->scatter_add_rows(gradient_.bias(), grad_bias_rows, index, segments, kind, state);
+    device_->bag_rows_backward(moved(gradient_), grad_rows, bags(), index, BagKind::mean, kind, state);
+  } else {
+    device_->scatter_add_rows(moved(gradient_), grad_rows, index, segments, kind, state);
   }
 }
 
-void EmbeddingTable::add_l2(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
-                            float l2, const MatrixView& state) const {
-  device_->add_l2_rows(grad_rows, embedding(), index, l2, state);
-  if (weights_.with_bias) {
-    device_->add_l2_rows(grad_bias_rows, bias(), index, l2, state);
-  }
+void EmbeddingTable::add_l2(const MatrixView& grad_rows, const MatrixView& index, float l2,
+                            const MatrixView& state) const {
+  device_->add_l2_rows(grad_rows, moved(weights_), index, l2, state);
 }
 
-TrainedTable EmbeddingTable::trained(MatrixView (Padded::*view)() const) const {
-  const auto of = [view](const Padded& table) { return table.rows == 0 ? MatrixView{} : (table.*view)(); };
+TrainedTable EmbeddingTable::trained(MatrixView (EmbeddingRows::*view)() const) const {
+  const auto of = [view](const EmbeddingRows& table) { return table.rows() == 0 ? MatrixView{} : (table.*view)(); };
   return {of(weights_), of(gradient_), of(first_moment_), of(second_moment_)};
 }
 
 void EmbeddingTable::update(const SegmentsView& segments, const MatrixView& state) {
-  OptimizerParams bias_optimizer = optimizer_;
-  bias_optimizer.non_negative = false;
-  bias_optimizer.weight_decay = 0.0F;
-  const bool alike = !optimizer_.non_negative && optimizer_.weight_decay == 0.0F;
-  if (dense_ && (alike || !weights_.with_bias)) {
-    // In one contiguous sweep: the padding is zero, has no gradient, and so stays zero.
-    device_->update_dense(trained(&Padded::whole), optimizer_, state);
-    return;
-  }
   const auto step = [&](const TrainedTable& table, const OptimizerParams& optimizer) {
     if (dense_) {
       device_->update_dense(table, optimizer, state);
@@ -128,10 +103,17 @@ void EmbeddingTable::update(const SegmentsView& segments, const MatrixView& stat
       device_->update_rows(table, segments, optimizer, state);
     }
   };
-  step(trained(&Padded::embedding), optimizer_);
-  if (weights_.with_bias) {
-    step(trained(&Padded::bias), bias_optimizer);
+  const bool alike = !optimizer_.non_negative && optimizer_.weight_decay == 0.0F;
+  if (alike || !weights_.with_bias()) {
+    // In one sweep: the padding is zero, has no gradient, and so stays zero.
+    step(trained(&EmbeddingRows::whole), optimizer_);
+    return;
   }
+  OptimizerParams bias_optimizer = optimizer_;
+  bias_optimizer.non_negative = false;
+  bias_optimizer.weight_decay = 0.0F;
+  step(trained(&EmbeddingRows::embedding), optimizer_);
+  step(trained(&EmbeddingRows::bias), bias_optimizer);
 }
 
 std::vector<float> download_matrix(const MatrixView& source) {

@@ -9,6 +9,31 @@
 
 namespace curate {
 
+/// A [rows, dim (+ 1)] matrix in rows padded to 16 bytes: embeddings and, in the column after them, biases; at first 0.
+class EmbeddingRows {
+ public:
+  EmbeddingRows() = default;
+  EmbeddingRows(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias);
+
+  MatrixView embedding() const;
+  /// Absent without biases.
+  MatrixView bias() const;
+  /// All columns, the padding included, in which nothing but 0 is ever written.
+  MatrixView whole() const;
+
+  std::int64_t rows() const { return rows_; }
+  std::int64_t dim() const { return dim_; }
+  bool with_bias() const { return with_bias_; }
+
+ private:
+  std::int64_t ld() const;
+
+  Buffer buffer_;
+  std::int64_t rows_ = 0;
+  std::int64_t dim_ = 0;
+  bool with_bias_ = false;
+};
+
 /// A table of one embedding per row, with an optional bias that lives in the same padded row, so that a rating touches
 /// one stretch of memory per side. Or one embedding per value of a feature, of which a user or item has the mean over
 /// its values.
@@ -29,50 +54,35 @@ class EmbeddingTable {
   MatrixView gradient() const { return gradient_.embedding(); }
   MatrixView bias_gradient() const { return gradient_.bias(); }
 
-  /// rows[b, :] = the embedding of index[b], a user or item; bias_rows likewise where the table has biases. `add` (only
-  /// features): it is added to what is there.
-  void gather(const MatrixView& rows, const MatrixView& bias_rows, const MatrixView& index, const MatrixView& state,
-              bool add = false) const;
+  /// rows[b, :] = the embedding of index[b], a user or item: EmbeddingRows::whole() with biases, else [batch, dim].
+  /// `add` (only features): it is added to what is there.
+  void gather(const MatrixView& rows, const MatrixView& index, const MatrixView& state, bool add = false) const;
 
-  /// Adds a batch's gradients of gathered rows.
-  void scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
-                   const SegmentsView& segments, ScatterKind kind, const MatrixView& state);
+  /// Adds a batch's gradients of gathered rows, of the same columns.
+  void scatter_add(const MatrixView& grad_rows, const MatrixView& index, const SegmentsView& segments, ScatterKind kind,
+                   const MatrixView& state);
 
-  /// With c = 2 * l2 / state.batch_count: grad_rows[b, :] += c * the embedding of index[b], and so of biases. Not of
-  /// features.
-  void add_l2(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index, float l2,
-              const MatrixView& state) const;
+  /// With c = 2 * l2 / state.batch_count: grad_rows[b, :] += c * the embedding (and bias) of index[b]. Not of features.
+  void add_l2(const MatrixView& grad_rows, const MatrixView& index, float l2, const MatrixView& state) const;
 
   /// One optimizer step; biases are not decayed nor kept non-negative.
   void update(const SegmentsView& segments, const MatrixView& state);
 
  private:
-  /// A [rows, dim (+ 1)] matrix in rows padded to 16 bytes.
-  struct Padded {
-    Padded() = default;
-    Padded(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias);
-    MatrixView embedding() const;
-    MatrixView bias() const;
-    /// All columns, the padding included.
-    MatrixView whole() const;
-
-    Buffer buffer;
-    std::int64_t rows = 0;
-    std::int64_t dim = 0;
-    bool with_bias = false;
-  };
-
   bool is_feature() const { return bag_starts_.bytes() > 0; }
   BagsView bags() const;
 
+  /// What moves with a user or item: all columns with biases, else the embedding.
+  MatrixView moved(const EmbeddingRows& rows) const { return rows.with_bias() ? rows.whole() : rows.embedding(); }
+
   /// The same view of weights, gradients and slots.
-  TrainedTable trained(MatrixView (Padded::*view)() const) const;
+  TrainedTable trained(MatrixView (EmbeddingRows::*view)() const) const;
 
   Device* device_;
-  Padded weights_;
-  Padded gradient_;
-  Padded first_moment_;
-  Padded second_moment_;
+  EmbeddingRows weights_;
+  EmbeddingRows gradient_;
+  EmbeddingRows first_moment_;
+  EmbeddingRows second_moment_;
   OptimizerParams optimizer_;
   bool dense_ = false;
   // Of a feature: the values of every user or item.

@@ -11,6 +11,11 @@
 namespace curate {
 namespace {
 
+struct MfSideView {
+  MatrixView embedding;
+  MatrixView bias;  ///< or absent
+};
+
 /// The vectors (and biases) of users, or of items: those of their own, to which their features add theirs.
 class Side {
  public:
@@ -45,31 +50,29 @@ class Side {
 
   void prepare_training(const TrainingPlan& plan) {
     own_.prepare_training(plan.optimizer, plan.dense_updates);
-    OptimizerParams optimizer = plan.optimizer;
-    optimizer.l2 = plan.feature_reg;
     for (FeaturePart& feature : features_) {
-      feature.table.prepare_training(optimizer, true);
+      feature.table.prepare_training(feature_optimizer(plan), true);
     }
   }
 
-  void gather(const MatrixView& rows, const MatrixView& bias_rows, const MatrixView& index,
-              const MatrixView& state) const {
-    own_.gather(rows, bias_rows, index, state);
+  void gather(const EmbeddingRows& rows, const MatrixView& index, const MatrixView& state) const {
+    own_.gather(columns_of(rows), index, state);
     for (const FeaturePart& feature : features_) {
-      feature.table.gather(rows, bias_rows, index, state, true);
+      feature.table.gather(columns_of(rows), index, state, true);
     }
   }
 
   /// `l2` per rating of the side's own vectors, after features took the gradient without it. grad_rows are changed.
-  void scatter_add(const MatrixView& grad_rows, const MatrixView& grad_bias_rows, const MatrixView& index,
-                   const SegmentsView& segments, ScatterKind kind, float l2, const MatrixView& state) {
+  void scatter_add(const EmbeddingRows& grad_rows, const MatrixView& index, const SegmentsView& segments,
+                   ScatterKind kind, float l2, const MatrixView& state) {
+    const MatrixView columns = columns_of(grad_rows);
     for (FeaturePart& feature : features_) {
-      feature.table.scatter_add(grad_rows, grad_bias_rows, index, {}, kind, state);
+      feature.table.scatter_add(columns, index, {}, kind, state);
     }
     if (l2 > 0.0F) {
-      own_.add_l2(grad_rows, grad_bias_rows, index, l2, state);
+      own_.add_l2(columns, index, l2, state);
     }
-    own_.scatter_add(grad_rows, grad_bias_rows, index, segments, kind, state);
+    own_.scatter_add(columns, index, segments, kind, state);
   }
 
   void update(const SegmentsView& segments, const MatrixView& state) {
@@ -80,9 +83,9 @@ class Side {
   }
 
   /// One row per user or item with all that belongs to it, as of now (enqueued).
-  const EmbeddingTable& whole() {
+  MfSideView whole() {
     if (!has_features()) {
-      return own_;
+      return {own_.embedding(), own_.bias()};
     }
     if (!whole_) {
       whole_.emplace(*device_, rows_, shape_.dim, shape_.biases);
@@ -93,9 +96,9 @@ class Side {
       walk_.emplace(*device_, rows_);
     }
     walk_->run(rows_, [&](const MatrixView& state, std::int64_t, std::int64_t) {
-      gather(whole_->embedding(), whole_->bias(), all_rows_.view(DType::i32, rows_), state);
+      gather(*whole_, all_rows_.view(DType::i32, rows_), state);
     });
-    return *whole_;
+    return {whole_->embedding(), whole_->bias()};
   }
 
  private:
@@ -103,6 +106,8 @@ class Side {
     std::string prefix;
     EmbeddingTable table;
   };
+
+  MatrixView columns_of(const EmbeddingRows& rows) const { return shape_.biases ? rows.whole() : rows.embedding(); }
 
   void add_named(std::vector<NamedParameter>& all, const std::string& prefix, const MatrixView& embedding,
                  const MatrixView& bias) const {
@@ -119,7 +124,7 @@ class Side {
   EmbeddingTable own_;
   std::vector<FeaturePart> features_;
   // Of whole().
-  std::optional<EmbeddingTable> whole_;
+  std::optional<EmbeddingRows> whole_;
   Buffer all_rows_;
   std::optional<BatchWalk> walk_;
 };
@@ -173,17 +178,15 @@ class MatrixFactorization : public RatingModel {
     const MatrixView prediction = prediction_.view(DType::f32, plan_.batch);
     const MatrixView grad_prediction = grad_prediction_.view(DType::f32, plan_.batch);
     const RatingsView& ratings = epoch.ratings;
-    users_.gather(rows.user, rows.user_bias, ratings.users, epoch.state);
-    items_.gather(rows.item, rows.item_bias, ratings.items, epoch.state);
+    users_.gather(rows_->user, ratings.users, epoch.state);
+    items_.gather(rows_->item, ratings.items, epoch.state);
     device_->dot_rows(prediction, rows, epoch.state);
     device_->rating_loss(grad_prediction, epoch.sums, prediction, ratings.ratings, plan_.loss, epoch.state);
     // The L2 is of a user's or item's own vector: with features the gathered rows are more than that.
     const float own_l2 = has_features() ? plan_.reg : 0.0F;
     device_->dot_rows_backward(gradients, grad_prediction, rows, has_features() ? 0.0F : plan_.reg, epoch.state);
-    users_.scatter_add(gradients.user, gradients.user_bias, ratings.users, epoch.user_segments, plan_.scatter, own_l2,
-                       epoch.state);
-    items_.scatter_add(gradients.item, gradients.item_bias, ratings.items, epoch.item_segments, plan_.scatter, own_l2,
-                       epoch.state);
+    users_.scatter_add(gradients_->user, ratings.users, epoch.user_segments, plan_.scatter, own_l2, epoch.state);
+    items_.scatter_add(gradients_->item, ratings.items, epoch.item_segments, plan_.scatter, own_l2, epoch.state);
   }
 
   void enqueue_update(const EpochView& epoch) override {
@@ -208,8 +211,8 @@ class MatrixFactorization : public RatingModel {
     const MfRows view = rows.view(mean_view());
     const Buffer prediction = device_->allocate_array<float>(batch);
     BatchWalk(*device_, kBatch).run(users.rows, [&](const MatrixView& state, std::int64_t begin, std::int64_t count) {
-      users_.gather(view.user, view.user_bias, users, state);
-      items_.gather(view.item, view.item_bias, items, state);
+      users_.gather(rows.user, users, state);
+      items_.gather(rows.item, items, state);
       device_->dot_rows(prediction.view(DType::f32, batch), view, state);
       device_->download(
           std::span<float>(predictions).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)),
@@ -221,34 +224,23 @@ class MatrixFactorization : public RatingModel {
  private:
   /// A batch of gathered rows, or of their gradients.
   struct Rows {
-    Rows(Device& device, std::int64_t num_rows, const MfShape& table_shape)
-        : batch(num_rows),
-          shape(table_shape),
-          user(device.allocate_array<float>(batch * shape.dim)),
-          item(device.allocate_array<float>(batch * shape.dim)),
-          user_bias(device.allocate_array<float>(shape.biases ? batch : 0)),
-          item_bias(device.allocate_array<float>(shape.biases ? batch : 0)) {}
+    Rows(Device& device, std::int64_t batch, const MfShape& shape)
+        : user(device, batch, shape.dim, shape.biases), item(device, batch, shape.dim, shape.biases) {}
 
     MfRows view(const MatrixView& mean) const {
-      const std::int64_t bias_rows = shape.biases ? batch : 0;
-      return {user.view(DType::f32, batch, shape.dim), item.view(DType::f32, batch, shape.dim),
-              user_bias.view(DType::f32, bias_rows), item_bias.view(DType::f32, bias_rows), mean};
+      return {user.embedding(), item.embedding(), user.bias(), item.bias(), mean};
     }
 
-    std::int64_t batch;
-    MfShape shape;
-    Buffer user;
-    Buffer item;
-    Buffer user_bias;
-    Buffer item_bias;
+    EmbeddingRows user;
+    EmbeddingRows item;
   };
 
   MatrixView mean_view() const { return mean_.view(DType::f32, 1); }
   bool has_features() const { return users_.has_features() || items_.has_features(); }
   MfTables tables() {
-    const EmbeddingTable& users = users_.whole();
-    const EmbeddingTable& items = items_.whole();
-    return {users.embedding(), items.embedding(), users.bias(), items.bias(), mean_view()};
+    const MfSideView users = users_.whole();
+    const MfSideView items = items_.whole();
+    return {users.embedding, items.embedding, users.bias, items.bias, mean_view()};
   }
 
   Device* device_;

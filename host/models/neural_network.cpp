@@ -76,11 +76,11 @@ class DotProduct {
     const MfRows grad = rows_view(*gradients_, grad_addend);
     device_->dot_rows_backward(grad, grad_prediction, rows_view(*rows_, addend), 0.0F, state);
     if (reg_ > 0.0F) {
-      users_.add_l2(grad.user, {}, epoch.ratings.users, reg_, state);
-      items_.add_l2(grad.item, {}, epoch.ratings.items, reg_, state);
+      users_.add_l2(grad.user, epoch.ratings.users, reg_, state);
+      items_.add_l2(grad.item, epoch.ratings.items, reg_, state);
     }
-    users_.scatter_add(grad.user, {}, epoch.ratings.users, epoch.user_segments, scatter, state);
-    items_.scatter_add(grad.item, {}, epoch.ratings.items, epoch.item_segments, scatter, state);
+    users_.scatter_add(grad.user, epoch.ratings.users, epoch.user_segments, scatter, state);
+    items_.scatter_add(grad.item, epoch.ratings.items, epoch.item_segments, scatter, state);
   }
 
   void update(const EpochView& epoch) {
@@ -117,8 +117,8 @@ class DotProduct {
 
   void enqueue_sum(const MatrixView& out, const MatrixView& addend, const Rows& rows, const RatingsView& ratings,
                    const MatrixView& state) {
-    users_.gather(rows.user.view(), {}, ratings.users, state);
-    items_.gather(rows.item.view(), {}, ratings.items, state);
+    users_.gather(rows.user.view(), ratings.users, state);
+    items_.gather(rows.item.view(), ratings.items, state);
     device_->dot_rows(out, rows_view(rows, addend), state);
   }
 
@@ -186,7 +186,7 @@ class NeuralNetwork : public RatingModel {
     for (Input& input : inputs_) {
       OptimizerParams optimizer = plan.optimizer;
       if (input.is_feature) {
-        optimizer.l2 = plan.feature_reg;
+        optimizer = feature_optimizer(plan);
         input.dropout.rate = plan.feature_dropout;
       } else {
         const std::size_t side = input.side == FeatureSide::user ? 0 : 1;
@@ -219,7 +219,7 @@ class NeuralNetwork : public RatingModel {
     const MatrixView& state = epoch.state;
     for (const Input& input : inputs_) {
       const MatrixView rows = input.columns_of(values_.front());
-      input.table.gather(rows, {}, input.index(epoch.ratings), state);
+      input.table.gather(rows, input.index(epoch.ratings), state);
       if (input.dropout.rate > 0.0F) {
         device_->dropout(rows, input.dropout, state);
       }
@@ -246,9 +246,9 @@ class NeuralNetwork : public RatingModel {
         device_->dropout(rows, input.dropout, state);
       }
       if (plan_.reg > 0.0F && !input.is_feature) {
-        input.table.add_l2(rows, {}, input.index(epoch.ratings), plan_.reg, state);
+        input.table.add_l2(rows, input.index(epoch.ratings), plan_.reg, state);
       }
-      input.table.scatter_add(rows, {}, input.index(epoch.ratings), input.segments(epoch), plan_.scatter, state);
+      input.table.scatter_add(rows, input.index(epoch.ratings), input.segments(epoch), plan_.scatter, state);
     }
   }
 
@@ -361,7 +361,7 @@ class NeuralNetwork : public RatingModel {
     }
     walk_->run(ratings.users.rows, [&](const MatrixView& state, std::int64_t begin, std::int64_t count) {
       for (const Input& input : inputs_) {
-        input.table.gather(input.columns_of(predictions_.front()), {}, input.index(ratings), state);
+        input.table.gather(input.columns_of(predictions_.front()), input.index(ratings), state);
       }
       MatrixView values = predictions_.front().view();
       for (std::size_t l = 0; l < layers_.size(); ++l) {

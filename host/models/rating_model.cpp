@@ -59,6 +59,15 @@ TrainingPlan make_plan(const TrainOptions& resolved) {
   plan.reg = static_cast<float>(resolved.reg);
   plan.rate_decay = static_cast<float>(resolved.rate_decay);
   plan.feature_reg = static_cast<float>(std::max(0.0, resolved.feature_reg));
+  if (resolved.feature_lr > 0.0) {
+    OptimizerParams optimizer = plan.optimizer;
+    // The gradients of a batch add up in a feature's value, as many as there are ratings of it: a step of plain SGD
+    // that suits users and items would be far too long.
+    optimizer.kind = optimizer.kind == OptimizerKind::sgd ? OptimizerKind::adam : optimizer.kind;
+    optimizer.rate = static_cast<float>(resolved.feature_lr / resolved.learning_rate);
+    optimizer.l2 = plan.feature_reg;
+    plan.feature_optimizer = optimizer;
+  }
   if (is_network(resolved.model)) {
     plan.feature_dropout = static_cast<float>(std::max(0.0, resolved.feature_dropout));
     for (const double rate : dropout_rates(resolved)) {
@@ -68,6 +77,12 @@ TrainingPlan make_plan(const TrainOptions& resolved) {
     plan.dense_reg = static_cast<float>(resolved.dense_reg);
   }
   return plan;
+}
+
+OptimizerParams feature_optimizer(const TrainingPlan& plan) {
+  OptimizerParams optimizer = plan.optimizer;
+  optimizer.l2 = plan.feature_reg;
+  return plan.feature_optimizer.value_or(optimizer);
 }
 
 TensorMap download_parameters(const std::vector<NamedParameter>& parameters) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,10 @@ struct NamedParameter {
 /// How a model is trained, resolved from TrainOptions.
 struct TrainingPlan {
   std::int64_t batch = 1;
-  bool per_rating = true;      ///< one fused pass of per-rating SGD an epoch; else mini-batch steps
-  OptimizerParams optimizer;   ///< of embeddings: l2 is 0, reg is what counts
+  bool per_rating = true;     ///< one fused pass of per-rating SGD an epoch; else mini-batch steps
+  OptimizerParams optimizer;  ///< of embeddings: l2 is 0, reg is what counts
+  /// Of features' embeddings, l2 is added to all of their elements; without: optimizer with feature_reg as l2.
+  std::optional<OptimizerParams> feature_optimizer;
   bool dense_updates = false;  ///< optimizers step on every embedding row (as Keras does), not only on the batch's
   LossKind loss = LossKind::mse;
   ScatterKind scatter = ScatterKind::segments;
@@ -45,6 +48,9 @@ struct TrainingPlan {
 };
 
 TrainingPlan make_plan(const TrainOptions& resolved);
+
+/// The optimizer of features' embeddings.
+OptimizerParams feature_optimizer(const TrainingPlan& plan);
 
 /// Parameters or gradients on the host, by name. Blocks.
 TensorMap download_parameters(const std::vector<NamedParameter>& parameters);

@@ -48,7 +48,7 @@ ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
     longest = std::max(longest, feature.values);
   }
   model.transfer = padded(columns) == options.dim ? 0 : longest * options.dim;
-  model.batch = 2 * (2 * options.dim + (options.biases ? 2 : 0) + 1);
+  model.batch = 2 * (2 * padded(columns) + 1);
   return model;
 }
 

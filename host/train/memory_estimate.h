@@ -26,7 +26,7 @@ struct TrainingSize {
   std::int64_t items = 0;
   std::int64_t ratings = 0;  ///< of the training part, the validation slice included
   bool timestamps = true;
-  std::vector<FeatureSize> features;
+  std::vector<FeatureSize> features = {};
 };
 
 /// Bytes that a training run needs at its peak. Everything but `scratch`, `gpu_scratch` and `host` lies in arrays of
@@ -47,7 +47,7 @@ struct TrainingSize {
 ///               per-rating SGD
 ///   best        the parameters of the best epoch so far, without padding, where V > 0, and one more array of the
 ///               larger of the two embeddings while padded ones come back to the host
-///   batches     mf: 8 B (2 dim + 2 + 1), without biases 8 B (2 dim + 1): gathered rows, predictions and their
+///   batches     mf: 8 B (2 p(dim + 1) + 1), without biases 8 B (2 p(dim) + 1): gathered rows, predictions and their
 ///               gradients; mlp: 8 B (p(inputs) + p(outputs) of every layer), where p(1) = 1: values and their
 ///               gradients, and half of that once more for predicting, with B = 16384; neumf: 16 B (p(factors) + 1)
 ///               more, and half of that for predicting

@@ -34,6 +34,9 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("feature_dim", options.feature_dim,
         "mlp: columns of features' embeddings, one for all or NAME=COLUMNS,... (default: by their number of values)");
   visit("feature_dropout", options.feature_dropout, "mlp: rate after every feature's embedding (default: 0)");
+  visit("feature_lr", options.feature_lr,
+        "learning rate of features' embeddings, trained by Adam where --optimizer is sgd (default: sgd 0.004, else "
+        "--lr)");
   visit("feature_reg", options.feature_reg, "L2 of features' embeddings (default: mf 0.01, mlp 0.001)");
   visit("epochs", options.epochs, "passes over the training ratings, at most (default: mf 20, mlp 25)");
   visit("lr", options.learning_rate, "learning rate (default: by optimizer)");

@@ -112,6 +112,7 @@ void resolve_features(TrainOptions& options, bool network) {
     constexpr const char* kRemedy = "there are no features; give --features as well";
     require(options.feature_dim.empty(), "feature-dim", options.feature_dim, kRemedy);
     require(options.feature_dropout == kAuto, "feature-dropout", fmt::format("{}", options.feature_dropout), kRemedy);
+    require(options.feature_lr == kAuto, "feature-lr", fmt::format("{}", options.feature_lr), kRemedy);
     require(options.feature_reg == kAuto, "feature-reg", fmt::format("{}", options.feature_reg), kRemedy);
     return;
   }
@@ -267,7 +268,7 @@ TrainOptions resolve(const TrainOptions& given) {
   const bool mlp = options.model != "mf";
   const bool featured_mf = !mlp && !options.features.empty();
   if (options.optimizer.empty()) {
-    options.optimizer = mlp || featured_mf ? "adam" : "sgd";
+    options.optimizer = mlp ? "adam" : "sgd";
   }
   require_one_of("optimizer", options.optimizer, {"sgd", "adagrad", "adam"});
   require_one_of("loss", options.loss, {"mse", "mae"});
@@ -324,6 +325,12 @@ TrainOptions resolve(const TrainOptions& given) {
     options.learning_rate = default_learning_rate(options, per_rating);
   }
   require_in("lr", options.learning_rate, 1e-12, 1e6, "must be above 0");
+  if (!options.features.empty()) {
+    if (options.feature_lr == kAuto) {
+      options.feature_lr = options.optimizer == "sgd" ? 0.004 : options.learning_rate;
+    }
+    require_in("feature-lr", options.feature_lr, 1e-12, 1e6, "must be above 0");
+  }
   require_in("rate-decay", options.rate_decay, 0.0, 1e6, "must be 0 or more");
   require(options.rate_decay == 0.0 || per_rating, "rate-decay", fmt::format("{}", options.rate_decay),
           "only per-rating SGD has it: --model mf --optimizer sgd --batch 1; adagrad and adam have rates of their own");

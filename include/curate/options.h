@@ -29,6 +29,7 @@ struct CURATE_API TrainOptions {
   std::string features;         ///< of users and items, as add_features takes them; they must be in the data set then
   std::string feature_dim;      ///< mlp: columns of features' embeddings, "8" or "genres=8,age=4"; auto: by their size
   double feature_dropout = -1.0;  ///< mlp: rate after every feature's embedding; auto
+  double feature_lr = -1.0;       ///< learning rate of features' embeddings, of which SGD is Adam; auto
   double feature_reg = -1.0;      ///< L2 of features' embeddings: feature_reg * |w|^2 added to the mean loss; auto
   std::int32_t epochs = -1;       ///< auto
   double learning_rate = -1.0;    ///< auto: by optimizer and batch

@@ -19,13 +19,15 @@ struct Table {
   Matrix second_moment;
 };
 
-/// One optimizer step, the t-th (from 1), on the rows named. The rows must be distinct. Elementwise, in this order:
+/// One optimizer step, the t-th (from 1), on the rows named, at learning_rate = the given one times params.rate. The
+/// rows must be distinct. Elementwise, in this order:
 ///   g = gradient + 2 l2 w, with the w from before the step
 ///   w -= learning_rate weight_decay w
 ///   the optimizer's step along g, from the w that has decayed (g is not taken anew)
 ///   w = max(w, 0) where non_negative, gradient = 0
 inline void update_rows(Table& table, const std::vector<std::int32_t>& rows, const OptimizerParams& params,
-                        double learning_rate, std::int64_t t) {
+                        double given_rate, std::int64_t t) {
+  const double learning_rate = given_rate * static_cast<double>(params.rate);
   const auto beta1 = static_cast<double>(params.beta1);
   const auto beta2 = static_cast<double>(params.beta2);
   const auto epsilon = static_cast<double>(params.epsilon);

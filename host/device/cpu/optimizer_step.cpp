@@ -52,9 +52,9 @@ void update_adam(const OptimizerStep& step, const OptimizerRow& row, std::int64_
 
 OptimizerStep::OptimizerStep(const OptimizerParams& optimizer, const StepState& state)
     : params(optimizer),
-      learning_rate(state.learning_rate),
+      learning_rate(state.learning_rate * optimizer.rate),
       l2_twice(2.0F * optimizer.l2),
-      keep(1.0F - state.learning_rate * optimizer.weight_decay) {
+      keep(1.0F - state.learning_rate * optimizer.rate * optimizer.weight_decay) {
   if (params.kind == OptimizerKind::adam) {
     const auto t = static_cast<double>(state.step + 1);
     correction1 = static_cast<float>(1.0 / (1.0 - std::pow(static_cast<double>(params.beta1), t)));
