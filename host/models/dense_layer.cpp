@@ -14,9 +14,7 @@ class DenseLayer : public Layer {
   std::vector<NamedParameter> gradients() const override { return named(gradients_); }
 
   void prepare_training(const TrainingPlan& plan) override {
-    optimizer_ = plan.optimizer;
-    optimizer_.non_negative = false;
-    optimizer_.l2 = plan.dense_reg;
+    optimizer_ = dense_optimizer(plan);
     gradients_ = allocate();
     if (optimizer_.kind == OptimizerKind::adam) {
       first_moments_ = allocate();

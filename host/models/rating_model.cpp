@@ -59,14 +59,14 @@ TrainingPlan make_plan(const TrainOptions& resolved) {
   plan.reg = static_cast<float>(resolved.reg);
   plan.rate_decay = static_cast<float>(resolved.rate_decay);
   plan.feature_reg = static_cast<float>(std::max(0.0, resolved.feature_reg));
-  if (resolved.feature_lr > 0.0) {
-    OptimizerParams optimizer = plan.optimizer;
-    // The gradients of a batch add up in a feature's value, as many as there are ratings of it: a step of plain SGD
-    // that suits users and items would be far too long.
-    optimizer.kind = optimizer.kind == OptimizerKind::sgd ? OptimizerKind::adam : optimizer.kind;
-    optimizer.rate = static_cast<float>(resolved.feature_lr / resolved.learning_rate);
-    optimizer.l2 = plan.feature_reg;
-    plan.feature_optimizer = optimizer;
+  if (resolved.optimizer == "sgd+adam") {
+    // The gradients of a batch add up in what it shares: a step of plain SGD that suits the row of a user, which has a
+    // few of the batch's ratings, would be far too long there; and Adam's, as long for a film with one rating as for a
+    // popular one, overfits the rows.
+    OptimizerParams shared = plan.optimizer;
+    shared.kind = OptimizerKind::adam;
+    shared.rate = static_cast<float>(resolved.adam_lr / resolved.learning_rate);
+    plan.shared_optimizer = shared;
   }
   if (is_network(resolved.model)) {
     plan.feature_dropout = static_cast<float>(std::max(0.0, resolved.feature_dropout));
@@ -80,9 +80,16 @@ TrainingPlan make_plan(const TrainOptions& resolved) {
 }
 
 OptimizerParams feature_optimizer(const TrainingPlan& plan) {
-  OptimizerParams optimizer = plan.optimizer;
+  OptimizerParams optimizer = plan.shared_optimizer.value_or(plan.optimizer);
   optimizer.l2 = plan.feature_reg;
-  return plan.feature_optimizer.value_or(optimizer);
+  return optimizer;
+}
+
+OptimizerParams dense_optimizer(const TrainingPlan& plan) {
+  OptimizerParams optimizer = plan.shared_optimizer.value_or(plan.optimizer);
+  optimizer.non_negative = false;
+  optimizer.l2 = plan.dense_reg;
+  return optimizer;
 }
 
 TensorMap download_parameters(const std::vector<NamedParameter>& parameters) {

@@ -33,8 +33,9 @@ struct TrainingPlan {
   std::int64_t batch = 1;
   bool per_rating = true;     ///< one fused pass of per-rating SGD an epoch; else mini-batch steps
   OptimizerParams optimizer;  ///< of embeddings: l2 is 0, reg is what counts
-  /// Of features' embeddings, l2 is added to all of their elements; without: optimizer with feature_reg as l2.
-  std::optional<OptimizerParams> feature_optimizer;
+  /// Of what all users and items share, features' embeddings and dense layers; without: optimizer. l2 is 0, feature_reg
+  /// and dense_reg are what counts.
+  std::optional<OptimizerParams> shared_optimizer;
   bool dense_updates = false;  ///< optimizers step on every embedding row (as Keras does), not only on the batch's
   LossKind loss = LossKind::mse;
   ScatterKind scatter = ScatterKind::segments;
@@ -51,6 +52,8 @@ TrainingPlan make_plan(const TrainOptions& resolved);
 
 /// The optimizer of features' embeddings.
 OptimizerParams feature_optimizer(const TrainingPlan& plan);
+/// The optimizer of dense weights, which are not kept non-negative.
+OptimizerParams dense_optimizer(const TrainingPlan& plan);
 
 /// Parameters or gradients on the host, by name. Blocks.
 TensorMap download_parameters(const std::vector<NamedParameter>& parameters);

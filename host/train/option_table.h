@@ -17,7 +17,10 @@ template <typename Options, typename Visitor>
 void visit_options(Options& options, Visitor&& visit) {
   visit("model", options.model,
         "model: mf (matrix factorization), mlp (neural network over embeddings) or neumf (both added)");
-  visit("optimizer", options.optimizer, "sgd, adagrad or adam (default: mf sgd, mlp adam)");
+  visit(
+      "optimizer", options.optimizer,
+      "sgd, adagrad, adam, or sgd+adam: users and items by SGD, features and dense layers by Adam (default: mf without "
+      "features sgd, else sgd+adam)");
   visit("loss", options.loss, "mse or mae (mae: mini-batches only)");
   visit("dim", options.dim, "factors per user and item, 1 to 1024 (default: mf 64, mlp 32)");
   visit("user_dim", options.user_dim, "mlp: columns of the users' embedding (default: --dim)");
@@ -34,17 +37,16 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("feature_dim", options.feature_dim,
         "mlp: columns of features' embeddings, one for all or NAME=COLUMNS,... (default: by their number of values)");
   visit("feature_dropout", options.feature_dropout, "mlp: rate after every feature's embedding (default: 0)");
-  visit("feature_lr", options.feature_lr,
-        "learning rate of features' embeddings, trained by Adam where --optimizer is sgd (default: sgd 0.004, else "
-        "--lr)");
   visit("feature_reg", options.feature_reg, "L2 of features' embeddings (default: mf 0.01, mlp 0.001)");
   visit("epochs", options.epochs, "passes over the training ratings, at most (default: mf 20, mlp 25)");
   visit("lr", options.learning_rate, "learning rate (default: by optimizer)");
+  visit("adam_lr", options.adam_lr, "sgd+adam: learning rate of Adam (default: mf 0.004, mlp 0.005)");
   visit("rate_decay", options.rate_decay,
         "per-rating SGD: users and items of n ratings learn at lr / sqrt(1 + rate-decay n (epoch + 1/2))");
   visit("schedule", options.schedule, "learning rate over the run: constant, or linear to zero (default)");
   visit("reg", options.reg,
-        "L2 per rating, of factors and biases, mlp: of embeddings (default: mf 0.07, mlp and mf with features 0.1)");
+        "L2 per rating, of factors and biases, mlp: of embeddings (default: mf 0.055, by Adam 0.07, with features "
+        "0.045; mlp 0.01, by Adam 0.1)");
   visit("dense_reg", options.dense_reg, "mlp: L2 of the dense weights (default: 0)");
   visit("weight_decay", options.weight_decay, "decoupled from the gradient, as AdamW has it");
   visit("batch", options.batch, "ratings per step; 1: per-rating SGD (default: mf with sgd 1, else 1024; mlp 512)");

@@ -112,7 +112,6 @@ void resolve_features(TrainOptions& options, bool network) {
     constexpr const char* kRemedy = "there are no features; give --features as well";
     require(options.feature_dim.empty(), "feature-dim", options.feature_dim, kRemedy);
     require(options.feature_dropout == kAuto, "feature-dropout", fmt::format("{}", options.feature_dropout), kRemedy);
-    require(options.feature_lr == kAuto, "feature-lr", fmt::format("{}", options.feature_lr), kRemedy);
     require(options.feature_reg == kAuto, "feature-reg", fmt::format("{}", options.feature_reg), kRemedy);
     return;
   }
@@ -147,19 +146,25 @@ void refuse_network_options(const TrainOptions& options) {
 
 double default_learning_rate(const TrainOptions& options, bool per_rating) {
   if (per_rating) {
-    return 0.05;
+    return 0.03;
   }
+  const auto batch = static_cast<double>(options.batch);
+  // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch.
+  if (options.optimizer == "sgd+adam") {
+    return (options.model == "mf" ? 0.012 : 0.01) * batch;
+  }
+  if (options.optimizer == "sgd" && options.model == "mf") {
+    return 0.02 * batch;
+  }
+  return options.optimizer == "adam" ? 0.005 : 0.05;
+}
+
+double default_reg(const TrainOptions& options, bool per_rating) {
+  const bool mixed = options.optimizer == "sgd+adam";
   if (options.model != "mf") {
-    return options.optimizer == "adam" ? 0.005 : 0.05;
+    return mixed ? 0.01 : 0.1;
   }
-  if (options.optimizer == "sgd") {
-    // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch.
-    return 0.02 * static_cast<double>(options.batch);
-  }
-  if (options.optimizer == "adam") {
-    return options.features.empty() ? 0.005 : 0.004;
-  }
-  return 0.05;
+  return mixed ? 0.045 : per_rating ? 0.055 : 0.07;
 }
 
 }  // namespace
@@ -268,9 +273,12 @@ TrainOptions resolve(const TrainOptions& given) {
   const bool mlp = options.model != "mf";
   const bool featured_mf = !mlp && !options.features.empty();
   if (options.optimizer.empty()) {
-    options.optimizer = mlp ? "adam" : "sgd";
+    options.optimizer = mlp || featured_mf ? "sgd+adam" : "sgd";
   }
-  require_one_of("optimizer", options.optimizer, {"sgd", "adagrad", "adam"});
+  require_one_of("optimizer", options.optimizer, {"sgd", "adagrad", "adam", "sgd+adam"});
+  const bool mixed = options.optimizer == "sgd+adam";
+  require(!mixed || mlp || featured_mf, "optimizer", options.optimizer,
+          "mf without features has nothing for Adam; give sgd or adam, or --features as well");
   require_one_of("loss", options.loss, {"mse", "mae"});
   require_one_of("init", options.init, {"normal", "uniform"});
   if (!is_device_name(options.device)) {
@@ -325,17 +333,18 @@ TrainOptions resolve(const TrainOptions& given) {
     options.learning_rate = default_learning_rate(options, per_rating);
   }
   require_in("lr", options.learning_rate, 1e-12, 1e6, "must be above 0");
-  if (!options.features.empty()) {
-    if (options.feature_lr == kAuto) {
-      options.feature_lr = options.optimizer == "sgd" ? 0.004 : options.learning_rate;
-    }
-    require_in("feature-lr", options.feature_lr, 1e-12, 1e6, "must be above 0");
+  if (mixed) {
+    options.adam_lr = options.adam_lr == kAuto ? (mlp ? 0.005 : 0.004) : options.adam_lr;
+    require_in("adam-lr", options.adam_lr, 1e-12, 1e6, "must be above 0");
+  } else {
+    require(options.adam_lr == kAuto, "adam-lr", fmt::format("{}", options.adam_lr),
+            "only the optimizer sgd+adam has that beside --lr; give --optimizer sgd+adam, or --lr");
   }
   require_in("rate-decay", options.rate_decay, 0.0, 1e6, "must be 0 or more");
   require(options.rate_decay == 0.0 || per_rating, "rate-decay", fmt::format("{}", options.rate_decay),
           "only per-rating SGD has it: --model mf --optimizer sgd --batch 1; adagrad and adam have rates of their own");
   if (options.reg == kAuto) {
-    options.reg = mlp || featured_mf ? 0.1 : 0.07;
+    options.reg = default_reg(options, per_rating);
   }
   require_in("reg", options.reg, 0.0, 1e6, "must be 0 or more");
   return options;

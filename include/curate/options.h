@@ -15,7 +15,9 @@ struct CURATE_API TrainOptions {
   /// mf (matrix factorization), mlp (a network over embeddings), neumf (that and a dot product; what is said of mlp
   /// holds for it too)
   std::string model = "mf";
-  std::string optimizer;        ///< sgd, adagrad, adam; auto: mf sgd, mlp adam
+  /// sgd, adagrad, adam, or sgd+adam: users' and items' vectors by SGD, what they share (features' embeddings, dense
+  /// layers) by Adam; auto: mf sgd, with features and in mlp sgd+adam
+  std::string optimizer;
   std::string loss = "mse";     ///< mse, mae
   std::int32_t dim = -1;        ///< factors, 1..1024; mlp: columns of both embeddings; auto: mf 64, mlp 32
   std::int32_t user_dim = -1;   ///< mlp: columns of the user's embedding; auto: dim
@@ -29,10 +31,10 @@ struct CURATE_API TrainOptions {
   std::string features;         ///< of users and items, as add_features takes them; they must be in the data set then
   std::string feature_dim;      ///< mlp: columns of features' embeddings, "8" or "genres=8,age=4"; auto: by their size
   double feature_dropout = -1.0;  ///< mlp: rate after every feature's embedding; auto
-  double feature_lr = -1.0;       ///< learning rate of features' embeddings, of which SGD is Adam; auto
   double feature_reg = -1.0;      ///< L2 of features' embeddings: feature_reg * |w|^2 added to the mean loss; auto
   std::int32_t epochs = -1;       ///< auto
   double learning_rate = -1.0;    ///< auto: by optimizer and batch
+  double adam_lr = -1.0;          ///< sgd+adam: learning rate of Adam; auto
   double rate_decay = 0.0;    ///< batch 1: rows of n ratings learn at lr / sqrt(1 + rate_decay n (epochs so far + 1/2))
   std::string schedule;       ///< constant, linear (falls to zero over the epochs); auto: linear
   double reg = -1.0;          ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses
