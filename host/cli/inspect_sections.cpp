@@ -117,11 +117,8 @@ std::vector<ModelMemory> training_memory(const Dataset& dataset) {
   std::vector<ModelMemory> all;
   for (const TrainOptions& options : {mf, adam, mlp}) {
     const TrainOptions resolved = resolve(options);
-    all.push_back({resolved, estimate_memory(resolved, {dataset.users.size(),
-                                                        dataset.items.size(),
-                                                        dataset.ratings.size(),
-                                                        dataset.ratings.has_timestamps(),
-                                                        {}})});
+    all.push_back({resolved, estimate_memory(resolved, {dataset.users.size(), dataset.items.size(),
+                                                        dataset.ratings.size(), dataset.ratings.has_timestamps()})});
   }
   return all;
 }

@@ -11,10 +11,12 @@
 #include "cli/reading.h"
 #include "curate/error.h"
 #include "curate/trainer.h"
+#include "data/feature_request.h"
 #include "device/device.h"
 #include "report/progress.h"
 #include "support/atomic_file.h"
 #include "support/json_text.h"
+#include "support/printable.h"
 #include "train/memory_estimate.h"
 #include "train/metrics_json.h"
 #include "train/option_table.h"
@@ -90,12 +92,20 @@ std::string absolute(const std::string& path) {
   return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
 }
 
-/// --features with absolute paths for its files.
+/// --features with absolute paths for its files, so that config.toml is good everywhere. Throws InputError.
 std::string absolute_files(const std::string& features) {
+  if (features.empty()) {
+    return features;
+  }
   std::string all;
-  for (const std::string& part : split_list(features)) {
+  for (FeatureRequest& request : parse_feature_requests(features)) {
+    request.file = absolute(request.file);
+    if (request.file.find(',') != std::string::npos) {
+      throw InputError(fmt::format("--features {}: {} has a comma, which separates features; use a path without one",
+                                   printable(features), request.file));
+    }
     all += all.empty() ? "" : ",";
-    all += part.find(':') == std::string::npos ? part : absolute(part);
+    all += request.text();
   }
   return all;
 }

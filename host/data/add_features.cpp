@@ -14,6 +14,7 @@
 #include "curate/dataset.h"
 #include "curate/error.h"
 #include "data/delimited_reader.h"
+#include "data/feature_request.h"
 #include "data/features.h"
 #include "data/side_files.h"
 #include "data/text_table.h"
@@ -23,8 +24,7 @@ namespace curate {
 namespace {
 
 constexpr std::size_t kMostBuckets = 10;
-constexpr std::string_view kTableRemedy =
-    "the first line names the columns, the first column is userId, itemId or movieId";
+constexpr std::string_view kTableRemedy = "name the columns on the first line, the first one userId, itemId or movieId";
 constexpr const char* kUnknownValue = "(unknown)";
 
 /// The lowest number of every bucket: each distinct number its own where there are few, else cut where about equally
@@ -46,7 +46,7 @@ std::vector<float> bucket_starts(std::vector<float> numbers) {
   return starts;
 }
 
-/// The names of the buckets: "1990", "1991-1994".
+/// The names of the buckets: "1990", "1991-1994", "-3 to 5".
 std::vector<std::string> bucket_names(const std::vector<float>& starts, const std::vector<float>& numbers) {
   std::vector<float> last = starts;
   for (const float number : numbers) {
@@ -56,8 +56,9 @@ std::vector<std::string> bucket_names(const std::vector<float>& starts, const st
   }
   std::vector<std::string> names;
   for (std::size_t bucket = 0; bucket < starts.size(); ++bucket) {
+    const char* between = starts[bucket] < 0.0F ? " to " : "-";
     names.push_back(starts[bucket] == last[bucket] ? fmt::format("{}", starts[bucket])
-                                                   : fmt::format("{}-{}", starts[bucket], last[bucket]));
+                                                   : fmt::format("{}{}{}", starts[bucket], between, last[bucket]));
   }
   return names;
 }
@@ -114,46 +115,6 @@ Feature to_feature(const FeatureColumn& column, FeatureSide side) {
   return feature;
 }
 
-/// FILE:COLUMN[:KIND].
-struct ColumnRequest {
-  std::string file;
-  std::string column;
-  std::optional<FeatureKind> kind;
-};
-
-std::optional<FeatureKind> kind_of(std::string_view name) {
-  for (const FeatureKind kind : {FeatureKind::category, FeatureKind::multi, FeatureKind::number}) {
-    if (name == name_of(kind)) {
-      return kind;
-    }
-  }
-  return std::nullopt;
-}
-
-ColumnRequest parse_request(const std::string& text) {
-  ColumnRequest request;
-  std::string rest = text;
-  const auto take_last = [&] {
-    const std::size_t colon = rest.rfind(':');
-    std::string last = colon == std::string::npos ? "" : rest.substr(colon + 1);
-    rest.resize(colon == std::string::npos ? 0 : colon);
-    return last;
-  };
-  request.column = take_last();
-  request.kind = kind_of(request.column);
-  if (request.kind && rest.find(':') != std::string::npos) {
-    request.column = take_last();
-  } else {
-    request.kind.reset();
-  }
-  request.file = rest;
-  if (request.file.empty() || request.column.empty()) {
-    throw InputError(fmt::format(
-        "--features {}: write FILE:COLUMN or FILE:COLUMN:KIND, with KIND category, multi or number", printable(text)));
-  }
-  return request;
-}
-
 /// A column of a CSV file by dense id; "" where the file has no value.
 struct TextColumn {
   FeatureSide side = FeatureSide::item;
@@ -161,7 +122,7 @@ struct TextColumn {
   std::vector<std::int64_t> lines;  ///< where they stand
 };
 
-TextColumn read_text_column(const ColumnRequest& request, const Dataset& dataset) {
+TextColumn read_text_column(const FeatureRequest& request, const Dataset& dataset) {
   const std::string& file = request.file;
   const std::string content = read_text(file);
   check_is_text(content, file);
@@ -174,9 +135,9 @@ TextColumn read_text_column(const ColumnRequest& request, const Dataset& dataset
   } else if (reader.find_column("itemId").value_or(1) != 0 && reader.find_column("movieId").value_or(1) != 0) {
     throw_input_error(file, 1, "the first column is called none of userId, itemId and movieId", kTableRemedy);
   }
-  const std::size_t wanted = reader.column(request.column, "name one that it has");
+  const std::size_t wanted = reader.column(request.name, "name one that it has");
   if (wanted == 0) {
-    throw_input_error(file, 1, fmt::format("{} is the column of ids", request.column), "name another column");
+    throw_input_error(file, 1, fmt::format("{} is the column of ids", request.name), "name another column");
   }
   const IdMap& ids = column.side == FeatureSide::user ? dataset.users : dataset.items;
   column.texts.resize(static_cast<std::size_t>(ids.size()));
@@ -199,9 +160,14 @@ TextColumn read_text_column(const ColumnRequest& request, const Dataset& dataset
   return column;
 }
 
+/// As ratings are read: through double, so that 1e-50 is a (tiny) number and 1e50 none.
 std::optional<float> parse_float(std::string_view text) {
-  float value = 0.0F;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.size() > 1 && text[0] == '+' && text[1] != '-') {
+    text.remove_prefix(1);
+  }
+  double wide = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), wide);
+  const auto value = static_cast<float>(wide);
   const bool whole = error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
   return whole ? std::optional(value) : std::nullopt;
 }
@@ -224,7 +190,7 @@ FeatureKind guess_kind(const TextColumn& column) {
                                                    : FeatureKind::category;
 }
 
-FeatureColumn number_column(const ColumnRequest& request, const TextColumn& column) {
+FeatureColumn number_column(const FeatureRequest& request, const TextColumn& column) {
   FeatureColumn made;
   made.kind = FeatureKind::number;
   for (std::size_t row = 0; row < column.texts.size(); ++row) {
@@ -232,7 +198,7 @@ FeatureColumn number_column(const ColumnRequest& request, const TextColumn& colu
     const std::optional<float> number = parse_float(text);
     if (!text.empty() && !number) {
       throw_input_error(request.file, column.lines[row],
-                        fmt::format("{} is not a number ({})", request.column, excerpt(text)),
+                        fmt::format("{} is not a number ({})", request.name, excerpt(text)),
                         "correct it, or ask for the column as :category");
     }
     made.numbers.push_back(number.value_or(std::numeric_limits<float>::quiet_NaN()));
@@ -240,18 +206,18 @@ FeatureColumn number_column(const ColumnRequest& request, const TextColumn& colu
   return made;
 }
 
-Feature read_column(const std::string& text, const Dataset& dataset) {
-  const ColumnRequest request = parse_request(text);
+Feature read_column(const FeatureRequest& request, const Dataset& dataset) {
   const TextColumn column = read_text_column(request, dataset);
   if (std::all_of(column.texts.begin(), column.texts.end(), [](const std::string& value) { return value.empty(); })) {
-    throw InputError(fmt::format("{}: {} has no value for any {} with ratings; do its ids belong to these ratings?",
-                                 request.file, request.column, name_of(column.side)));
+    throw InputError(
+        fmt::format("{}: {} has no value for any {} with ratings; check that its ids are those of the ratings",
+                    request.file, request.name, name_of(column.side)));
   }
   const FeatureKind kind = request.kind.value_or(guess_kind(column));
   FeatureColumn made = kind == FeatureKind::number  ? number_column(request, column)
-                       : kind == FeatureKind::multi ? multi_column(request.column, column.texts)
-                                                    : category_column(request.column, column.texts);
-  made.name = request.column;
+                       : kind == FeatureKind::multi ? multi_column(request.name, column.texts)
+                                                    : category_column(request.name, column.texts);
+  made.name = request.name;
   return to_feature(made, column.side);
 }
 
@@ -265,14 +231,13 @@ class OwnFeatures {
       files_ = files_beside(dataset_.source);
       features_ = read_plain_features(*files_, dataset_);
     }
-    if (name == "tags" && features_->items.find(name) == nullptr) {
-      add_tags(features_->items, *files_, dataset_);
+    if (auto feature = find(name)) {
+      return *std::move(feature);
     }
-    for (const auto& [side, table] :
-         {std::pair{FeatureSide::user, &features_->users}, {FeatureSide::item, &features_->items}}) {
-      if (const FeatureColumn* column = table->find(name)) {
-        return to_feature(*column, side);
-      }
+    // They take longest to read.
+    add_tags(features_->items, *files_, dataset_);
+    if (auto feature = find(name)) {
+      return *std::move(feature);
     }
     std::vector<std::string> known;
     for (const FeatureTable* table : {&features_->users, &features_->items}) {
@@ -280,13 +245,22 @@ class OwnFeatures {
         known.push_back(column.name);
       }
     }
-    throw InputError(
-        fmt::format("--features {}: {} does not say that of its users or items; {}, or give FILE:COLUMN",
-                    printable(name), dataset_.source,
-                    known.empty() ? "it knows nothing of them" : fmt::format("it knows {}", fmt::join(known, ", "))));
+    throw InputError(fmt::format("--features {}: {} does not say that of its users or items; {}give FILE:COLUMN",
+                                 printable(name), dataset_.source,
+                                 known.empty() ? "" : fmt::format("name one of {}, or ", fmt::join(known, ", "))));
   }
 
  private:
+  std::optional<Feature> find(const std::string& name) const {
+    if (const FeatureColumn* column = features_->users.find(name)) {
+      return to_feature(*column, FeatureSide::user);
+    }
+    if (const FeatureColumn* column = features_->items.find(name)) {
+      return to_feature(*column, FeatureSide::item);
+    }
+    return std::nullopt;
+  }
+
   const Dataset& dataset_;
   std::unique_ptr<SideFiles> files_;
   std::optional<Features> features_;
@@ -297,18 +271,14 @@ class OwnFeatures {
 void add_features(Dataset& dataset, const std::string& wanted) {
   std::vector<Feature> features;
   OwnFeatures own(dataset);
-  for (const std::string_view part : split_plainly(wanted, ",")) {
-    const std::string name(trimmed(part));
-    if (name.empty()) {
-      throw InputError(fmt::format("--features {}: a name is missing; write them with commas between, like genres,year",
-                                   printable(wanted)));
-    }
-    Feature feature = name.find(':') == std::string::npos ? own.get(name) : read_column(name, dataset);
+  for (const FeatureRequest& request : parse_feature_requests(wanted)) {
+    Feature feature = request.file.empty() ? own.get(request.name) : read_column(request, dataset);
     const bool again = std::any_of(features.begin(), features.end(),
                                    [&](const Feature& other) { return other.prefix() == feature.prefix(); });
     if (again) {
       throw InputError(
-          fmt::format("--features {}: {} comes twice; leave one out", printable(wanted), printable(feature.prefix())));
+          fmt::format("--features {}: {} comes twice; name it once, or give one of two columns another name",
+                      printable(wanted), printable(feature.prefix())));
     }
     features.push_back(std::move(feature));
   }

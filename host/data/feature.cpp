@@ -4,11 +4,40 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 
 #include "curate/error.h"
+#include "data/feature_request.h"
 #include "support/printable.h"
 
 namespace curate {
+namespace {
+
+[[noreturn]] void fail(const Feature& feature, const std::string& problem) {
+  throw InputError(fmt::format("feature {}: {}; make it with add_features of the same data, and train again",
+                               printable(feature.prefix()), problem));
+}
+
+void check_parts(const Feature& feature, std::int64_t rows) {
+  if (feature.rows() != rows) {
+    fail(feature, fmt::format("{} rows, but there are {} {}s", std::max<std::int64_t>(feature.rows(), 0), rows,
+                              name_of(feature.side)));
+  }
+  const bool in_order =
+      std::adjacent_find(feature.starts.begin(), feature.starts.end(), std::greater_equal<>()) == feature.starts.end();
+  if (!in_order || feature.starts.front() != 0 ||
+      feature.starts.back() != static_cast<std::int64_t>(feature.ids.size())) {
+    fail(feature, "its rows do not follow each other, or one has no value");
+  }
+  const auto values = static_cast<std::int64_t>(feature.values.size());
+  const bool known =
+      std::all_of(feature.ids.begin(), feature.ids.end(), [values](std::int32_t id) { return id >= 0 && id < values; });
+  if (values == 0 || !known) {
+    fail(feature, "a row has a value that the feature does not have");
+  }
+}
+
+}  // namespace
 
 const char* name_of(FeatureSide side) {
   return side == FeatureSide::user ? "user" : "item";
@@ -40,25 +69,14 @@ std::string Feature::prefix() const {
   return fmt::format("{}.{}", name_of(side), name);
 }
 
-void check_feature(const Feature& feature, std::int64_t rows) {
-  const auto fail = [&](const char* problem) {
-    throw InputError(fmt::format("feature {}: {}; make the features again from the same data",
-                                 printable(feature.prefix()), problem));
-  };
-  if (feature.rows() != rows) {
-    fail(fmt::format("{} rows, but there are {} {}s", std::max<std::int64_t>(feature.rows(), 0), rows,
-                     name_of(feature.side))
-             .c_str());
-  }
-  if (feature.starts.front() != 0 || feature.starts.back() != static_cast<std::int64_t>(feature.ids.size()) ||
-      std::adjacent_find(feature.starts.begin(), feature.starts.end(), std::greater_equal<>()) !=
-          feature.starts.end()) {
-    fail("its rows do not follow each other, or one has no value");
-  }
-  const auto values = static_cast<std::int64_t>(feature.values.size());
-  if (!std::all_of(feature.ids.begin(), feature.ids.end(),
-                   [values](std::int32_t id) { return id >= 0 && id < values; })) {
-    fail("a value that it does not have");
+void check_features(const std::vector<Feature>& features, std::int64_t users, std::int64_t items) {
+  std::set<std::string> prefixes;
+  for (const Feature& feature : features) {
+    check_feature_name(feature.name);
+    if (!prefixes.insert(feature.prefix()).second) {
+      fail(feature, "it comes twice");
+    }
+    check_parts(feature, feature.side == FeatureSide::user ? users : items);
   }
 }
 

@@ -97,6 +97,12 @@ const MovielensLayout* movielens_layout_of(Separator separator) {
   return found == kLayouts.end() ? nullptr : found;
 }
 
+const MovielensLayout* movielens_layout_named(std::string_view name) {
+  const auto* const found = std::find_if(kLayouts.begin(), kLayouts.end(),
+                                         [&](const MovielensLayout& layout) { return layout.name == name; });
+  return found == kLayouts.end() ? nullptr : found;
+}
+
 const MovielensLayout& find_movielens_layout(const FileTree& archive) {
   for (const MovielensLayout& layout : kLayouts) {
     if (archive.has(std::string(layout.ratings_file))) {

@@ -34,6 +34,9 @@ const MovielensLayout& find_movielens_layout(const FileTree& archive);
 /// The layout whose ratings have this separator, or null.
 const MovielensLayout* movielens_layout_of(Separator separator);
 
+/// The layout of that name, or null.
+const MovielensLayout* movielens_layout_named(std::string_view name);
+
 /// What an item file says, by raw id. Where it lists an item twice, the later line counts.
 using ItemTable = std::unordered_map<std::int64_t, ItemInfo>;
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <system_error>
 
 #include "curate/dataset.h"
 #include "curate/error.h"
@@ -73,6 +74,19 @@ ItemTable read_items(const std::string& path, const Source& source, const IdMap&
   const MovielensLayout* layout = movielens_layout_of(source.format.separator);
   return layout != nullptr && source.kind != PathKind::pipe && items.numbers()
              ? read_item_file(*files_beside(path), *layout)
+             : ItemTable();
+}
+
+/// The same from beside what `dataset` was read from: other ratings, wherever they lie, may have items that it
+/// describes. A plain file is taken to be of the layout that the other ratings look like.
+ItemTable read_items_of(const Dataset& dataset, const Source& other, const IdMap& items) {
+  const MovielensLayout* named = movielens_layout_named(dataset.layout);
+  const MovielensLayout* layout = named != nullptr ? named : movielens_layout_of(other.format.separator);
+  std::error_code error;
+  const bool there = fs::is_regular_file(dataset.source, error) || fs::is_directory(dataset.source, error);
+  const bool any_new = items.size() > dataset.items.size();
+  return any_new && there && layout != nullptr && items.numbers() && dataset.layout != "synthetic"
+             ? read_item_file(*files_beside(dataset.source), *layout)
              : ItemTable();
 }
 
@@ -319,6 +333,7 @@ RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const R
   IdMap users = dataset.users;
   IdMap items = dataset.items;
   RatingTable table = source.text->read(source.format, source.with_range(with), users, items, pool);
+  ItemTable known_before = read_items_of(dataset, source, items);
   ItemTable known = read_items(path, source, items);
   dataset.users = std::move(users);
   dataset.items = std::move(items);
@@ -326,6 +341,7 @@ RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const R
   if (!options.timestamps) {
     table.timestamps = {};
   }
+  take_item_info(dataset, first_new_item, known_before);
   take_item_info(dataset, first_new_item, known);
   return table;
 }

@@ -4,8 +4,10 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "curate/error.h"
+#include "data/delimited_reader.h"
 #include "support/atomic_file.h"
 #include "support/printable.h"
 
@@ -30,6 +32,27 @@ FeatureKind kind_named(const std::string& name) {
   throw InputError(fmt::format("'{}' is not category, multi or number", printable(name)));
 }
 
+/// Loops take what is no array for an array of one, or of none.
+const nlohmann::json& need_array(const nlohmann::json& json) {
+  if (!json.is_array()) {
+    throw InputError("a list is missing");
+  }
+  return json;
+}
+
+/// Its own conversion takes fractions, true and what does not fit 32 bits for numbers.
+std::vector<std::int32_t> whole_numbers(const nlohmann::json& list) {
+  std::vector<std::int32_t> numbers;
+  numbers.reserve(need_array(list).size());
+  for (const nlohmann::json& number : list) {
+    if (!number.is_number_integer() || !std::in_range<std::int32_t>(number.get<std::int64_t>())) {
+      throw InputError(fmt::format("{} is no whole number of 32 bits", excerpt(number.dump())));
+    }
+    numbers.push_back(number.get<std::int32_t>());
+  }
+  return numbers;
+}
+
 }  // namespace
 
 std::string features_json(const std::vector<Feature>& features) {
@@ -45,11 +68,12 @@ std::string features_json(const std::vector<Feature>& features) {
   try {
     return nlohmann::ordered_json({{"features", all}}).dump() + "\n";
   } catch (const nlohmann::json::type_error&) {
-    throw InputError("--features: a value is not UTF-8, which features.json has to be; convert the file");
+    throw InputError(
+        "--features: a name or value is not UTF-8, which features.json has to be; write the file in UTF-8");
   }
 }
 
-std::vector<Feature> read_features_json(const std::string& path) {
+std::vector<Feature> read_features_json(const std::string& path, std::int64_t users, std::int64_t items) {
   std::vector<Feature> features;
   std::error_code error;
   if (!std::filesystem::exists(path, error)) {
@@ -57,20 +81,25 @@ std::vector<Feature> read_features_json(const std::string& path) {
   }
   try {
     const auto json = nlohmann::json::parse(read_file(path));
-    for (const nlohmann::json& one : json.at("features")) {
+    for (const nlohmann::json& one : need_array(json.at("features"))) {
       Feature feature;
       feature.name = one.at("name").get<std::string>();
       feature.side = side_named(one.at("of").get<std::string>());
       feature.kind = kind_named(one.at("kind").get<std::string>());
       feature.values = one.at("values").get<std::vector<std::string>>();
-      feature.starts = one.at("starts").get<std::vector<std::int32_t>>();
-      feature.ids = one.at("ids").get<std::vector<std::int32_t>>();
+      feature.starts = whole_numbers(one.at("starts"));
+      feature.ids = whole_numbers(one.at("ids"));
       features.push_back(std::move(feature));
     }
   } catch (const nlohmann::json::exception& problem) {
     throw InputError(fmt::format("{}: {}; train the model again", path, printable(problem.what())));
   } catch (const InputError& problem) {
     throw InputError(fmt::format("{}: {}; train the model again", path, problem.what()));
+  }
+  try {
+    check_features(features, users, items);
+  } catch (const InputError& problem) {
+    throw InputError(fmt::format("{}: {}", path, problem.what()));
   }
   return features;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,8 @@ namespace curate {
 /// text that is not UTF-8.
 std::string features_json(const std::vector<Feature>& features);
 
-/// Reads it; nothing where the file is not there. Throws InputError naming the file where it is not as written.
-std::vector<Feature> read_features_json(const std::string& path);
+/// Reads it; nothing where the file is not there. Throws InputError naming the file where it is not as written, or not
+/// of so many users and items.
+std::vector<Feature> read_features_json(const std::string& path, std::int64_t users, std::int64_t items);
 
 }  // namespace curate

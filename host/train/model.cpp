@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <limits>
+#include <set>
 #include <string_view>
 #include <tuple>
 
@@ -37,6 +39,9 @@ std::string users_path(const std::string& directory) {
 std::string items_path(const std::string& directory) {
   return directory + "/items.tsv";
 }
+std::string features_path(const std::string& directory) {
+  return directory + "/features.json";
+}
 
 const Tensor& need(const TensorMap& tensors, const char* name, std::int64_t elements) {
   const auto found = tensors.find(name);
@@ -48,6 +53,22 @@ const Tensor& need(const TensorMap& tensors, const char* name, std::int64_t elem
                                  found->second.values.size(), elements));
   }
   return found->second;
+}
+
+/// Without one of its features mf would be taken for a model of ids alone, and predict something else. Throws
+/// InputError.
+void check_all_features_given(const Model::Parts& parts) {
+  std::set<std::string> known = {"user.embedding", "item.embedding"};
+  for (const Feature& feature : parts.spec.features) {
+    known.insert(feature.prefix() + ".embedding");
+  }
+  for (const auto& [name, tensor] : parts.tensors) {
+    const bool of_a_side = name.starts_with("user.") || name.starts_with("item.");
+    if (of_a_side && name.ends_with(".embedding") && known.count(name) == 0) {
+      throw InputError(fmt::format("tensor {} is of a feature that features.json does not have; train the model again",
+                                   printable(name)));
+    }
+  }
 }
 
 /// Text for one field of a tab-separated file: tabs and line ends would break the table.
@@ -175,9 +196,8 @@ Model::Model(Parts parts) : parts_(std::move(parts)) {
       fail(fmt::format("tensor {} is missing or not [{}, factors]", name, rows));
     }
   }
-  for (const Feature& feature : parts_.spec.features) {
-    check_feature(feature, feature.side == FeatureSide::user ? users : items);
-  }
+  check_features(parts_.spec.features, users, items);
+  check_all_features_given(parts_);
   if (parts_.spec.kind == "mf") {
     mf_shape_of(parts_.spec, tensors);
   } else if (is_network(parts_.spec.kind)) {
@@ -206,7 +226,6 @@ Model Model::load(const std::string& run_directory) {
   IdTable items = read_ids(items_path(run_directory), true);
   Parts parts;
   parts.spec.kind = file.metadata["model"];
-  parts.spec.features = read_features_json(run_directory + "/features.json");
   if (is_network(parts.spec.kind)) {
     parts.spec.activations = split_list(file.metadata["activations"]);
     parts.spec.output_min = metadata_float(file, path, "output_min");
@@ -231,6 +250,7 @@ Model Model::load(const std::string& run_directory) {
                                    table->ids.size(), path, rows));
     }
   }
+  parts.spec.features = read_features_json(features_path(run_directory), users.ids.size(), items.ids.size());
   parts.tensors = std::move(file.tensors);
   parts.users = std::move(users.ids);
   parts.items = std::move(items.ids);
@@ -270,8 +290,10 @@ void Model::save(const std::string& run_directory) const {
     metadata["output_min"] = fmt::format("{}", parts_.spec.output_min);
     metadata["output_max"] = fmt::format("{}", parts_.spec.output_max);
   }
-  if (!parts_.spec.features.empty()) {
-    write_file_atomically(run_directory + "/features.json", features_json(parts_.spec.features));
+  if (parts_.spec.features.empty()) {
+    std::filesystem::remove(features_path(run_directory));  // of a model before
+  } else {
+    write_file_atomically(features_path(run_directory), features_json(parts_.spec.features));
   }
   write_safetensors(model_path(run_directory), {parts_.tensors, metadata});
 }

@@ -15,6 +15,7 @@
 #include "curate/error.h"
 #include "device/cuda_engine.h"
 #include "support/printable.h"
+#include "support/toml_text.h"
 #include "train/option_table.h"
 
 namespace curate {
@@ -124,7 +125,7 @@ void resolve_features(TrainOptions& options, bool network) {
     return;
   }
   require(options.feature_dim.empty(), "feature-dim", options.feature_dim,
-          "in mf features have --dim columns, as users and items; leave it out");
+          "in mf features have the columns of users and items; give --dim alone");
   require(options.feature_dropout == kAuto, "feature-dropout", fmt::format("{}", options.feature_dropout),
           "only networks have that; give --model mlp as well");
 }
@@ -342,7 +343,9 @@ TrainOptions resolve(const TrainOptions& given) {
   }
   require_in("rate-decay", options.rate_decay, 0.0, 1e6, "must be 0 or more");
   require(options.rate_decay == 0.0 || per_rating, "rate-decay", fmt::format("{}", options.rate_decay),
-          "only per-rating SGD has it: --model mf --optimizer sgd --batch 1; adagrad and adam have rates of their own");
+          featured_mf ? "only per-rating SGD has it, which takes no features; remove one of the two"
+                      : "only per-rating SGD has it: give --model mf --optimizer sgd --batch 1; adagrad and adam have "
+                        "rates of their own");
   if (options.reg == kAuto) {
     options.reg = default_reg(options, per_rating);
   }
@@ -361,7 +364,7 @@ std::string to_toml(const TrainOptions& options) {
       return;
     }
     if constexpr (std::is_same_v<T, std::string>) {
-      text += fmt::format("{} = \"{}\"\n", key, value);
+      text += fmt::format("{} = {}\n", key, toml_text(value));
     } else if constexpr (std::is_same_v<T, double>) {
       // TOML tells floats from integers by the point or the exponent.
       std::string digits = fmt::format("{}", value);

@@ -18,6 +18,7 @@
 #include "support/atomic_file.h"
 #include "support/json_text.h"
 #include "support/printable.h"
+#include "support/toml_text.h"
 #include "train/metrics_json.h"
 #include "train/option_table.h"
 
@@ -36,21 +37,6 @@ void visit_data_options(Config& config, Visitor&& visit) {
   visit("fold", config.fold);
   visit("rating_range", config.rating_range);
   visit("text_ids", config.text_ids);
-}
-
-std::string toml_string(const std::string& text) {
-  // JSON's escapes are a subset of those of a basic TOML string, which also wants DEL escaped.
-  std::string json;
-  try {
-    json = nlohmann::json(text).dump();
-  } catch (const nlohmann::json::type_error&) {
-    throw InputError(fmt::format("{}: not UTF-8, which config.toml has to be; rename it", text));
-  }
-  std::string quoted;
-  for (const char c : json) {
-    quoted += c == '\x7F' ? std::string("\\u007F") : std::string(1, c);
-  }
-  return quoted;
 }
 
 /// Copies node into member if the key matches; sets `known`.
@@ -147,7 +133,7 @@ std::string to_toml(const RunConfig& config) {
       fmt::format("# Written by curate {}. Train again with: curate train --config THIS_FILE\n", CURATE_VERSION);
   visit_data_options(config, [&](const char* key, const auto& value) {
     if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>) {
-      text += fmt::format("{} = {}\n", key, toml_string(value));
+      text += fmt::format("{} = {}\n", key, toml_text(value));
     } else {
       text += fmt::format("{} = {}\n", key, value);
     }

@@ -11,6 +11,7 @@
 #include "device/device.h"
 #include "models/rating_model.h"
 #include "support/philox.h"
+#include "support/printable.h"
 #include "train/device_ratings.h"
 #include "train/fallback.h"
 
@@ -212,16 +213,14 @@ void clear_unseen(TensorMap& tensors, const char* side, const std::vector<std::i
   }
 }
 
-void check_features(const Dataset& dataset, const TrainOptions& options) {
+void check_features_of(const Dataset& dataset, const TrainOptions& options) {
   if (options.features.empty() != dataset.features.empty()) {
     throw InputError(
         options.features.empty()
             ? "the data set has features that the options do not name; set TrainOptions::features"
-            : fmt::format("--features {}: the data set has none; call add_features first", options.features));
+            : fmt::format("--features {}: the data set has none; use add_features first", printable(options.features)));
   }
-  for (const Feature& feature : dataset.features) {
-    check_feature(feature, feature.side == FeatureSide::user ? dataset.users.size() : dataset.items.size());
-  }
+  check_features(dataset.features, dataset.users.size(), dataset.items.size());
 }
 
 void check_finite(double rmse, const char* what, const EpochRecord& record) {
@@ -249,7 +248,7 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
       events.on_phase(phase);
     }
   };
-  check_features(dataset, options_);
+  check_features_of(dataset, options_);
   enter("setting up");
   Split split = hold_out(ratings, options_);
   const Fallback fallback(split.train, dataset.users.size(), dataset.items.size(), dataset.features);

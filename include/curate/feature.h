@@ -38,7 +38,8 @@ struct CURATE_API Feature {
   std::string prefix() const;
 };
 
-/// Throws InputError where the parts of a feature do not fit together, or not `rows` rows.
-CURATE_API void check_feature(const Feature& feature, std::int64_t rows);
+/// Throws InputError where two features of one side have the same name, a name is empty or has control characters, or
+/// the parts of a feature do not fit together, or not so many users and items.
+CURATE_API void check_features(const std::vector<Feature>& features, std::int64_t users, std::int64_t items);
 
 }  // namespace curate
