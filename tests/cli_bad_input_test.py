@@ -257,7 +257,7 @@ class Options(BadInput):
 
     def test_config_file(self):
         path = self.write(GOOD)
-        for text, line in (("dim = 8\nfactors = 2\n", 2), ("dim = = 3\n", 1), ('\ndim = "8"\n', 2),
+        for text, line in (("dim = 8\nwidth = 2\n", 2), ("dim = = 3\n", 1), ('\ndim = "8"\n', 2),
                            ("biases = 3\n", 1)):
             with self.subTest(text):
                 config = self.write(text, "config.toml")
@@ -467,6 +467,98 @@ class Output(BadInput):
                     result = subprocess.run([CURATE, *command], capture_output=True, cwd=self.folder, timeout=120)
                     self.assertEqual(result.returncode, 0, result.stderr)
                     json.loads(result.stdout)
+
+
+class Features(BadInput):
+    """--features and what belongs to it."""
+
+    def setUp(self):
+        super().setUp()
+        self.write("userId,movieId,rating\n" + GOOD, "ratings.csv")
+        self.write("movieId,title,genres\n1,A (1990),War\n2,B,Drama|War\n", "movies.csv")
+
+    def train(self, *options, naming=(), **more):
+        return self.refused("train", "ratings.csv", *options, "--quiet", "--out", "new/run", naming=naming, **more)
+
+    def test_options(self):
+        mlp = ("--model", "mlp")
+        for options in (("--feature-dim", 8, *mlp), ("--feature-dropout", 0.1, *mlp), ("--feature-reg", 0.1),
+                        ("--feature-reg", 0.1, *mlp), ("--factors", 4), ("--factors", 4, *mlp),
+                        ("--factors", 0, "--model", "neumf"), ("--factors", 1025, "--model", "neumf"),
+                        ("--output", "relu", "--model", "neumf"), ("--output", "sigmoid", "--model", "neumf"),
+                        ("--features", ""), ("--layers", "0", "--model", "neumf")):
+            with self.subTest(options):
+                self.train(*options, naming=[options[0]])
+        for options in (("--feature-dim", 8), ("--feature-dropout", 0.1), ("--batch", 1), ("--feature-reg", -1),
+                        ("--feature-reg", "nan"), ("--rate-decay", 0.1), ("--rate-decay", 0.1, "--optimizer", "sgd"),
+                        ("--batch", 1, "--optimizer", "sgd"), ("--feature-dim", 0, *mlp), ("--feature-dim", 1025, *mlp),
+                        ("--feature-dim", "1.5", *mlp), ("--feature-dim", "genres", *mlp), ("--feature-dim", "=3", *mlp),
+                        ("--feature-dim", "genres=", *mlp), ("--feature-dim", "genres=2,", *mlp),
+                        ("--feature-dim", "year=4", *mlp), ("--feature-dropout", 1, *mlp),
+                        ("--feature-dropout", -0.5, *mlp)):
+            with self.subTest(options):
+                self.train("--features", "genres", *options, naming=[options[0]])
+
+    def test_names(self):
+        message = self.train("--features", "gender", naming=["--features gender", "genres, year"])
+        self.assertNotIn("tags", message)
+        self.write("userId,movieId,tag,timestamp\n1,1,funny,1\n", "tags.csv")
+        self.train("--features", "gender", naming=["genres, year, tags"])
+        for features in ("genres,", ",genres", "genres,,year", " ", "genres,genres", "genres, genres", "sex", "title",
+                         ":genres", "movies.csv:", "none.csv:x", "a\x1b[2Jb", "movies.csv:a\tb", ".:x"):
+            with self.subTest(features):
+                self.assertNotIn("\x1b", self.train("--features", features))
+
+    def test_data_without_anything_else(self):
+        (self.folder / "movies.csv").unlink()
+        self.train("--features", "genres", naming=["--features genres", "FILE:COLUMN"])
+
+    def test_files(self):
+        for content, line, word in (("itemId,x\n1,a\n1,b\n", 3, "line 2"), ("itemId,x\n1,\"a\n", 2, "quoted"),
+                                    ("itemId,x\n1,a,b\n", 2, "3 fields"), ("itemId,y\n1,a\n", 1, "no column x"),
+                                    ("name,x\n1,a\n", 1, "userId"), ("", 1, "empty"), (b"\x00\x01", 1, "not text"),
+                                    (b"\x1f\x8b\x08", 1, "gzip")):
+            with self.subTest(content):
+                table = self.write(content, "table.csv")
+                self.train("--features", f"{table}:x", naming=[f"{table}:{line}: ", word])
+        table = self.write("itemId,x\n1,3\n2,three\n", "table.csv")
+        self.train("--features", f"{table}:x:number", naming=[f"{table}:3: ", "three"])
+        table = self.write("itemId,x\n777,3\n", "table.csv")
+        self.train("--features", f"{table}:x", naming=[table, "x has no value"])
+        self.train("--features", f"{table}:itemId", naming=[table, "column of ids"])
+
+    def test_paths_that_config_files_cannot_hold(self):
+        (self.folder / "a,b").mkdir()
+        self.write("itemId,x\n1,3\n", "a,b/table.csv")
+        message = subprocess.run([CURATE, "train", "../ratings.csv", "--features", "table.csv:x"], capture_output=True,
+                                 text=True, cwd=self.folder / "a,b", timeout=120)
+        self.assertEqual(message.returncode, 2, message.stderr)
+        self.assertRegex(message.stderr, "comma, which separates features; use")
+        self.train("--features", b"\xff.csv:x".decode("utf-8", "surrogateescape"), naming=["UTF-8"])
+
+    def test_damaged_features_json(self):
+        data = self.write("userId,movieId,rating\n" + GOOD, "ratings.csv")
+        result = self.curate("train", data, "--features", "genres", "--dim", 2, "--epochs", 1, "--quiet", "--out", "run")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        path = self.folder / "run" / "features.json"
+        sound = json.loads(path.read_text())
+
+        def changed(**values):
+            return json.dumps({"features": [{**sound["features"][0], **values}]})
+
+        texts = ["", "{", "[]", "{}", "null", '{"features": null}', '{"features": []}', '{"features": [1]}',
+                 json.dumps(sound)[:-9], json.dumps({"features": 2 * sound["features"]}), changed(name="year"),
+                 changed(name=""), changed(name="a\x1b"), changed(of="user"), changed(of=3), changed(kind="vector"),
+                 changed(values=["(unknown)"]), changed(values=[1, 2, 3]), changed(starts=[0, 1]), changed(starts=[]),
+                 changed(ids=[]), changed(ids=[0.5] * 11), changed(ids=[7] * 11), changed(ids="1")]
+        for text in texts:
+            path.write_text(text)
+            with self.subTest(text[:80]):
+                message = self.refused("predict", "run", "--user", 1, "--item", 1)
+                self.assertRegex(message, "features.json|model.safetensors")
+                self.refused("evaluate", "run")
+        path.unlink()
+        self.refused("predict", "run", "--user", 1, "--item", 1, naming=["features.json"])
 
 
 class Runs(BadInput):

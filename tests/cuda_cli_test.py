@@ -30,9 +30,9 @@ class CudaCliTest(unittest.TestCase):
         done = run("curate", "data", "generate", "--users", 50, "--items", 40, "--ratings", 900, "--out", self.data)
         self.assertEqual(done.returncode, 0, done.stderr)
 
-    def train(self, program, device, *options, **environment):
+    def train(self, program, device, *options, epochs=2, **environment):
         self.out = self.folder / "run"
-        return run(program, "train", self.data, "--device", device, "--epochs", 2, "--out", self.out, "--overwrite",
+        return run(program, "train", self.data, "--device", device, "--epochs", epochs, "--out", self.out, "--overwrite",
                    *options, **environment)
 
     def test_trains_evaluates_and_predicts(self):
@@ -49,6 +49,21 @@ class CudaCliTest(unittest.TestCase):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 rmse[program] = json.loads(done.stdout)["test"]["rmse"]
             self.assertAlmostEqual(rmse["curate"], rmse["curate-emulated"], places=5)
+
+    def test_features_and_neumf_come_to_what_the_cpu_does(self):
+        table = self.folder / "table.csv"
+        table.write_text("userId,group,length\n" + "".join(f"{u},{'ab'[u % 2]}|{u % 5},{u * u % 47}\n" for u in range(40)))
+        features = ["--features", f"{table}:group,{table}:length:number,genres"]
+        for options in (["--model", "mf", *features], ["--model", "mlp", "--dropout", "0", *features],
+                        ["--model", "neumf", *features], ["--model", "neumf"]):
+            with self.subTest(options):
+                rmse = {}
+                for program, device in (("curate-emulated", "cuda-emulated"), ("curate", "cpu")):
+                    done = self.train(program, device, "--batch", 64, *options, epochs=3)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertEqual("--features" in options, (self.out / "features.json").exists())
+                    rmse[program] = json.loads((self.out / "metrics.json").read_text())["test"]["rmse"]
+                self.assertAlmostEqual(rmse["curate"], rmse["curate-emulated"], delta=0.002)
 
     def test_what_does_not_fit_is_refused_with_numbers(self):
         done = self.train("curate-emulated", "cuda-emulated", "--optimizer", "adam", "--dim", 512,

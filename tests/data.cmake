@@ -1,4 +1,5 @@
 set(CURATE_DATA_TESTS
+  add_features_test.cpp
   archive_test.cpp
   data_reader_test.cpp
   features_test.cpp

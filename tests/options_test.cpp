@@ -34,6 +34,42 @@ TEST(Options, ResolveFillsInWhatIsAuto) {
   EXPECT_FALSE(make_plan(resolve(mlp)).per_rating) << "a batch of one rating is a step like any other in a network";
 }
 
+TEST(Options, ResolveFillsInWhatFeaturesNeed) {
+  TrainOptions options;
+  options.features = "genres";
+  const TrainOptions mf = resolve(options);
+  EXPECT_EQ(mf.optimizer, "adam");
+  EXPECT_EQ(mf.batch, 1024);
+  EXPECT_EQ(mf.feature_reg, 0.01);
+  EXPECT_FALSE(make_plan(mf).per_rating);
+  options.optimizer = "sgd";
+  EXPECT_EQ(resolve(options).batch, 1024) << "per-rating SGD takes no features";
+  EXPECT_FALSE(make_plan(resolve(options)).per_rating);
+  options.optimizer = "";
+  options.model = "mlp";
+  EXPECT_EQ(resolve(options).feature_dropout, 0.0);
+  EXPECT_EQ(resolve(options).feature_reg, 0.001);
+  EXPECT_EQ(resolve(options).factors, -1);
+  options.model = "neumf";
+  options.dim = 12;
+  EXPECT_EQ(resolve(options).factors, 12);
+  options.factors = 5;
+  EXPECT_EQ(resolve(options).factors, 5);
+  EXPECT_EQ(resolve(options).user_dim, 12);
+  EXPECT_TRUE(parse_feature_dims("").empty());
+  using Dims = std::vector<std::pair<std::string, std::int64_t>>;
+  EXPECT_EQ(parse_feature_dims("8"), (Dims{{"", 8}}));
+  EXPECT_EQ(parse_feature_dims("genres=8,a=b=4"), (Dims{{"genres", 8}, {"a=b", 4}}));
+}
+
+TEST(Options, StringsAreQuotedInToml) {
+  TrainOptions options;
+  options.features = "/a \"b\"\\c:x\ny";
+  EXPECT_NE(to_toml(options).find("features = \"/a \\\"b\\\"\\\\c:x\\ny\"\n"), std::string::npos) << to_toml(options);
+  options.features = "\xE9:x";
+  EXPECT_THROW(to_toml(options), InputError);
+}
+
 TEST(Options, ListsOfWidthsAndRates) {
   TrainOptions options;
   options.model = "mlp";
@@ -48,13 +84,16 @@ TEST(Options, ListsOfWidthsAndRates) {
 }
 
 TEST(Options, ResolveIsIdempotent) {
-  for (const char* model : {"mf", "mlp"}) {
+  for (const char* model : {"mf", "mlp", "neumf"}) {
     for (const char* optimizer : {"", "sgd", "adagrad", "adam"}) {
-      TrainOptions options;
-      options.model = model;
-      options.optimizer = optimizer;
-      const TrainOptions once = resolve(options);
-      EXPECT_EQ(to_toml(once), to_toml(resolve(once)));
+      for (const char* features : {"", "genres"}) {
+        TrainOptions options;
+        options.model = model;
+        options.optimizer = optimizer;
+        options.features = features;
+        const TrainOptions once = resolve(options);
+        EXPECT_EQ(to_toml(once), to_toml(resolve(once)));
+      }
     }
   }
 }
@@ -114,6 +153,30 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"--dropout", [](auto& o) { o.model = "mlp", o.dropout = "0.1,0.1,0.1"; }},
       {"--dense-dropout", [](auto& o) { o.model = "mlp", o.dense_dropout = 1.0; }},
       {"--dense-reg", [](auto& o) { o.model = "mlp", o.dense_reg = -2.0; }},
+      {"--factors", [](auto& o) { o.factors = 8; }},
+      {"--factors", [](auto& o) { o.factors = 8, o.model = "mlp"; }},
+      {"--factors", [](auto& o) { o.factors = 0, o.model = "neumf"; }},
+      {"--factors", [](auto& o) { o.factors = 1025, o.model = "neumf"; }},
+      {"--output", [](auto& o) { o.output = "relu", o.model = "neumf"; }},
+      {"--output", [](auto& o) { o.output = "sigmoid", o.model = "neumf"; }},
+      {"--feature-dim", [](auto& o) { o.feature_dim = "8", o.model = "mlp"; }},  // without --features
+      {"--feature-dropout", [](auto& o) { o.feature_dropout = 0.1, o.model = "mlp"; }},
+      {"--feature-reg", [](auto& o) { o.feature_reg = 0.1; }},
+      {"--feature-dim", [](auto& o) { o.features = "x", o.feature_dim = "8"; }},  // mf has --dim
+      {"--feature-dropout", [](auto& o) { o.features = "x", o.feature_dropout = 0.1; }},
+      {"--feature-dropout", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dropout = 1.0; }},
+      {"--feature-reg", [](auto& o) { o.features = "x", o.feature_reg = -2.0; }},
+      {"--feature-reg", [&](auto& o) { o.features = "x", o.model = "neumf", o.feature_reg = nan; }},
+      {"--feature-dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "0"; }},
+      {"--feature-dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "1025"; }},
+      {"--feature-dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "2.5"; }},
+      {"--feature-dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "x"; }},
+      {"--feature-dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "x="; }},
+      {"--feature-dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "=8"; }},
+      {"--feature-dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "x=8,"; }},
+      {"--batch", [](auto& o) { o.features = "x", o.batch = 1; }},
+      {"--batch", [](auto& o) { o.features = "x", o.batch = 1, o.optimizer = "sgd"; }},
+      {"--rate-decay", [](auto& o) { o.features = "x", o.rate_decay = 0.1, o.optimizer = "sgd"; }},
   };
   for (const auto& [option, spoil] : cases) {
     TrainOptions options;

@@ -52,7 +52,7 @@ TEST_F(RunDirectoryTest, ConfigRoundTrip) {
 
 TEST_F(RunDirectoryTest, BadConfigNamesFileLineAndKey) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"dim = 8\nfactors = 3\n", ":2: "},
+      {"dim = 8\nwidth = 3\n", ":2: "},
       {"dim = \"8\"\n", ":1: dim"},
       {"\n\nseed = 1.5\n", ":3: seed"},
       {"biases = 1\n", ":1: biases"},

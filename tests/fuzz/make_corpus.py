@@ -314,9 +314,10 @@ def model():
              "dense.1.weight": ([1, 3], [0.5] * 3), "dense.1.bias": ([1], [1])}
     of_network = {**metadata, "model": "mlp", "activations": "relu,sigmoid", "output_min": "0", "output_max": "5.5"}
 
-    def put_model(name, tensors, user_table=users, item_table=items):
+    def put_model(name, tensors, user_table=users, item_table=items, features=None):
         u, i = user_table.encode(), item_table.encode()
-        put("model", name, struct.pack("<HH", len(u), len(i)) + u + i + tensors)
+        f = b"" if features is None else json.dumps({"features": features}).encode()
+        put("model", name, struct.pack("<HHH", len(u), len(i), len(f)) + u + i + f + tensors)
 
     put_model("mf", safetensors(mf, metadata))
     put_model("mf-no-biases", safetensors({**fallback, **embeddings, "global_mean": ([1], [0])},
@@ -330,6 +331,27 @@ def model():
     put_model("nobody-mf", safetensors({**nobody, "global_mean": ([1], [3])}, metadata), users[:24], titles)
     put_model("nobody-mlp", safetensors({**nobody, "dense.0.weight": ([1, (1 << 63) - 1], [])}, of_network), users[:24],
               titles)
+    genres = {"name": "genres", "of": "item", "kind": "multi", "values": ["(unknown)", "War"], "starts": [0, 2, 3],
+              "ids": [1, 0, 1]}
+    age = {"name": "a/ge", "of": "user", "kind": "number", "values": ["(unknown)", "1-3"], "starts": [0, 1, 2],
+           "ids": [0, 1]}
+    of_features = {"item.genres.embedding": ([2, 2], [1, 0.5, -1, 0.25]), "item.genres.bias": ([2], [0.1, 0.2]),
+                   "user.a/ge.embedding": ([2, 2], [1, 2, 3, 4]), "user.a/ge.bias": ([2], [0, 1])}
+    described = safetensors({**mf, **of_features}, metadata)
+    put_model("features-mf", described, features=[genres, age])
+    put_model("features-gone", described)
+    put_model("features-twice", described, features=[genres, age, genres])
+    put_model("features-rows", described, features=[{**genres, "starts": [0, 3]}, age])
+    put_model("features-ids", described, features=[{**genres, "ids": [1, 0, 2]}, age])
+    put_model("features-fractions", described, features=[{**genres, "ids": [1, 0.5, 1]}, age])
+    put_model("features-values", described, features=[{**genres, "values": ["(unknown)"]}, age])
+    put_model("features-name", described, features=[{**genres, "name": "gen\nres"}, age])
+    put_model("features-none", safetensors(mf, metadata), features=[])
+    wide = {**dense, "dense.0.weight": ([3, 8], [0.1] * 24)}
+    factors = {"user.factors": ([2, 1], [1, 2]), "item.factors": ([2, 1], [3, 4])}
+    put_model("features-neumf", safetensors({**fallback, **embeddings, **wide, **of_features, **factors},
+                                            {**of_network, "model": "neumf", "activations": "relu,linear"}),
+              features=[genres, age])
     put_model("not-finite", safetensors({**mf, "global_mean": ([1], [float("nan")])}, metadata))
     put_model("other-dtype", safetensors(mf, metadata, user_bias={"dtype": "F16"}))
     put_model("shape-overflow", safetensors(mf, metadata, user_embedding={"shape": [1 << 62, 4]}))
@@ -427,7 +449,9 @@ def config():
         "arrays": "layers = [[1, 2], { a = 1 }]\n",
         "numbers": "dim = 0x10\nlr = 1e-7\nreg = inf\nbatch = 1_000\nepochs = -1\n",
         "dates": "seed = 1979-05-27T07:32:00Z\n",
-        "unknown": "factors = 3\n",
+        "unknown": "width = 3\n",
+        "features": 'model = "neumf"\nfactors = 4\nfeatures = "genres,/a \\"b\\"/c.csv:x y:multi"\nfeature_dim = "8,x y=3"\n'
+                    'feature_dropout = 0.1\nfeature_reg = 1e-3\n',
         "broken": "dim = = 8\n",
         "twice": "dim = 1\ndim = 2\n",
         "comments": "# a\r\ndim = 3 # b\r\n\r\n",

@@ -1,9 +1,11 @@
-// A model from elsewhere: model.safetensors, users.tsv and items.tsv. What loads can predict, evaluate, and be saved
-// and loaded again. Input: the lengths of users.tsv and items.tsv (two bytes each), these two, then model.safetensors.
+// A model from elsewhere: model.safetensors, users.tsv, items.tsv and perhaps features.json. What loads can predict,
+// evaluate, and be saved and loaded again. Input: the lengths of users.tsv, items.tsv and features.json (two bytes
+// each, 0: no features.json), these, then model.safetensors.
 
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,7 +22,7 @@ bool same_bits(float a, float b) {
   return std::memcmp(&a, &b, sizeof a) == 0 || (std::isnan(a) && std::isnan(b));
 }
 
-void test(std::string_view users, std::string_view items, std::string_view tensors) {
+void test(std::string_view users, std::string_view items, std::string_view features, std::string_view tensors) {
   static const ScratchFile kUsers("users.tsv");
   static const ScratchFile kItems("items.tsv");
   static const ScratchFile kTensors("model.safetensors");
@@ -32,6 +34,13 @@ void test(std::string_view users, std::string_view items, std::string_view tenso
   kUsers.write(users);
   kItems.write(items);
   kTensors.write(tensors);
+  // Unlike a scratch file it may be missing.
+  const std::string features_path = scratch_folder() + "/features.json";
+  if (features.empty()) {
+    std::filesystem::remove(features_path);
+  } else {
+    std::ofstream(features_path, std::ios::binary) << features;
+  }
   refusal_of([&] {
     for (const auto& [name, tensor] : read_safetensors(kTensors.path()).tensors) {
       std::size_t elements = 1;
@@ -80,8 +89,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   curate::fuzz::Input input(data, size);
   const std::size_t users_size = input.two_bytes();
   const std::size_t items_size = input.two_bytes();
+  const std::size_t features_size = input.two_bytes();
   const std::string_view users = input.take(users_size);
   const std::string_view items = input.take(items_size);
-  curate::fuzz::test(users, items, input.rest());
+  const std::string_view features = input.take(features_size);
+  curate::fuzz::test(users, items, features, input.rest());
   return 0;
 }
