@@ -383,6 +383,17 @@ TEST_F(AddFeatures, EqualNumbersStayTogether) {
   }
 }
 
+TEST_F(AddFeatures, ANumberThatMostRowsHaveLeavesBucketsToTheOthers) {
+  Names numbers(950, "0");
+  for (int n = 1; n <= 50; ++n) {
+    numbers.push_back(fmt::format("{}", n));
+  }
+  const Feature feature = read_numbers(numbers);
+  EXPECT_EQ(feature.values.size(), 11U);
+  EXPECT_EQ(feature.values.at(1), "0");
+  EXPECT_EQ(feature.values.at(10).substr(feature.values.at(10).size() - 3), "-50");
+}
+
 TEST_F(AddFeatures, KnowsWhatLiesOutside) {
   const Feature feature = read_numbers({"1", ""});
   EXPECT_TRUE(feature.knows(0));

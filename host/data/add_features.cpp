@@ -27,8 +27,8 @@ constexpr std::size_t kMostBuckets = 10;
 constexpr std::string_view kTableRemedy = "name the columns on the first line, the first one userId, itemId or movieId";
 constexpr const char* kUnknownValue = "(unknown)";
 
-/// The lowest number of every bucket: each distinct number its own where there are few, else cut where about equally
-/// many rows lie on either side.
+/// The lowest number of every bucket. Where few numbers differ each has its own; else buckets take numbers in order
+/// until they come nearest to an even share of the rows left, so that one that many rows have leaves buckets to others.
 std::vector<float> bucket_starts(std::vector<float> numbers) {
   std::sort(numbers.begin(), numbers.end());
   std::vector<float> distinct = numbers;
@@ -36,12 +36,20 @@ std::vector<float> bucket_starts(std::vector<float> numbers) {
   if (distinct.size() <= kMostBuckets) {
     return distinct;
   }
-  std::vector<float> starts;
-  for (std::size_t bucket = 0; bucket < kMostBuckets; ++bucket) {
-    const float start = numbers[bucket * numbers.size() / kMostBuckets];
-    if (starts.empty() || start > starts.back()) {
-      starts.push_back(start);
+  std::vector<float> starts = {numbers.front()};
+  std::ptrdiff_t rows = 0;                    // of the last bucket so far
+  std::ptrdiff_t left = std::ssize(numbers);  // of that and those after it
+  for (auto at = numbers.begin(); at != numbers.end();) {
+    const auto end = std::upper_bound(at, numbers.end(), *at);
+    const auto buckets = static_cast<std::ptrdiff_t>(kMostBuckets + 1 - starts.size());
+    // rows + (end - at) / 2 > left / buckets
+    if (buckets > 1 && rows > 0 && (2 * rows + (end - at)) * buckets > 2 * left) {
+      starts.push_back(*at);
+      left -= rows;
+      rows = 0;
     }
+    rows += end - at;
+    at = end;
   }
   return starts;
 }
