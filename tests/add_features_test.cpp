@@ -185,6 +185,13 @@ TEST_F(AddFeatures, WhatIsNotThere) {
   expect_refused("genres,year,genres", {"item.genres comes twice; name it once"});
 }
 
+TEST_F(AddFeatures, OfSyntheticData) {
+  Dataset dataset = generate_dataset(SyntheticOptions()).dataset;
+  add_features(dataset, "genres");
+  EXPECT_GT(dataset.features.at(0).values.size(), 2U);
+  EXPECT_THROW(add_features(dataset, "tags"), InputError);
+}
+
 TEST_F(AddFeatures, AreMadeAnew) {
   write_csv();
   Dataset dataset = read_dataset(folder_.string());
@@ -417,6 +424,7 @@ TEST_F(AddFeatures, PartsThatDoNotFitAreRefused) {
     }
   };
   refused([](auto& f) { f.push_back(f[0]); }, "feature item.x: it comes twice");
+  refused([](auto& f) { f[0].kind = FeatureKind::vector; }, "models take no vectors");
   refused([](auto& f) { f[0].name = ""; }, "a feature called ''");
   refused([](auto& f) { f[0].name = "a\nb"; }, "a feature called 'a\\x0ab'");
   refused([](auto& f) { f[0].side = FeatureSide::user; }, "2 rows, but there are 9 users");

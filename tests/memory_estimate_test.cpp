@@ -28,13 +28,20 @@ TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
   synthetic.users = 700;
   synthetic.items = 330;
   synthetic.ratings = 20000;
-  const Dataset dataset = generate_dataset(synthetic).dataset;
+  Dataset dataset = generate_dataset(synthetic).dataset;
   TrainOptions options;
   options.epochs = 1;
   options.device = "cpu";
   options.threads = 2;
   GetParam().set(options);
   options = resolve(options);
+  if (!options.features.empty()) {
+    for (std::size_t item = 0; item < dataset.item_info.size(); ++item) {
+      dataset.item_info[item].genres = item % 3 == 0 ? "War|Drama" : "Comedy";
+      dataset.item_info[item].year = 1950 + static_cast<std::int32_t>(item % 60);
+    }
+    add_features(dataset, options.features);
+  }
   const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
   const MemoryEstimate estimate =
       estimate_memory(options, {dataset.users.size(), dataset.items.size(), dataset.ratings.size(),
@@ -82,7 +89,21 @@ INSTANTIATE_TEST_SUITE_P(
                           options.optimizer = "sgd";
                           options.layers = "none";
                           options.validation = 0.0;
-                        }}),
+                        }},
+                    Way{"mf_features", [](TrainOptions& options) { options.features = "genres,year"; }},
+                    Way{"mlp_features",
+                        [](TrainOptions& options) {
+                          options.model = "mlp";
+                          options.features = "genres,year";
+                          options.feature_dim = "genres=7";
+                        }},
+                    Way{"neumf_features",
+                        [](TrainOptions& options) {
+                          options.model = "neumf";
+                          options.features = "year";
+                          options.factors = 5;
+                        }},
+                    Way{"neumf", [](TrainOptions& options) { options.model = "neumf"; }}),
     [](const auto& way) { return std::string(way.param.name); });
 
 TEST(MemoryEstimate, FollowsTheFormulas) {

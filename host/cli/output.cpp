@@ -26,8 +26,7 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
     if (metrics.cold_ratings > 0) {
       text += fmt::format(
           "{}: {} cold ratings (user or item not in the training part) predicted by features or means, RMSE {:.5f}; "
-          "the {} "
-          "others, RMSE {:.5f}\n",
+          "the {} others, RMSE {:.5f}\n",
           name, grouped(metrics.cold_ratings), metrics.cold_rmse, grouped(metrics.ratings - metrics.cold_ratings),
           metrics.warm_rmse);
     }

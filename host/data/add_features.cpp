@@ -236,14 +236,14 @@ class OwnFeatures {
 
   Feature get(const std::string& name) {
     if (!features_) {
-      files_ = files_beside(dataset_.source);
-      features_ = read_plain_features(*files_, dataset_);
+      read();
     }
     if (auto feature = find(name)) {
       return *std::move(feature);
     }
-    // They take longest to read.
-    add_tags(features_->items, *files_, dataset_);
+    if (files_ != nullptr) {
+      add_tags(features_->items, *files_, dataset_);  // they take longest to read
+    }
     if (auto feature = find(name)) {
       return *std::move(feature);
     }
@@ -259,6 +259,16 @@ class OwnFeatures {
   }
 
  private:
+  void read() {
+    if (dataset_.layout == "synthetic") {
+      features_.emplace();  // there are no files
+      features_->items = item_features(dataset_.item_info, dataset_.items.size());
+      return;
+    }
+    files_ = files_beside(dataset_.source);
+    features_ = read_plain_features(*files_, dataset_);
+  }
+
   std::optional<Feature> find(const std::string& name) const {
     if (const FeatureColumn* column = features_->users.find(name)) {
       return to_feature(*column, FeatureSide::user);

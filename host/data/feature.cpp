@@ -19,6 +19,9 @@ namespace {
 }
 
 void check_parts(const Feature& feature, std::int64_t rows) {
+  if (feature.kind == FeatureKind::vector) {
+    fail(feature, "models take no vectors");
+  }
   if (feature.rows() != rows) {
     fail(feature, fmt::format("{} rows, but there are {} {}s", std::max<std::int64_t>(feature.rows(), 0), rows,
                               name_of(feature.side)));
