@@ -24,6 +24,7 @@ FIXTURES = Path(__file__).resolve().parents[2] / "tests" / "fixtures" / "parity.
 USERS, ITEMS, BATCH = 6, 7, 8
 FACTORS = 4  # of mf
 USER_DIM, ITEM_DIM = 5, 8  # of mlp
+DOT_FACTORS = 3  # of neumf
 OUTPUT_MIN, OUTPUT_MAX = 0.5, 5.0
 
 # A kink nearer than this could fall on its other side in float32.
@@ -42,6 +43,35 @@ def single(value):
 
 
 @dataclass(frozen=True)
+class Feature:
+    """What is known of users or items: per row the values, 0 where nothing is known. Their embeddings are averaged."""
+    name: str
+    side: str
+    kind: str
+    values: int
+    rows: tuple
+    dim: int  # in networks
+
+    @property
+    def prefix(self):
+        return f"{self.side}.{self.name}"
+
+    def recorded(self):
+        starts = [sum(map(len, self.rows[:row])) for row in range(len(self.rows) + 1)]
+        return {"name": self.name, "side": self.side, "kind": self.kind, "values": self.values, "starts": starts,
+                "ids": [value for row in self.rows for value in row]}
+
+
+# Item 6 is in the first batch only and alone has the last genre and tag; of user 5's group there are no ratings at all.
+# A feature of users stands between those of items, for the order of a network's inputs.
+FEATURES = (
+    Feature("genre", "item", "category", 4, ((1,), (2,), (0,), (1,), (0,), (2,), (3,)), 2),
+    Feature("group", "user", "category", 4, ((1,), (0,), (2,), (1,), (2,), (3,)), 4),
+    Feature("tags", "item", "multi", 5, ((1,), (0,), (1, 2, 3), (2,), (3, 1, 2), (3, 2), (4, 1)), 3),
+)
+
+
+@dataclass(frozen=True)
 class Case:
     net: str  # a key of NETS, or one of mf
     optimizer: str
@@ -52,12 +82,16 @@ class Case:
     dense_reg: float = 0.0
     weight_decay: float = 0.0
     lazy: bool = False
+    dot: bool = False  # neumf: a dot product of factors is added to what the net says
+    features: tuple = ()
+    feature_reg: float = 0.0
 
     @property
     def name(self):
-        extras = [word for word, present in (("reg", self.reg or self.dense_reg), ("decay", self.weight_decay),
-                                             ("lazy", self.lazy)) if present]
-        return "-".join([self.net, self.optimizer, self.loss, *extras])
+        regularized = self.reg or self.dense_reg or self.feature_reg
+        extras = [word for word, present in (("features", self.features), ("reg", regularized),
+                                             ("decay", self.weight_decay), ("lazy", self.lazy)) if present]
+        return "-".join(["neumf"] * self.dot + [self.net, self.optimizer, self.loss, *extras])
 
     def dense_updates(self):
         """The ways of cuRate for which the results hold: to step on every row, or on the rows of the batch alone."""
@@ -67,20 +101,26 @@ class Case:
         return [True] if self.optimizer == "adam" or self.weight_decay else [True, False]
 
     def model(self):
+        model = {"kind": "mf"}
         if self.net in NETS:
-            return {"kind": "mlp", "activations": [activation for _, activation in NETS[self.net]],
-                    "output_min": OUTPUT_MIN, "output_max": OUTPUT_MAX}
-        return {"kind": "mf"}
+            model = {"kind": "neumf" if self.dot else "mlp",
+                     "activations": [activation for _, activation in NETS[self.net]],
+                     "output_min": OUTPUT_MIN, "output_max": OUTPUT_MAX}
+        return model | ({"features": [feature.recorded() for feature in self.features]} if self.features else {})
 
     def options(self):
-        return {"optimizer": self.optimizer, "loss": self.loss, "learning_rate": self.learning_rate, "beta1": 0.9,
-                "beta2": 0.999, "epsilon": self.epsilon, "reg": self.reg, "dense_reg": self.dense_reg,
-                "weight_decay": self.weight_decay, "batch": BATCH, "dense_updates": self.dense_updates()}
+        options = {"optimizer": self.optimizer, "loss": self.loss, "learning_rate": self.learning_rate, "beta1": 0.9,
+                   "beta2": 0.999, "epsilon": self.epsilon, "reg": self.reg, "dense_reg": self.dense_reg,
+                   "weight_decay": self.weight_decay, "batch": BATCH, "dense_updates": self.dense_updates()}
+        return options | ({"feature_reg": self.feature_reg} if self.features else {})
 
     def shapes(self):
         if self.net in NETS:
             shapes = {"user.embedding": [USERS, USER_DIM], "item.embedding": [ITEMS, ITEM_DIM]}
-            inputs = USER_DIM + ITEM_DIM
+            shapes |= {f"{feature.prefix}.embedding": [feature.values, feature.dim] for feature in self.features}
+            if self.dot:
+                shapes |= {"user.factors": [USERS, DOT_FACTORS], "item.factors": [ITEMS, DOT_FACTORS]}
+            inputs = USER_DIM + ITEM_DIM + sum(feature.dim for feature in self.features)
             for layer, (outputs, _) in enumerate(NETS[self.net]):
                 shapes[f"dense.{layer}.weight"] = [outputs, inputs]
                 shapes[f"dense.{layer}.bias"] = [outputs]
@@ -89,6 +129,10 @@ class Case:
         shapes = {"user.embedding": [USERS, FACTORS], "item.embedding": [ITEMS, FACTORS]}
         if self.net == "mf":
             shapes |= {"user.bias": [USERS], "item.bias": [ITEMS]}
+        for feature in self.features:
+            shapes[f"{feature.prefix}.embedding"] = [feature.values, FACTORS]
+            if self.net == "mf":
+                shapes[f"{feature.prefix}.bias"] = [feature.values]
         return shapes | {"global_mean": [1]}
 
 
@@ -133,6 +177,29 @@ CASES = (
     Case("single", "sgd", "mse", 0.05, reg=0.04, dense_reg=0.02),
     Case("single", "adagrad", "mae", 0.02),
     Case("single", "adam", "mse", 0.01, reg=0.04),
+    Case("mf", "sgd", "mse", 0.1, reg=0.07, features=FEATURES, feature_reg=0.03),
+    Case("mf", "sgd", "mae", 0.1, features=FEATURES),
+    Case("mf-plain", "sgd", "mse", 0.1, features=FEATURES, feature_reg=0.03),
+    Case("mf-plain", "adagrad", "mse", 0.05, epsilon=1e-3, reg=0.05, features=FEATURES, feature_reg=0.02),
+    Case("mf", "adagrad", "mae", 0.05, features=FEATURES),
+    Case("mf", "adam", "mse", 0.02, features=FEATURES),
+    Case("mf", "adam", "mse", 0.02, reg=0.05, features=FEATURES, feature_reg=0.02),
+    Case("mf-plain", "adam", "mae", 0.02, epsilon=1e-3, reg=0.05, features=FEATURES),
+    Case("mf", "adam", "mse", 0.02, weight_decay=0.3, features=FEATURES),
+    Case("mf", "adam", "mse", 0.02, epsilon=SPARSE_EPSILON, reg=0.05, lazy=True, features=FEATURES, feature_reg=0.02),
+    Case("mlp4", "sgd", "mse", 0.02, reg=0.03, dense_reg=0.01, features=FEATURES, feature_reg=0.02),
+    Case("squashed", "adagrad", "mae", 0.05, epsilon=1e-3, features=FEATURES),
+    Case("relu", "adam", "mse", 0.01, reg=0.03, dense_reg=0.01, features=FEATURES, feature_reg=0.02),
+    Case("relu", "adam", "mse", 0.01, epsilon=SPARSE_EPSILON, lazy=True, features=FEATURES),
+    Case("single", "sgd", "mae", 0.05, features=FEATURES, feature_reg=0.05),
+    Case("squashed", "sgd", "mse", 0.1, dot=True),
+    Case("mlp4", "adam", "mse", 0.01, reg=0.03, dot=True),
+    Case("relu", "adagrad", "mae", 0.02, reg=0.02, dense_reg=0.01, dot=True),
+    Case("relu", "adam", "mse", 0.01, weight_decay=0.3, dot=True),
+    Case("single", "adam", "mse", 0.01, epsilon=SPARSE_EPSILON, reg=0.04, lazy=True, dot=True),
+    Case("squashed", "sgd", "mse", 0.1, reg=0.05, dense_reg=0.02, dot=True, features=FEATURES, feature_reg=0.03),
+    Case("relu", "adagrad", "mse", 0.02, dot=True, features=FEATURES),
+    Case("relu", "adam", "mae", 0.01, epsilon=1e-3, reg=0.04, dot=True, features=FEATURES, feature_reg=0.02),
 )
 
 
@@ -192,20 +259,51 @@ def keep_off(kink, what):
         raise BadData(f"{what} of {nearest:.1e} is too near to a kink")
 
 
+def is_own(name):
+    """Whether a tensor has a row for every user or item, which no other table has."""
+    side, _, rest = name.partition(".")
+    return side in ("user", "item") and "." not in rest
+
+
+def is_of_feature(name):
+    return name.startswith(("user.", "item.")) and not is_own(name)
+
+
+def mean_of_values(feature, table, index):
+    """For every user or item of `index` the mean of the table's rows of its values."""
+    bags = [feature["ids"][feature["starts"][row]:feature["starts"][row + 1]] for row in index.tolist()]
+    offsets = [sum(map(len, bags[:bag])) for bag in range(len(bags))]
+    return functional.embedding_bag(torch.tensor(sum(bags, [])), table, torch.tensor(offsets), mode="mean")
+
+
+def forward_mf(parameters, own, pooled):
+    """Every side's vector and bias are the sums of its own and its features'."""
+    vectors, biases = [], []
+    for side in ("user", "item"):
+        vectors.append(own[f"{side}.embedding"] + sum(table["embedding"] for table in pooled[side]))
+        if f"{side}.bias" in own:
+            biases += [own[f"{side}.bias"]] + [table["bias"] for table in pooled[side]]
+    prediction = parameters["global_mean"].squeeze(1) + (vectors[0] * vectors[1]).sum(1)
+    return prediction + torch.cat(biases, 1).sum(1) if biases else prediction
+
+
 def forward(model, parameters, users, items, sparse):
     """Predictions, and the looked-up rows that `reg` applies to."""
-    def rows(name, index):
-        return functional.embedding(index, parameters[name], sparse=sparse)
-
-    looked_up = [rows("user.embedding", users), rows("item.embedding", items)]
+    index = {"user": users, "item": items}
+    own = {name: functional.embedding(index[name.partition(".")[0]], table, sparse=sparse)
+           for name, table in parameters.items() if is_own(name)}
+    pooled = {"user": [], "item": []}
+    in_order = [own["user.embedding"], own["item.embedding"]]
+    for feature in model.get("features", []):
+        prefix = f"{feature['side']}.{feature['name']}."
+        tables = {name.removeprefix(prefix): mean_of_values(feature, table, index[feature["side"]])
+                  for name, table in parameters.items() if name.startswith(prefix)}
+        pooled[feature["side"]].append(tables)
+        in_order.append(tables["embedding"])
     if model["kind"] == "mf":
-        prediction = parameters["global_mean"].squeeze(1) + (looked_up[0] * looked_up[1]).sum(1)
-        if "user.bias" in parameters:
-            looked_up += [rows("user.bias", users), rows("item.bias", items)]
-            prediction = prediction + looked_up[2].squeeze(1) + looked_up[3].squeeze(1)
-        return prediction, looked_up
+        return forward_mf(parameters, own, pooled), own.values()
     activations = model["activations"]
-    layer = torch.cat(looked_up, 1)
+    layer = torch.cat(in_order, 1)
     for number, activation in enumerate(activations):
         last = number + 1 == len(activations)
         bias = parameters[f"dense.{number}.bias"].squeeze(1)
@@ -214,7 +312,10 @@ def forward(model, parameters, users, items, sparse):
             keep_off(z.detach(), f"relu's input in layer {number}")
         layer = activate(z, activation, single(model["output_min"]) if last else 0.0,
                          single(model["output_max"]) if last else 1.0)
-    return layer.squeeze(1), looked_up
+    prediction = layer.squeeze(1)
+    if model["kind"] == "neumf":
+        prediction = prediction + torch.einsum("bf,bf->b", own["user.factors"], own["item.factors"])
+    return prediction, own.values()
 
 
 def objective_of(case, parameters, batch):
@@ -232,6 +333,9 @@ def objective_of(case, parameters, batch):
     weights = [tensor for name, tensor in parameters.items() if name.startswith("dense") and name.endswith("weight")]
     if weights:
         objective = objective + single(options["dense_reg"]) * sum(weight.square().sum() for weight in weights)
+    of_features = [tensor for name, tensor in parameters.items() if is_of_feature(name)]
+    if of_features:
+        objective = objective + single(options["feature_reg"]) * sum(table.square().sum() for table in of_features)
     return loss.item(), objective
 
 
@@ -256,8 +360,8 @@ def make_optimizers(options, parameters):
         return [torch.optim.Adagrad(trained.values(), lr=rate, eps=epsilon)]
     if is_lazy(options):
         assert options["weight_decay"] == 0.0, "PyTorch's SparseAdam has no weight decay"
-        dense = [tensor for name, tensor in trained.items() if name.startswith("dense")]
-        looked_up = [tensor for name, tensor in trained.items() if not name.startswith("dense")]
+        dense = [tensor for name, tensor in trained.items() if not is_own(name)]
+        looked_up = [tensor for name, tensor in trained.items() if is_own(name)]
         optimizers = [torch.optim.SparseAdam(looked_up, lr=rate, betas=betas, eps=epsilon)]
         return optimizers + ([torch.optim.Adam(dense, lr=rate, betas=betas, eps=epsilon)] if dense else [])
     adam = torch.optim.AdamW if options["weight_decay"] else torch.optim.Adam
