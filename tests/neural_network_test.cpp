@@ -8,6 +8,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
 #include "tests/support/epoch.h"
+#include "tests/support/features.h"
 #include "train/option_table.h"
 
 namespace curate::test {
@@ -26,17 +27,32 @@ struct Network {
   const char* layers;
   const char* activations;
   const char* output;
+  bool features = false;
+  std::int32_t factors = 0;  ///< of neumf
 };
 
-/// Between them: every activation, no hidden layer, a layer of one.
-const std::vector<Network> kNetworks = {{"6,4", "tanh,linear", "sigmoid"},
-                                        {"5", "relu", "linear"},
-                                        {"7,1,3", "sigmoid,tanh,tanh", "relu"},
-                                        {"none", "relu", "linear"}};
+/// Between them: every activation, no hidden layer, a layer of one, features and a dot product, alone and together.
+const std::vector<Network> kNetworks = {
+    {"6,4", "tanh,linear", "sigmoid"},
+    {"5", "relu", "linear"},
+    {"7,1,3", "sigmoid,tanh,tanh", "relu"},
+    {"none", "relu", "linear"},
+    {"6,4", "tanh,linear", "sigmoid", true},
+    {"none", "relu", "linear", true},
+    {"6,4", "tanh,linear", "linear", false, 4},
+    {"none", "relu", "linear", false, 1},
+    {"5", "relu", "linear", true, 3},
+};
+const Network& kFeaturesAndFactors = kNetworks.back();
+
+std::string label_of(const Network& network) {
+  return std::string(network.layers) + (network.features ? " features" : "") + " factors " +
+         std::to_string(network.factors);
+}
 
 TrainOptions options_of(const Network& network) {
   TrainOptions options;
-  options.model = "mlp";
+  options.model = network.factors > 0 ? "neumf" : "mlp";
   options.user_dim = 2;
   options.item_dim = 3;
   options.layers = network.layers;
@@ -44,6 +60,13 @@ TrainOptions options_of(const Network& network) {
   options.output = network.output;
   options.init_scale = 0.7;
   options.seed = 3;
+  if (network.factors > 0) {
+    options.factors = network.factors;
+  }
+  if (network.features) {
+    options.features = "genre,age,tags";
+    options.feature_dim = "genre=3,age=4,tags=1";
+  }
   return resolve(options);
 }
 
@@ -56,6 +79,9 @@ Start start_of(const Network& network) {
   const TrainOptions options = options_of(network);
   Start start;
   start.spec = model_spec(options, kScale);
+  if (network.features) {
+    start.spec.features = three_features();
+  }
   start.tensors = initial_parameters(options, start.spec, kUsers, kItems, 3.0);
   // Biases that are all different, for a formula that mixes them up.
   for (auto& [name, tensor] : start.tensors) {
@@ -87,6 +113,12 @@ double predict(const Start& start, std::int32_t user, std::int32_t item) {
       values.push_back(static_cast<double>(table.values[static_cast<std::size_t>(row * table.shape[1] + k)]));
     }
   }
+  for (const Feature& feature : start.spec.features) {
+    const Tensor& table = start.tensors.at(feature.prefix() + ".embedding");
+    for (std::size_t k = 0; k < static_cast<std::size_t>(table.shape[1]); ++k) {
+      values.push_back(mean_of_values(feature, table, feature.side == FeatureSide::user ? user : item, k));
+    }
+  }
   for (std::size_t layer = 0; layer < start.spec.activations.size(); ++layer) {
     const std::string name = "dense." + std::to_string(layer);
     const Tensor& weight = start.tensors.at(name + ".weight");
@@ -102,13 +134,23 @@ double predict(const Start& start, std::int32_t user, std::int32_t item) {
     }
     values = next;
   }
-  return values.at(0);
+  double sum = values.at(0);
+  if (start.spec.kind == "neumf") {
+    const Tensor& factors = start.tensors.at("user.factors");
+    const auto count = static_cast<std::size_t>(factors.shape[1]);
+    for (std::size_t k = 0; k < count; ++k) {
+      sum += static_cast<double>(factors.values[static_cast<std::size_t>(user) * count + k]) *
+             static_cast<double>(start.tensors.at("item.factors").values[static_cast<std::size_t>(item) * count + k]);
+    }
+  }
+  return sum;
 }
 
 struct Objective {
   LossKind loss = LossKind::mse;
   double reg = 0.0;
   double dense_reg = 0.0;
+  double feature_reg = 0.0;
 };
 
 double squares(const Tensor& tensor, std::size_t begin, std::size_t count) {
@@ -119,15 +161,24 @@ double squares(const Tensor& tensor, std::size_t begin, std::size_t count) {
   return sum;
 }
 
-/// mean(loss + reg (|p|^2 + |q|^2)) + dense_reg sum |W|^2.
+double squares_of_row(const Tensor& table, std::int32_t row) {
+  const auto cols = static_cast<std::size_t>(table.shape[1]);
+  return squares(table, static_cast<std::size_t>(row) * cols, cols);
+}
+
+/// mean(loss + reg (|p|^2 + |q|^2)) + dense_reg sum |W|^2 + feature_reg sum |F|^2, where p and q have the factors too.
 double objective(const Start& start, const Objective& params) {
   double sum = 0.0;
   for (std::size_t n = 0; n < kRatings.ratings.size(); ++n) {
     const double error =
         predict(start, kRatings.users[n], kRatings.items[n]) - static_cast<double>(kRatings.ratings[n]);
     sum += params.loss == LossKind::mse ? error * error : std::abs(error);
-    sum += params.reg * squares(start.tensors.at("user.embedding"), static_cast<std::size_t>(kRatings.users[n]) * 2, 2);
-    sum += params.reg * squares(start.tensors.at("item.embedding"), static_cast<std::size_t>(kRatings.items[n]) * 3, 3);
+    for (const char* what : {"embedding", "factors"}) {
+      if (start.tensors.count(std::string("user.") + what) > 0) {
+        sum += params.reg * squares_of_row(start.tensors.at(std::string("user.") + what), kRatings.users[n]);
+        sum += params.reg * squares_of_row(start.tensors.at(std::string("item.") + what), kRatings.items[n]);
+      }
+    }
   }
   sum /= static_cast<double>(kRatings.size());
   for (const auto& [name, tensor] : start.tensors) {
@@ -135,21 +186,46 @@ double objective(const Start& start, const Objective& params) {
       sum += params.dense_reg * squares(tensor, 0, tensor.values.size());
     }
   }
+  for (const Feature& feature : start.spec.features) {
+    const Tensor& table = start.tensors.at(feature.prefix() + ".embedding");
+    sum += params.feature_reg * squares(table, 0, table.values.size());
+  }
   return sum;
 }
 
+/// Every user with every item: known and unknown to the features. Ratings are made up.
+HostRatings all_pairs() {
+  HostRatings pairs;
+  for (std::int32_t user = 0; user < kUsers; ++user) {
+    for (std::int32_t item = 0; item < kItems; ++item) {
+      pairs.users.push_back(user);
+      pairs.items.push_back(item);
+      pairs.ratings.push_back(0.5F * static_cast<float>(1 + (3 * user + 7 * item) % 10));
+    }
+  }
+  return pairs;
+}
+
 TEST_P(NeuralNetworkTest, PredictsTheFormula) {
+  const HostRatings pairs = all_pairs();
+  const DeviceRatings on_device(device(), pairs);
   for (const Network& network : kNetworks) {
     const Start start = start_of(network);
     const auto model = make_model(device(), start.spec, start.tensors);
-    const DeviceMatrix<std::int32_t> users(device(), kRatings.users, kRatings.size());
-    const DeviceMatrix<std::int32_t> items(device(), kRatings.items, kRatings.size());
-    const std::vector<float> got = model->predict(users.view(), items.view());
+    const std::vector<float> got = model->predict(on_device.users.view(), on_device.items.view());
     std::vector<double> expected;
-    for (std::size_t n = 0; n < got.size(); ++n) {
-      expected.push_back(predict(start, kRatings.users[n], kRatings.items[n]));
+    ErrorSums expected_sums;
+    for (std::size_t n = 0; n < pairs.ratings.size(); ++n) {
+      expected.push_back(predict(start, pairs.users[n], pairs.items[n]));
+      const double error = expected.back() - static_cast<double>(pairs.ratings[n]);
+      expected_sums.squared += error * error;
     }
-    EXPECT_TRUE(all_close(got, expected, {1e-5, 1e-5}, network.layers));
+    EXPECT_TRUE(all_close(got, expected, {1e-5, 1e-5}, label_of(network)));
+    const auto sums = test::on_device(device(), ErrorSums{});
+    model->enqueue_errors(sums.view(), on_device.view(), {-100.0F, 100.0F});
+    const auto got_sums = device().read<ErrorSums>(sums.view());
+    EXPECT_EQ(got_sums.count, pairs.size());
+    EXPECT_NEAR(got_sums.squared, expected_sums.squared, 1e-5 * expected_sums.squared) << label_of(network);
   }
 }
 
@@ -169,7 +245,7 @@ TEST_P(NeuralNetworkTest, UploadedParametersComeBack) {
 TEST_P(NeuralNetworkTest, GradientsAreThoseOfTheObjective) {
   for (const Network& network : kNetworks) {
     for (const Objective& params :
-         {Objective{}, Objective{LossKind::mae, 0.0, 0.0}, Objective{LossKind::mse, 0.05, 0.02}}) {
+         {Objective{}, Objective{LossKind::mae, 0.0, 0.0}, Objective{LossKind::mse, 0.05, 0.02, 0.03}}) {
       const Start start = start_of(network);
       const auto model = make_model(device(), start.spec, start.tensors);
       TrainingPlan plan;
@@ -178,6 +254,7 @@ TEST_P(NeuralNetworkTest, GradientsAreThoseOfTheObjective) {
       plan.loss = params.loss;
       plan.reg = static_cast<float>(params.reg);
       plan.dense_reg = static_cast<float>(params.dense_reg);
+      plan.feature_reg = static_cast<float>(params.feature_reg);
       model->prepare_training(plan);
       const TestEpoch epoch(device(), kRatings, plan.batch, 1.0F);
       model->enqueue_gradients(epoch.view());
@@ -199,8 +276,9 @@ TEST_P(NeuralNetworkTest, GradientsAreThoseOfTheObjective) {
           expected.push_back((objective(up, params) - objective(down, params)) / width);
           steps.push_back(static_cast<double>(tensor.values[e]) - static_cast<double>(after.at(name).values[e]));
         }
-        const std::string label = std::string(network.layers) + " " + name;
-        // SGD of learning rate 1 moves every parameter by minus its gradient, that of the L2 of dense weights included.
+        const std::string label = label_of(network) + " " + name;
+        // SGD of learning rate 1 moves every parameter by minus its gradient, that of the L2 of dense weights and
+        // features included.
         EXPECT_TRUE(all_close(steps, expected, {2e-5, 1e-4}, label));
         if (params.dense_reg == 0.0) {
           EXPECT_TRUE(all_close(gradients.at(name).values, expected, {2e-5, 1e-4}, label + " gradient"));
@@ -218,33 +296,46 @@ TEST_P(NeuralNetworkTest, GradientsAreThoseOfTheObjective) {
 // With dropout the gradient is that of the masked network: moving along it lowers the loss of the same masks, and the
 // mask is there in training alone.
 TEST_P(NeuralNetworkTest, DropoutMasksTrainingAlone) {
-  const Start start = start_of(kNetworks[0]);
-  const auto model = make_model(device(), start.spec, start.tensors);
-  const DeviceMatrix<std::int32_t> users(device(), kRatings.users, kRatings.size());
-  const DeviceMatrix<std::int32_t> items(device(), kRatings.items, kRatings.size());
-  const std::vector<float> before = model->predict(users.view(), items.view());
-  TrainingPlan plan;
-  plan.per_rating = false;
-  plan.batch = kRatings.size();
-  plan.dropout = {0.5F, 0.25F};
-  plan.dense_dropout = 0.5F;
-  model->prepare_training(plan);
-  EXPECT_EQ(model->predict(users.view(), items.view()), before);
-  const TestEpoch epoch(device(), kRatings, plan.batch, 0.05F);
-  const auto loss_of_step = [&] {
-    const double squared = epoch.sums().squared;
-    model->enqueue_step(epoch.view());
-    return (epoch.sums().squared - squared) / 6.0;
+  struct Way {
+    Network network;
+    std::vector<float> dropout;
+    float feature_dropout;
+    float dense_dropout;
   };
-  const double first = loss_of_step();
-  EXPECT_GT(std::abs(first - objective(start, {})), 1e-3) << "the masks changed nothing";
-  double last = first;
-  for (int step = 0; step < 100; ++step) {
-    last = loss_of_step();
+  const std::vector<Way> ways = {{kNetworks[0], {0.5F, 0.25F}, 0.0F, 0.5F},
+                                 {kFeaturesAndFactors, {0.5F, 0.25F}, 0.25F, 0.5F},
+                                 {kFeaturesAndFactors, {}, 0.5F, 0.0F}};
+  for (const auto& [network, dropout, feature_dropout, dense_dropout] : ways) {
+    SCOPED_TRACE(label_of(network));
+    const Start start = start_of(network);
+    const auto model = make_model(device(), start.spec, start.tensors);
+    const DeviceMatrix<std::int32_t> users(device(), kRatings.users, kRatings.size());
+    const DeviceMatrix<std::int32_t> items(device(), kRatings.items, kRatings.size());
+    const std::vector<float> before = model->predict(users.view(), items.view());
+    TrainingPlan plan;
+    plan.per_rating = false;
+    plan.batch = kRatings.size();
+    plan.dropout = dropout;
+    plan.feature_dropout = feature_dropout;
+    plan.dense_dropout = dense_dropout;
+    model->prepare_training(plan);
+    EXPECT_EQ(model->predict(users.view(), items.view()), before);
+    const TestEpoch epoch(device(), kRatings, plan.batch, 0.05F);
+    const auto loss_of_step = [&] {
+      const double squared = epoch.sums().squared;
+      model->enqueue_step(epoch.view());
+      return (epoch.sums().squared - squared) / 6.0;
+    };
+    const double first = loss_of_step();
+    EXPECT_GT(std::abs(first - objective(start, {})), 1e-3) << "the masks changed nothing";
+    double last = first;
+    for (int step = 0; step < 100; ++step) {
+      last = loss_of_step();
+    }
+    EXPECT_LT(last, 0.5 * first);
+    // dense.0, dense.1, ...: dropout layers take no number.
+    EXPECT_EQ(model->download().size(), start.tensors.size());
   }
-  EXPECT_LT(last, 0.5 * first);
-  // dense.0, dense.1, ...: dropout layers take no number.
-  EXPECT_EQ(model->download().size(), start.tensors.size());
 }
 
 TEST(NeuralNetworkStart, FirstPredictionsAreNearTheMean) {
@@ -275,10 +366,26 @@ TEST(NeuralNetworkStart, DenseWeightsAreGlorotUniform) {
   EXPECT_NE(weight.values[0], start.tensors.at("dense.0.weight").values[0]);
 }
 
-TEST(NeuralNetworkStart, TensorsThatDoNotFitAreRefused) {
+using Spoilers = std::vector<std::pair<std::string, std::function<void(Start&)>>>;
+
+/// Each spoiled start is refused with a message that has its text.
+void expect_refusals(const Start& good, const Spoilers& cases) {
   const auto cpu = make_device("cpu");
-  const Start good = start_of(kNetworks[0]);
-  const std::vector<std::pair<std::string, std::function<void(Start&)>>> cases = {
+  make_model(*cpu, good.spec, good.tensors);
+  for (const auto& [named, spoil] : cases) {
+    Start bad = good;
+    spoil(bad);
+    try {
+      make_model(*cpu, bad.spec, bad.tensors);
+      ADD_FAILURE() << named << " was taken";
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find(named), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(NeuralNetworkStart, TensorsThatDoNotFitAreRefused) {
+  const Spoilers cases = {
       {"dense.1.weight", [](Start& s) { s.tensors.erase("dense.1.weight"); }},
       {"dense.1.bias", [](Start& s) { s.tensors.erase("dense.1.bias"); }},
       {"dense.0.bias", [](Start& s) { s.tensors["dense.0.bias"].values.push_back(0.0F); }},
@@ -295,16 +402,35 @@ TEST(NeuralNetworkStart, TensorsThatDoNotFitAreRefused) {
       {"one output", [](Start& s) { s.spec.activations.clear(); }},
       {"'swish'", [](Start& s) { s.spec.activations[0] = "swish"; }},
   };
-  for (const auto& [named, spoil] : cases) {
-    Start bad = good;
-    spoil(bad);
-    try {
-      make_model(*cpu, bad.spec, bad.tensors);
-      ADD_FAILURE() << named << " was taken";
-    } catch (const InputError& error) {
-      EXPECT_NE(std::string(error.what()).find(named), std::string::npos) << error.what();
-    }
-  }
+  expect_refusals(start_of(kNetworks[0]), cases);
+}
+
+TEST(NeuralNetworkStart, FeaturesAndFactorsThatDoNotFitAreRefused) {
+  const auto reshape = [](const char* name, std::vector<std::int64_t> shape) {
+    return [name, shape](Start& s) {
+      std::size_t count = 1;
+      for (const std::int64_t size : shape) {
+        count *= static_cast<std::size_t>(size);
+      }
+      s.tensors[name] = {shape, std::vector<float>(count, 1.0F)};
+    };
+  };
+  const Spoilers cases = {
+      {"item.genre.embedding", [](Start& s) { s.tensors.erase("item.genre.embedding"); }},
+      {"item.genre.embedding is [2, 3], not [3, any]", reshape("item.genre.embedding", {2, 3})},
+      {"item.genre.embedding is [4, 3], not [3, any]", reshape("item.genre.embedding", {4, 3})},
+      {"item.genre.embedding is not a matrix", reshape("item.genre.embedding", {9})},
+      {"dense.0.weight has", reshape("item.genre.embedding", {3, 4})},
+      {"dense.0.weight has", [](Start& s) { s.spec.features.pop_back(); }},
+      {"user.factors", [](Start& s) { s.tensors.erase("user.factors"); }},
+      {"item.factors", [](Start& s) { s.tensors.erase("item.factors"); }},
+      {"user.factors", reshape("user.factors", {5, 3})},
+      {"user.factors", reshape("user.factors", {12})},
+      {"item.factors", reshape("item.factors", {5, 4})},
+      {"item.factors", reshape("item.factors", {3, 5})},
+      {"item.factors", reshape("item.factors", {15})},
+  };
+  expect_refusals(start_of(kFeaturesAndFactors), cases);
 }
 
 }  // namespace

@@ -150,17 +150,20 @@ Activation make_activation(const std::string& name, float low, float high) {
   throw InputError(fmt::format("the model has an activation '{}', not known to this version", printable(name)));
 }
 
-/// Checks the embedding of a feature's values, of `dim` columns (0: any), and returns its columns.
-std::int64_t need_rows(const TensorMap& tensors, const Feature& feature, std::int64_t dim = 0) {
-  const std::string name = feature.prefix() + ".embedding";
+/// Checks a matrix of `rows` rows and `dim` columns (0: any), and returns its columns.
+std::int64_t need_rows(const TensorMap& tensors, const std::string& name, std::int64_t rows, std::int64_t dim = 0) {
   const Tensor& tensor = find_matrix(tensors, name);
-  const auto rows = static_cast<std::int64_t>(feature.values.size());
   if (tensor.shape[0] != rows || (dim > 0 && tensor.shape[1] != dim)) {
     throw InputError(fmt::format("tensor {} is [{}, {}], not [{}, {}]; train the model again", printable(name),
                                  tensor.shape[0], tensor.shape[1], rows,
                                  dim > 0 ? fmt::format("{}", dim) : std::string("any")));
   }
   return tensor.shape[1];
+}
+
+/// The same of the embedding of a feature's values.
+std::int64_t need_embedding(const TensorMap& tensors, const Feature& feature, std::int64_t dim = 0) {
+  return need_rows(tensors, feature.prefix() + ".embedding", static_cast<std::int64_t>(feature.values.size()), dim);
 }
 
 /// Uniform with the variance 2 / (inputs + outputs).
@@ -268,7 +271,7 @@ MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
   }
   need_elements(tensors, "global_mean", 1);
   for (const Feature& feature : spec.features) {
-    need_rows(tensors, feature, shape.dim);
+    need_embedding(tensors, feature, shape.dim);
     if (shape.biases) {
       need_elements(tensors, feature.prefix() + ".bias", static_cast<std::int64_t>(feature.values.size()));
     }
@@ -282,13 +285,12 @@ MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
   MlpShape shape = {user.shape[0], item.shape[0], user.shape[1], item.shape[1], {}, {}, {}, 0};
   std::int64_t width = shape.user_dim + shape.item_dim;
   for (const Feature& feature : spec.features) {
-    shape.feature_dims.push_back(need_rows(tensors, feature));
+    shape.feature_dims.push_back(need_embedding(tensors, feature));
     width += shape.feature_dims.back();
   }
   if (spec.kind == "neumf") {
-    shape.factors = find_matrix(tensors, "user.factors").shape[1];
-    need_elements(tensors, "user.factors", shape.users * shape.factors);
-    need_elements(tensors, "item.factors", shape.items * shape.factors);
+    shape.factors = need_rows(tensors, "user.factors", shape.users);
+    need_rows(tensors, "item.factors", shape.items, shape.factors);
   }
   for (std::size_t layer = 0; layer < spec.activations.size(); ++layer) {
     const std::string name = fmt::format("dense.{}.weight", layer);
