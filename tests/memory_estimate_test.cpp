@@ -8,6 +8,7 @@
 
 #include "curate/trainer.h"
 #include "device/device.h"
+#include "tests/support/features.h"
 
 namespace curate {
 namespace {
@@ -19,6 +20,24 @@ struct Way {
 
 void PrintTo(const Way& way, std::ostream* out) {
   *out << way.name;
+}
+
+/// Named as Way's options name them: an item has up to three tags.
+std::vector<Feature> features_of(const Dataset& dataset) {
+  std::vector<std::vector<std::int32_t>> ages;
+  std::vector<std::vector<std::int32_t>> tags;
+  for (std::int32_t user = 0; user < dataset.users.size(); ++user) {
+    ages.push_back({user % 8});
+  }
+  for (std::int32_t item = 0; item < dataset.items.size(); ++item) {
+    tags.emplace_back();
+    for (std::int32_t tag = 0; tag <= item % 3; ++tag) {
+      tags.back().push_back((7 * item + tag) % 1001);
+    }
+  }
+  // More values than there are users or items, whose array is the largest that comes back.
+  return {test::make_feature("age", FeatureSide::user, 8, ages),
+          test::make_feature("tags", FeatureSide::item, 1001, tags)};
 }
 
 class MemoryEstimateTest : public testing::TestWithParam<Way> {};
@@ -36,11 +55,10 @@ TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
   GetParam().set(options);
   options = resolve(options);
   if (!options.features.empty()) {
-    for (std::size_t item = 0; item < dataset.item_info.size(); ++item) {
-      dataset.item_info[item].genres = item % 3 == 0 ? "War|Drama" : "Comedy";
-      dataset.item_info[item].year = 1950 + static_cast<std::int32_t>(item % 60);
+    dataset.features = features_of(dataset);
+    if (options.features == "tags") {
+      dataset.features.erase(dataset.features.begin());
     }
-    add_features(dataset, options.features);
   }
   const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
   const MemoryEstimate estimate =
@@ -90,20 +108,38 @@ INSTANTIATE_TEST_SUITE_P(
                           options.layers = "none";
                           options.validation = 0.0;
                         }},
-                    Way{"mf_features", [](TrainOptions& options) { options.features = "genres,year"; }},
+                    Way{"mf_features", [](TrainOptions& options) { options.features = "age,tags"; }},
+                    Way{"mf_features_of_items",
+                        [](TrainOptions& options) {
+                          options.features = "tags";
+                          options.optimizer = "sgd";
+                          options.biases = false;
+                          options.dim = 6;
+                          options.validation = 0.0;
+                        }},
                     Way{"mlp_features",
                         [](TrainOptions& options) {
                           options.model = "mlp";
-                          options.features = "genres,year";
-                          options.feature_dim = "genres=7";
+                          options.features = "age,tags";
                         }},
+                    Way{"mlp_features_of_odd_widths",
+                        [](TrainOptions& options) {
+                          options.model = "mlp";
+                          options.features = "age,tags";
+                          options.feature_dim = "age=3,tags=33";
+                          options.optimizer = "adagrad";
+                          options.feature_dropout = 0.2;
+                        }},
+                    Way{"neumf", [](TrainOptions& options) { options.model = "neumf"; }},
                     Way{"neumf_features",
                         [](TrainOptions& options) {
                           options.model = "neumf";
-                          options.features = "year";
+                          options.features = "age,tags";
+                          options.optimizer = "sgd";
                           options.factors = 5;
-                        }},
-                    Way{"neumf", [](TrainOptions& options) { options.model = "neumf"; }}),
+                          options.dense_dropout = 0.1;
+                          options.batch = 3000;
+                        }}),
     [](const auto& way) { return std::string(way.param.name); });
 
 TEST(MemoryEstimate, FollowsTheFormulas) {

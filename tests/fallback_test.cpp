@@ -1,0 +1,273 @@
+// What predicts users and items without training ratings, with and without features.
+
+#include "train/fallback.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "curate/trainer.h"
+#include "tests/support/features.h"
+#include "train/device_ratings.h"
+
+namespace curate::test {
+namespace {
+
+constexpr std::int32_t kUsers = 4;
+constexpr std::int32_t kItems = 5;
+
+/// Users 2 and 3 and items 2, 3 and 4 have no training rating. The features know users 0, 1 and 3 and all items but
+/// item 1.
+RatingTable training_ratings() {
+  RatingTable table;
+  table.users = {0, 0, 1};
+  table.items = {0, 1, 1};
+  table.ratings = {5.0F, 3.0F, 1.0F};
+  return table;
+}
+
+std::vector<Feature> some_features() {
+  return {make_feature("genre", FeatureSide::item, 3, {{1}, {0}, {2}, {0}, {0}}),
+          make_feature("tags", FeatureSide::item, 3, {{0}, {0}, {0}, {2, 1}, {0}})};
+}
+
+std::vector<Feature> user_features() {
+  std::vector<Feature> features = some_features();
+  features.push_back(make_feature("age", FeatureSide::user, 3, {{1}, {2}, {0}, {1}}));
+  return features;
+}
+
+PredictionBasis basis(const Fallback& fallback, std::int32_t user, std::int32_t item) {
+  return fallback.predict(user, item).basis;
+}
+
+TEST(Fallback, WithoutFeaturesIsMeans) {
+  const Fallback fallback(training_ratings(), kUsers, kItems, {});
+  EXPECT_EQ(basis(fallback, 0, 1), PredictionBasis::model);
+  EXPECT_EQ(basis(fallback, 0, 2), PredictionBasis::user_mean);
+  EXPECT_EQ(basis(fallback, 2, 0), PredictionBasis::item_mean);
+  EXPECT_EQ(basis(fallback, 2, 2), PredictionBasis::global_mean);
+  // The mean is 3; items' offsets 2/26 and -2/27, users' what is left of their ratings over n + 10.
+  const double item0 = 2.0 / 26.0;
+  const double item1 = -2.0 / 27.0;
+  EXPECT_NEAR(fallback.predict(2, 0).rating, 3.0 + item0, 1e-6);
+  EXPECT_NEAR(fallback.predict(2, 1).rating, 3.0 + item1, 1e-6);
+  EXPECT_NEAR(fallback.predict(0, 2).rating, 3.0 + (2.0 - item0 - item1) / 12.0, 1e-6);
+  EXPECT_NEAR(fallback.predict(1, 2).rating, 3.0 + (-2.0 - item1) / 11.0, 1e-6);
+  EXPECT_EQ(fallback.predict(2, 2).rating, 3.0F);
+}
+
+TEST(Fallback, KnownFeaturesStandForMissingRatings) {
+  const Fallback fallback(training_ratings(), kUsers, kItems, some_features());
+  EXPECT_EQ(basis(fallback, 0, 0), PredictionBasis::model);
+  EXPECT_EQ(basis(fallback, 0, 1), PredictionBasis::model) << "ratings are enough";
+  EXPECT_EQ(basis(fallback, 0, 2), PredictionBasis::features);
+  EXPECT_EQ(basis(fallback, 1, 3), PredictionBasis::features) << "one of the features knows it";
+  EXPECT_EQ(basis(fallback, 0, 4), PredictionBasis::user_mean) << "no feature knows it";
+  EXPECT_EQ(basis(fallback, 2, 2), PredictionBasis::global_mean) << "nothing is known of the user";
+  EXPECT_EQ(basis(fallback, 2, 0), PredictionBasis::item_mean);
+}
+
+TEST(Fallback, EitherSideNeedsRatingsOrFeatures) {
+  const Fallback fallback(training_ratings(), kUsers, kItems, user_features());
+  EXPECT_EQ(basis(fallback, 3, 0), PredictionBasis::features);
+  EXPECT_EQ(basis(fallback, 3, 1), PredictionBasis::features);
+  EXPECT_EQ(basis(fallback, 3, 2), PredictionBasis::features) << "features stand for both";
+  EXPECT_EQ(basis(fallback, 3, 4), PredictionBasis::global_mean) << "no rating of either, and no feature of the item";
+  EXPECT_EQ(basis(fallback, 2, 0), PredictionBasis::item_mean);
+  EXPECT_EQ(basis(fallback, 2, 2), PredictionBasis::global_mean);
+}
+
+TEST(Fallback, IdsOutsideAreUnknown) {
+  const Fallback fallback(training_ratings(), kUsers, kItems, user_features());
+  for (const std::int32_t outside : {-1, 100}) {
+    EXPECT_EQ(basis(fallback, 0, outside), PredictionBasis::user_mean);
+    EXPECT_EQ(basis(fallback, outside, 0), PredictionBasis::item_mean);
+    EXPECT_EQ(basis(fallback, outside, 2), PredictionBasis::global_mean);
+    EXPECT_EQ(basis(fallback, outside, outside), PredictionBasis::global_mean);
+  }
+}
+
+TEST(Fallback, RowsWithUnknownValuesAloneAreNotDescribed) {
+  const std::vector<Feature> nothing = {make_feature("genre", FeatureSide::item, 3, {{0}, {0}, {0, 0}, {0}, {0}})};
+  const Fallback fallback(training_ratings(), kUsers, kItems, nothing);
+  const Fallback means(training_ratings(), kUsers, kItems, {});
+  for (std::int32_t user = 0; user < kUsers; ++user) {
+    for (std::int32_t item = 0; item < kItems; ++item) {
+      EXPECT_EQ(basis(fallback, user, item), basis(means, user, item));
+      EXPECT_EQ(fallback.predict(user, item).rating, means.predict(user, item).rating);
+    }
+  }
+}
+
+/// A model of no training: all its numbers are drawn.
+TensorMap drawn_tensors(const ModelSpec& spec) {
+  TrainOptions options;
+  options.dim = 2;
+  TensorMap tensors = initial_parameters(options, spec, kUsers, kItems, 3.0);
+  float next = -0.4F;
+  for (auto& [name, tensor] : tensors) {
+    for (float& value : tensor.values) {
+      if (name != "global_mean") {
+        next = next > 0.6F ? next - 1.13F : next + 0.29F;
+        value = next;
+      }
+    }
+  }
+  return tensors;
+}
+
+/// Every user with every item, and ids outside.
+RatingTable test_ratings() {
+  Column<std::int32_t> users;
+  Column<std::int32_t> items;
+  Column<float> ratings;
+  for (std::int32_t user = -1; user <= kUsers; ++user) {
+    for (std::int32_t item = -1; item <= kItems; ++item) {
+      users.push_back(user);
+      items.push_back(item);
+      ratings.push_back(static_cast<float>(1 + (3 * users.size()) % 5));
+    }
+  }
+  RatingTable table;
+  table.users = users;
+  table.items = items;
+  table.ratings = ratings;
+  return table;
+}
+
+TEST(Evaluator, CountsWhatFeaturesPredictAsCold) {
+  const auto device = make_device("cpu", 2);
+  ModelSpec spec;
+  spec.features = user_features();
+  const auto model = make_model(*device, spec, drawn_tensors(spec));
+  const Fallback fallback(training_ratings(), kUsers, kItems, spec.features);
+  const ClipRange clip = {1.0F, 3.5F};
+  const RatingTable table = test_ratings();
+  double warm = 0.0;
+  double cold = 0.0;
+  double absolute = 0.0;
+  std::int64_t warm_count = 0;
+  std::int64_t described = 0;
+  for (std::size_t n = 0; n < table.ratings.size(); ++n) {
+    Prediction prediction = fallback.predict(table.users[n], table.items[n]);
+    const bool of_model = prediction.basis == PredictionBasis::model || prediction.basis == PredictionBasis::features;
+    if (of_model) {
+      RatingTable one;
+      one.users = {table.users[n]};
+      one.items = {table.items[n]};
+      one.ratings = {table.ratings[n]};
+      const DeviceRatings on_device(*device, one);
+      prediction.rating = model->predict(on_device.view().users, on_device.view().items).at(0);
+    }
+    const auto error = static_cast<double>(std::clamp(prediction.rating, clip.min, clip.max) - table.ratings[n]);
+    const bool is_warm = prediction.basis == PredictionBasis::model;
+    (is_warm ? warm : cold) += error * error;
+    absolute += std::abs(error);
+    warm_count += is_warm ? 1 : 0;
+    described += prediction.basis == PredictionBasis::features ? 1 : 0;
+  }
+  EXPECT_EQ(warm_count, 4);
+  // Items 2 and 3 for users 0, 1 and 3, items 0 and 1 for user 3.
+  EXPECT_EQ(described, 8);
+  const auto all = static_cast<double>(table.size());
+  for (int again = 0; again < 2; ++again) {
+    const Metrics metrics = Evaluator(*device, table, fallback, clip).evaluate(*model);
+    EXPECT_EQ(metrics.ratings, table.size());
+    EXPECT_EQ(metrics.cold_ratings, table.size() - warm_count);
+    EXPECT_NEAR(metrics.warm_rmse, std::sqrt(warm / static_cast<double>(warm_count)), 1e-6);
+    EXPECT_NEAR(metrics.cold_rmse, std::sqrt(cold / (all - static_cast<double>(warm_count))), 1e-6);
+    EXPECT_NEAR(metrics.rmse, std::sqrt((warm + cold) / all), 1e-6);
+    EXPECT_NEAR(metrics.mae, absolute / all, 1e-6);
+  }
+}
+
+/// Sixty users and thirty items; the last three items and the last user have no rating. Genre 0 is unknown.
+Dataset cold_dataset() {
+  Dataset dataset;
+  Column<std::int32_t> users;
+  Column<std::int32_t> items;
+  Column<float> ratings;
+  std::vector<std::vector<std::int32_t>> genres;
+  for (std::int32_t item = 0; item < 30; ++item) {
+    dataset.items.find_or_add(std::int64_t{100} + item);
+    genres.push_back({item == 29 ? 0 : 1 + item % 2});
+  }
+  for (std::int32_t user = 0; user < 60; ++user) {
+    dataset.users.find_or_add(std::int64_t{1} + user);
+    for (std::int32_t item = 0; user < 59 && item < 27; ++item) {
+      users.push_back(user);
+      items.push_back(item);
+      ratings.push_back(item % 2 == 0 ? 4.5F : 1.5F);  // the genre says it all
+    }
+  }
+  dataset.ratings.users = users;
+  dataset.ratings.items = items;
+  dataset.ratings.ratings = ratings;
+  dataset.scale = {0.5F, 5.0F, 0.5F};
+  dataset.features = {make_feature("genre", FeatureSide::item, 3, genres)};
+  return dataset;
+}
+
+// An item that nobody rated is predicted by its genre, before and after saving; one without a genre by means.
+TEST(ColdItems, ArePredictedByTheirFeatures) {
+  const Dataset dataset = cold_dataset();
+  for (const char* kind : {"mf", "mlp", "neumf"}) {
+    SCOPED_TRACE(kind);
+    TrainOptions options;
+    options.model = kind;
+    options.features = "genre";
+    options.device = "cpu";
+    options.threads = 2;
+    options.dim = 4;
+    options.batch = 64;
+    options.epochs = 30;
+    options.learning_rate = 0.02;
+    options.reg = 0.05;
+    options.feature_reg = 0.0;
+    if (options.model != "mf") {
+      options.dropout = "0.4";
+      options.layers = "8";
+    }
+    const Model model = Trainer(options).train(dataset, dataset.ratings).model;
+    for (const char* what : {"item.embedding", "item.factors"}) {
+      const auto found = model.parts().tensors.find(what);
+      if (found != model.parts().tensors.end()) {
+        const std::vector<float>& values = found->second.values;
+        const auto dim = static_cast<std::ptrdiff_t>(values.size() / 30);
+        EXPECT_TRUE(std::all_of(values.end() - 3 * dim, values.end(), [](float value) { return value == 0.0F; }))
+            << what << " of items that nobody rated";
+      }
+    }
+    const std::vector<RawPair> pairs = {{std::int64_t{1}, std::int64_t{127}}, {std::int64_t{1}, std::int64_t{128}},
+                                        {std::int64_t{1}, std::int64_t{129}}, {std::int64_t{60}, std::int64_t{127}},
+                                        {std::int64_t{1}, std::int64_t{100}}, {std::int64_t{1}, std::int64_t{7}}};
+    const std::vector<Prediction> predictions = model.predict(pairs, {"cpu", 1});
+    EXPECT_EQ(predictions[0].basis, PredictionBasis::features);
+    EXPECT_EQ(predictions[1].basis, PredictionBasis::features);
+    EXPECT_EQ(predictions[2].basis, PredictionBasis::user_mean);
+    EXPECT_EQ(predictions[3].basis, PredictionBasis::global_mean);
+    EXPECT_EQ(predictions[4].basis, PredictionBasis::model);
+    EXPECT_EQ(predictions[5].basis, PredictionBasis::user_mean);
+    // Item 127 is of the genre of ratings 1.5, item 128 of the other; means know neither.
+    EXPECT_LT(predictions[0].rating, 2.3F);
+    EXPECT_GT(predictions[1].rating, 3.7F);
+
+    const std::string folder = testing::TempDir() + "/curate_fallback_test_" + kind;
+    std::filesystem::create_directories(folder);
+    model.save(folder);
+    const std::vector<Prediction> again = Model::load(folder).predict(pairs, {"cpu", 1});
+    for (std::size_t n = 0; n < pairs.size(); ++n) {
+      EXPECT_EQ(again[n].basis, predictions[n].basis) << n;
+      EXPECT_EQ(again[n].rating, predictions[n].rating) << n;
+    }
+    std::filesystem::remove_all(folder);
+  }
+}
+
+}  // namespace
+}  // namespace curate::test
