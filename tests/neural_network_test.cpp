@@ -33,14 +33,10 @@ struct Network {
 
 /// Between them: every activation, no hidden layer, a layer of one, features and a dot product, alone and together.
 const std::vector<Network> kNetworks = {
-    {"6,4", "tanh,linear", "sigmoid"},
-    {"5", "relu", "linear"},
-    {"7,1,3", "sigmoid,tanh,tanh", "relu"},
-    {"none", "relu", "linear"},
-    {"6,4", "tanh,linear", "sigmoid", true},
-    {"none", "relu", "linear", true},
-    {"6,4", "tanh,linear", "linear", false, 4},
-    {"none", "relu", "linear", false, 1},
+    {"6,4", "tanh,linear", "sigmoid"},          {"5", "relu", "linear"},
+    {"7,1,3", "sigmoid,tanh,tanh", "relu"},     {"none", "relu", "linear"},
+    {"6,4", "tanh,linear", "sigmoid", true},    {"none", "relu", "linear", true},
+    {"6,4", "tanh,linear", "linear", false, 4}, {"none", "relu", "linear", false, 1},
     {"5", "relu", "linear", true, 3},
 };
 const Network& kFeaturesAndFactors = kNetworks.back();
