@@ -13,7 +13,7 @@
 #include "kernels/bag_rows.h"
 #include "kernels/build_segments.h"
 #include "kernels/cuda_error.h"
-#include "kernels/dense.h"
+#include "kernels/dense_products.h"
 #include "kernels/dot_rows.h"
 #include "kernels/dropout.h"
 #include "kernels/error_scratch.h"
@@ -88,7 +88,7 @@ class CudaDevice : public Device {
     CURATE_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, kGpu));
     std::uint64_t keep = ~std::uint64_t{0};
     CURATE_CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
-    dense_scratch_.emplace(stream(), static_cast<std::int64_t>(kDenseScratchFloats));
+    products_.emplace(stream(), properties_.major);
     error_scratch_.emplace(stream(), 1);
     CURATE_CUDA_CHECK(cudaMemsetAsync(error_scratch_->data(), 0, sizeof(ErrorScratch), stream()));
   }
@@ -225,8 +225,7 @@ class CudaDevice : public Device {
                             const MatrixView& state) override {
     operation("bag_rows_backward");
     if (scatter == ScatterKind::segments) {
-      cuda::bag_rows_backward_in_order(stream(), grad_table, grad_rows, bags, index, kind, state,
-                                       {dense_scratch_->data(), kDenseScratchFloats});
+      cuda::bag_rows_backward_in_order(stream(), grad_table, grad_rows, bags, index, kind, state, products_->scratch());
     } else {
       cuda::bag_rows_backward(stream(), grad_table, grad_rows, bags, index, kind, state);
     }
@@ -268,16 +267,19 @@ class CudaDevice : public Device {
     operation("update_dense");
     cuda::update_dense(stream(), table, params, state);
   }
+  void do_prepare_dense(const DenseSize& size, ProductPrecision precision) override {
+    check_not_capturing("prepare_dense");
+    products_->prepare(size, precision);
+  }
   void do_dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
                         const MatrixView& state) override {
     operation("dense_forward");
-    cuda::dense_forward(stream(), batch, params, activation, state);
+    products_->forward(batch, params, activation, state, capturing_);
   }
   void do_dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                          const DenseParams& params, const Activation& activation, const MatrixView& state) override {
     operation("dense_backward");
-    cuda::dense_backward(stream(), grad, grad_params, batch, params, activation, state,
-                         {dense_scratch_->data(), kDenseScratchFloats});
+    products_->backward(grad, grad_params, batch, params, activation, state, capturing_);
   }
   void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) override {
     operation("dropout");
@@ -312,8 +314,6 @@ class CudaDevice : public Device {
 
  private:
   static constexpr int kGpu = 0;
-  /// 16 MiB: eight slices of a layer of 512 x 1024, and more of smaller ones.
-  static constexpr std::size_t kDenseScratchFloats = std::size_t{4} << 20U;
 
   cudaStream_t stream() const { return stream_->get(); }
 
@@ -352,7 +352,7 @@ class CudaDevice : public Device {
   std::string name_;
   cudaDeviceProp properties_{};
   std::optional<Stream> stream_;
-  std::optional<Scratch<float>> dense_scratch_;
+  std::optional<DenseProducts> products_;
   std::optional<Scratch<ErrorScratch>> error_scratch_;
   bool capturing_ = false;
   std::vector<void*> free_later_;

@@ -62,15 +62,31 @@ __global__ void __launch_bounds__(kBlockThreads)
   });
 }
 
-/// grad[b, j] *= activation'(z), taken from out[b, j], for b < batch_count. grad, out [batch, outputs] f32. One thread
-/// an element, 12 bytes each. Deterministic.
+/// out[b, j] = activation(out[b, j]) for b < batch_count. out [batch, outputs] f32. One thread an element, 8 bytes
+/// each. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
-    activation_backward_kernel(Rows<float> grad, Rows<const float> out, std::int64_t outputs, Activation activation,
-                               const StepState* state) {
+    activation_forward_kernel(Rows<float> out, std::int64_t outputs, Activation activation, const StepState* state) {
+  const std::int64_t thread = global_thread();
+  const std::int64_t b = thread / outputs;
+  const std::int64_t j = thread % outputs;
+  if (b < state->batch_count) {
+    out.row(b)[j] = activate(out.row(b)[j], activation);
+  }
+}
+
+/// grad[b, j] *= activation'(z), taken from out[b, j], for b < batch_count; where `clear` is set, grad[b, j] = 0 for
+/// the other b < rows, whatever it was. grad, out [rows, outputs] f32. One thread an element, 12 bytes each.
+/// Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    activation_backward_kernel(Rows<float> grad, Rows<const float> out, std::int64_t rows, std::int64_t outputs,
+                               Activation activation, bool clear, const StepState* state) {
   const std::int64_t thread = global_thread();
   const std::int64_t b = thread / outputs;
   const std::int64_t j = thread % outputs;
   if (b >= state->batch_count) {
+    if (clear && b < rows) {
+      grad.row(b)[j] = 0.0F;
+    }
     return;
   }
   const float gradient = grad.row(b)[j];
@@ -156,6 +172,63 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
+/// grad_bias[j] = sum over all rows b of h[b, j]. grad_bias [outputs], h [rows, outputs] f32. A block takes 32 columns,
+/// its warps take the rows in turns; their sums are added in order. 4 bytes an element. Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    dense_grad_bias_kernel(float* grad_bias, Rows<const float> h, std::int64_t rows, std::int64_t outputs) {
+  constexpr int kColumns = 32;
+  constexpr int kTurns = kBlockThreads / kColumns;
+  CURATE_SHARED(float, sums, kBlockThreads);
+  const auto thread = static_cast<int>(threadIdx.x);
+  const int column = thread % kColumns;
+  const std::int64_t j = static_cast<std::int64_t>(blockIdx.x) * kColumns + column;
+  float sum = 0.0F;
+  if (j < outputs) {
+    for (std::int64_t b = thread / kColumns; b < rows; b += kTurns) {
+      sum += h.row(b)[j];
+    }
+  }
+  sums[thread] = sum;
+  __syncthreads();
+  if (thread < kColumns && j < outputs) {
+    for (int turn = 1; turn < kTurns; ++turn) {
+      sum += sums[turn * kColumns + column];
+    }
+    grad_bias[j] = sum;
+  }
+}
+
+/// The nearest number with 7 bits after the point, of two equally near ones the even one. NaN stays NaN.
+__device__ std::uint16_t to_bf16(float value) {
+  const unsigned bits = __float_as_uint(value);
+  if ((bits & 0x7FFFFFFFU) > 0x7F800000U) {
+    return static_cast<std::uint16_t>(bits >> 16U | 0x40U);
+  }
+  return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16U & 1U)) >> 16U);
+}
+
+struct alignas(8) FourBf16 {
+  std::uint16_t value[4];
+};
+
+/// to[r, c] = from[r, c], rounded. to [rows, 4 packs] bf16, from [rows, 4 packs] f32, rows of both at multiples of 8
+/// and 16 bytes. One thread four elements, 6 bytes each. Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    to_bf16_kernel(Rows<std::uint16_t> to, Rows<const float> from, std::int64_t rows, std::int64_t packs) {
+  const std::int64_t thread = global_thread();
+  const std::int64_t r = thread / packs;
+  const std::int64_t c = thread % packs * 4;
+  if (r >= rows) {
+    return;
+  }
+  const auto pack = Pack<4>::load(from.row(r) + c);
+  FourBf16 four;
+  for (int i = 0; i < 4; ++i) {
+    four.value[i] = to_bf16(pack.value[i]);
+  }
+  *reinterpret_cast<FourBf16*>(to.row(r) + c) = four;
+}
+
 std::int64_t tiles_for(std::int64_t lines) {
   return divide_up(lines, kTile);
 }
@@ -178,36 +251,55 @@ void dense_forward(cudaStream_t stream, const DenseBatch& batch, const DensePara
          batch.out.cols, batch.in.cols, across, activation, pointer_of<const StepState>(state));
 }
 
-void dense_backward(cudaStream_t stream, const DenseBatch& grad, const DenseParams& grad_params,
-                    const DenseBatch& batch, const DenseParams& params, const Activation& activation,
-                    const MatrixView& state, const DenseScratch& scratch) {
-  const std::int64_t rows = batch.out.rows;
-  const std::int64_t outputs = batch.out.cols;
-  const std::int64_t inputs = batch.in.cols;
-  const auto* const device_state = pointer_of<const StepState>(state);
-  if (activation.kind != ActivationKind::linear) {
-    launch("activation_backward", stream, one_thread_each(rows * outputs), activation_backward_kernel,
-           rows_of<float>(grad.out), rows_of<const float>(batch.out), outputs, activation, device_state);
-  }
+void activation_forward(cudaStream_t stream, const MatrixView& out, const Activation& activation,
+                        const MatrixView& state) {
+  launch("activation_forward", stream, one_thread_each(out.rows * out.cols), activation_forward_kernel,
+         rows_of<float>(out), out.cols, activation, pointer_of<const StepState>(state));
+}
+
+void activation_backward(cudaStream_t stream, const MatrixView& grad, const MatrixView& out,
+                         const Activation& activation, PastCount past, const MatrixView& state) {
+  launch("activation_backward", stream, one_thread_each(out.rows * out.cols), activation_backward_kernel,
+         rows_of<float>(grad), rows_of<const float>(out), out.rows, out.cols, activation, past == PastCount::zeros,
+         pointer_of<const StepState>(state));
+}
+
+void dense_grad_params(cudaStream_t stream, const DenseParams& grad_params, const MatrixView& h, const MatrixView& in,
+                       const MatrixView& state, const DenseScratch& scratch) {
+  const std::int64_t outputs = h.cols;
+  const std::int64_t inputs = in.cols;
   const std::int64_t across = tiles_for(inputs + 1);
   const std::int64_t tiles = tiles_for(outputs) * across;
   const std::int64_t elements = outputs * (inputs + 1);
-  const std::int64_t slices = slices_for(rows, tiles, elements, scratch.floats);
+  const std::int64_t slices = slices_for(h.rows, tiles, elements, scratch.floats);
   auto* const grad_weight = pointer_of<float>(grad_params.weight);
   auto* const grad_bias = pointer_of<float>(grad_params.bias);
   launch("dense_grad_weight", stream, {slices * tiles}, dense_grad_weight_kernel, scratch.data, grad_weight, grad_bias,
-         rows_of<const float>(grad.out), rows_of<const float>(batch.in), outputs, inputs, across, tiles, slices,
-         device_state);
+         rows_of<const float>(h), rows_of<const float>(in), outputs, inputs, across, tiles, slices,
+         pointer_of<const StepState>(state));
   if (slices > 1) {
     launch("dense_add_slices", stream, one_thread_each(elements), dense_add_slices_kernel, grad_weight, grad_bias,
            static_cast<const float*>(scratch.data), outputs, inputs, slices);
   }
-  if (!grad.in.empty()) {
-    const std::int64_t in_across = tiles_for(inputs);
-    launch("dense_grad_in", stream, {tiles_for(rows) * in_across}, dense_grad_in_kernel, rows_of<float>(grad.in),
-           rows_of<const float>(grad.out), rows_of<const float>(params.weight), outputs, inputs, in_across,
-           device_state);
-  }
+}
+
+void dense_grad_in(cudaStream_t stream, const MatrixView& grad_in, const MatrixView& h, const MatrixView& weight,
+                   const MatrixView& state) {
+  const std::int64_t across = tiles_for(grad_in.cols);
+  launch("dense_grad_in", stream, {tiles_for(h.rows) * across}, dense_grad_in_kernel, rows_of<float>(grad_in),
+         rows_of<const float>(h), rows_of<const float>(weight), h.cols, grad_in.cols, across,
+         pointer_of<const StepState>(state));
+}
+
+void dense_grad_bias(cudaStream_t stream, const MatrixView& grad_bias, const MatrixView& h) {
+  launch("dense_grad_bias", stream, {divide_up(h.cols, 32)}, dense_grad_bias_kernel, pointer_of<float>(grad_bias),
+         rows_of<const float>(h), h.rows, h.cols);
+}
+
+void to_bf16(cudaStream_t stream, std::uint16_t* to, std::int64_t ld, const MatrixView& from) {
+  const std::int64_t packs = from.cols / 4;
+  launch("to_bf16", stream, one_thread_each(from.rows * packs), to_bf16_kernel, Rows<std::uint16_t>{to, ld},
+         rows_of<const float>(from), from.rows, packs);
 }
 
 }  // namespace curate::cuda

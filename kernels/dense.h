@@ -3,12 +3,15 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #include "device/device.h"
 
 namespace curate::cuda {
 
-/// Device memory for partial sums of dense_backward's gradients, which a capture cannot allocate.
+// Dense layers by kernels of our own; dense_products.h chooses between these and cuBLASLt.
+
+/// Device memory for partial sums of dense_grad_params, which a capture cannot allocate.
 struct DenseScratch {
   float* data = nullptr;
   std::size_t floats = 0;
@@ -18,9 +21,30 @@ struct DenseScratch {
 void dense_forward(cudaStream_t stream, const DenseBatch& batch, const DenseParams& params,
                    const Activation& activation, const MatrixView& state);
 
-/// Device::dense_backward.
-void dense_backward(cudaStream_t stream, const DenseBatch& grad, const DenseParams& grad_params,
-                    const DenseBatch& batch, const DenseParams& params, const Activation& activation,
-                    const MatrixView& state, const DenseScratch& scratch);
+/// out = activation(out), elementwise.
+void activation_forward(cudaStream_t stream, const MatrixView& out, const Activation& activation,
+                        const MatrixView& state);
+
+/// What becomes of rows past the batch's count.
+enum class PastCount : std::uint8_t { stays, zeros };
+
+/// grad *= activation'(z), taken from out = activation(z): h of Device::dense_backward.
+void activation_backward(cudaStream_t stream, const MatrixView& grad, const MatrixView& out,
+                         const Activation& activation, PastCount past, const MatrixView& state);
+
+/// The sums over the batch of Device::dense_backward.
+void dense_grad_params(cudaStream_t stream, const DenseParams& grad_params, const MatrixView& h, const MatrixView& in,
+                       const MatrixView& state, const DenseScratch& scratch);
+
+/// grad_in = h weight.
+void dense_grad_in(cudaStream_t stream, const MatrixView& grad_in, const MatrixView& h, const MatrixView& weight,
+                   const MatrixView& state);
+
+/// grad_bias[j] = the sum of h[b, j] over all rows, those past the batch's count too.
+void dense_grad_bias(cudaStream_t stream, const MatrixView& grad_bias, const MatrixView& h);
+
+/// Rounds f32 to bf16, rows `ld` elements apart. from.cols is a multiple of 4; rows of `from` begin at multiples of 16
+/// bytes, and so do those of `to`.
+void to_bf16(cudaStream_t stream, std::uint16_t* to, std::int64_t ld, const MatrixView& from);
 
 }  // namespace curate::cuda

@@ -17,5 +17,7 @@ set(CURATE_KERNELS
     sum_squared_error.cu
     update_rows.cu)
 set(CURATE_CUDA_HOST
+    cublaslt.cpp
     cuda_device.cpp
-    cuda_error.cpp)
+    cuda_error.cpp
+    dense_products.cpp)

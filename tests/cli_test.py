@@ -1321,11 +1321,12 @@ class OutputTest(CliCase):
 
     def test_doctor(self):
         result = self.curate("doctor")
-        for line in ("curate", "CPU", "memory", "--device cpu    works", "--device cuda", "--device auto"):
+        for line in ("curate", "CPU", "memory", "cuBLASLt ", "--device cpu    works", "--device cuda", "--device auto"):
             self.assertIn(line, result.stdout)
         printed = strict_json(self.curate("doctor", "--json").stdout)
         self.assertGreaterEqual(printed["cores"], 1)
         self.assertGreater(printed["memory_bytes"], 0)
+        self.assertIn(f"cuBLASLt        {printed['cublaslt']}\n", result.stdout)
         self.assertEqual(printed["cuda"], printed["why_no_cuda"] == "")
 
     def test_version(self):

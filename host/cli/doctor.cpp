@@ -68,6 +68,7 @@ Command add_doctor(CLI::App& root) {
               json["why_no_cuda"] = cuda.problem;
               json["cuda_driver"] = cuda_version(cuda.driver_version);
               json["cuda_toolkit"] = cuda_version(cuda.toolkit_version);
+              json["cublaslt"] = cublaslt_status();
               json["gpu"] = cuda.gpu;
               json["gpu_compute_capability"] = compute_capability(cuda);
               json["gpu_multiprocessors"] = cuda.multiprocessors;
@@ -85,6 +86,7 @@ Command add_doctor(CLI::App& root) {
                        static_cast<double>(cpu.memory_bytes) / static_cast<double>(1U << 30U));
             fmt::print("NVIDIA driver   {}\n", nvidia_driver());
             fmt::print("CUDA            {}\n", describe_cuda(cuda));
+            fmt::print("cuBLASLt        {}\n", cublaslt_status());
             if (!cuda.gpu.empty()) {
               fmt::print("GPU             {}\n", describe_gpu(cuda));
             }

@@ -13,6 +13,7 @@
 #include "curate/trainer.h"
 #include "data/feature_request.h"
 #include "device/device.h"
+#include "models/rating_model.h"
 #include "report/progress.h"
 #include "support/atomic_file.h"
 #include "support/json_text.h"
@@ -157,7 +158,10 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
     config.options.device = choose_device().name;
   }
   // A device that is not there is better known before the data are read.
-  make_device(config.options.device, 1);
+  const std::unique_ptr<Device> device = make_device(config.options.device, 1);
+  if (const ProductPrecision products = make_plan(config.options).products; products != ProductPrecision::f32) {
+    device->prepare_dense({}, products);
+  }
   // So is a path that config.toml cannot hold.
   to_toml(config);
 }

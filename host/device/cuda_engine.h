@@ -25,6 +25,9 @@ struct CudaStatus {
 
 CudaStatus cuda_status();
 
+/// What `doctor` says of cuBLASLt, in one line: its version, or why it is not used.
+std::string cublaslt_status();
+
 /// The engine behind the name "cuda", on GPU 0. Throws DeviceError where status().problem is not empty.
 std::unique_ptr<Device> make_cuda_device();
 

@@ -40,6 +40,18 @@ const char* name_of(DType dtype) {
   return "unknown";
 }
 
+const char* name_of(ProductPrecision precision) {
+  switch (precision) {
+    case ProductPrecision::f32:
+      return "f32";
+    case ProductPrecision::tf32:
+      return "tf32";
+    case ProductPrecision::bf16:
+      return "bf16";
+  }
+  return "unknown";
+}
+
 MatrixView MatrixView::columns(std::int64_t first, std::int64_t count) const {
   if (first < 0 || count < 0 || count > cols || first > cols - count) {
     throw std::out_of_range(fmt::format("{} columns from {} of a view with {}", count, first, cols));
@@ -369,6 +381,21 @@ void Device::add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, c
   check.vector("index", index, DType::i32, index.rows);
   check.state(state);
   do_add_l2_rows(grad_rows, table, index, l2, state);
+}
+
+void Device::prepare_dense(const DenseSize& size, ProductPrecision precision) {
+  if (size.batch < 0 || size.inputs < 0 || size.outputs < 0) {
+    throw std::invalid_argument(fmt::format("prepare_dense: a layer of {} rows, {} inputs and {} outputs", size.batch,
+                                            size.inputs, size.outputs));
+  }
+  do_prepare_dense(size, precision);
+}
+
+void Device::do_prepare_dense(const DenseSize& /*size*/, ProductPrecision precision) {
+  if (precision != ProductPrecision::f32) {
+    throw InputError(fmt::format("--products {}: {} multiplies in f32 only; give --products f32, or --device cuda",
+                                 name_of(precision), info().name));
+  }
 }
 
 void Device::dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,

@@ -219,6 +219,23 @@ struct DenseBatch {
   MatrixView in;   ///< [batch, inputs] f32, any ld
 };
 
+/// How operands of products are rounded; sums are f32.
+enum class ProductPrecision : std::uint8_t {
+  f32,
+  tf32,  ///< 10 bits after the point
+  bf16,  ///< 7 bits after the point
+};
+
+/// "f32", "tf32", "bf16".
+const char* name_of(ProductPrecision precision);
+
+/// The extents of a dense layer's batch.
+struct DenseSize {
+  std::int64_t batch = 0;
+  std::int64_t inputs = 0;
+  std::int64_t outputs = 0;
+};
+
 struct DropoutParams {
   float rate = 0.0F;        ///< in [0, 1): the share of elements set to zero
   RandomPurpose purpose{};  ///< tells the masks of several dropouts of one step apart
@@ -251,8 +268,8 @@ struct DeviceInfo {
 ///
 /// Shapes: the public functions check every view (element type, extents, device) and throw std::invalid_argument; the
 /// engines behind the do_ functions never check. `batch` below is the capacity of a batch's buffers; operations with a
-/// state work on its first state.batch_count rows and leave the others as they are. Row indices must lie in [0, rows)
-/// of the table they index: that is for the caller to ensure, no operation looks.
+/// state work on its first state.batch_count rows and leave the others as they are, unless they say so. Row indices
+/// must lie in [0, rows) of the table they index: that is for the caller to ensure, no operation looks.
 ///
 /// No two arguments of an operation may overlap unless it says so. Bytes are per rating of dimension d, f32.
 class Device {
@@ -382,7 +399,15 @@ class Device {
   /// The same step on all rows, as Keras takes it on embeddings too. Deterministic. 12 to 28 bytes per element.
   void update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state);
 
-  /// batch.out[b, j] = activation(bias[j] + sum_k batch.in[b, k] * weight[j, k]). Deterministic.
+  /// Readies dense_forward and dense_backward for layers of up to that size, inside of captures too, and rounds their
+  /// operands from here on as `precision` says (f32 until the first call): of wide layers, which a GPU multiplies by
+  /// cuBLASLt (kernels/dense_products.cpp has the rule); narrow ones stay f32. Where nothing multiplies in that
+  /// precision (the CPU engine, a GPU without cuBLASLt): InputError. Not inside a capture.
+  void prepare_dense(const DenseSize& size, ProductPrecision precision = ProductPrecision::f32);
+
+  /// batch.out[b, j] = activation(bias[j] + sum_k batch.in[b, k] * weight[j, k]). What batch.out holds past the batch's
+  /// count is undefined afterwards, and finite where the same rows of batch.in are (a GPU works on all of a wide
+  /// layer's rows). Deterministic: on a GPU for one version of cuBLASLt and one kind of GPU.
   /// 4 (inputs + outputs) bytes and 2 inputs outputs flops per row.
   void dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
                      const MatrixView& state);
@@ -391,8 +416,10 @@ class Device {
   /// (relu: 0 at 0):
   ///   grad_params.weight[j, k] = sum_b h[b, j] * batch.in[b, k], grad_params.bias[j] = sum_b h[b, j],
   ///   grad.in[b, k] = sum_j h[b, j] * weight[j, k] (not computed where grad.in is absent).
-  /// grad_params are overwritten (with zeros for a batch of 0 ratings), and so is grad.out, with h. The sums over b do
-  /// not depend on the number of threads. 8 (inputs + outputs) + 8 outputs bytes and 4 inputs outputs flops per row.
+  /// grad_params are overwritten (with zeros for a batch of 0 ratings), and so is grad.out, with h. Rows of batch.in
+  /// past the batch's count have to be finite: a GPU multiplies them by zeros where a layer is wide. What grad.out and
+  /// grad.in hold past the count is undefined afterwards. Deterministic, as dense_forward is: the sums over b do not
+  /// depend on the number of threads. 8 (inputs + outputs) + 8 outputs bytes and 4 inputs outputs flops per row.
   void dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                       const DenseParams& params, const Activation& activation, const MatrixView& state);
 
@@ -463,6 +490,7 @@ class Device {
   virtual void do_add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index, float l2,
                               const MatrixView& state) = 0;
   virtual void do_update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state) = 0;
+  virtual void do_prepare_dense(const DenseSize& size, ProductPrecision precision);
   virtual void do_dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
                                 const MatrixView& state) = 0;
   virtual void do_dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,

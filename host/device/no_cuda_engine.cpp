@@ -9,6 +9,10 @@ CudaStatus cuda_status() {
   return status;
 }
 
+std::string cublaslt_status() {
+  return "not in this build";
+}
+
 std::unique_ptr<Device> make_cuda_device() {
   throw DeviceError(cuda_status().problem);
 }

@@ -15,6 +15,7 @@ class DenseLayer : public Layer {
 
   void prepare_training(const TrainingPlan& plan) override {
     optimizer_ = dense_optimizer(plan);
+    device_->prepare_dense({plan.batch, inputs_, outputs_}, plan.products);
     gradients_ = allocate();
     if (optimizer_.kind == OptimizerKind::adam) {
       first_moments_ = allocate();

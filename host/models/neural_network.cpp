@@ -213,6 +213,10 @@ class NeuralNetwork : public RatingModel {
       values_.emplace_back(*device_, plan.batch, layer->outputs());
       gradients_.emplace_back(*device_, plan.batch, layer->outputs());
     }
+    // dense_backward asks for finite rows past the end of a short batch; from here on every row holds those of a batch.
+    for (const Values& values : values_) {
+      device_->zero(values.buffer.view(DType::f32, values.rows, padded(values.cols)));
+    }
   }
 
   void enqueue_gradients(const EpochView& epoch) override {

@@ -75,6 +75,9 @@ TrainingPlan make_plan(const TrainOptions& resolved) {
     }
     plan.dense_dropout = static_cast<float>(resolved.dense_dropout);
     plan.dense_reg = static_cast<float>(resolved.dense_reg);
+    plan.products = resolved.products == "tf32"   ? ProductPrecision::tf32
+                    : resolved.products == "bf16" ? ProductPrecision::bf16
+                                                  : ProductPrecision::f32;
   }
   return plan;
 }

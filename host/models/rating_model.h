@@ -46,6 +46,7 @@ struct TrainingPlan {
   float feature_reg = 0.0F;      ///< feature_reg * |w|^2 of all features' embeddings is added to the mean loss
   float dense_dropout = 0.0F;    ///< mlp: after every hidden layer
   float dense_reg = 0.0F;        ///< mlp: dense_reg * |W|^2 of every dense layer is added to the mean loss of the batch
+  ProductPrecision products = ProductPrecision::f32;  ///< mlp: see Device::prepare_dense
 };
 
 TrainingPlan make_plan(const TrainOptions& resolved);

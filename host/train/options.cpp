@@ -95,6 +95,10 @@ void resolve_network(TrainOptions& options) {
   require_in("dense-dropout", options.dense_dropout, 0.0, 0.95, "must be 0 to 0.95");
   options.dense_reg = options.dense_reg == kAuto ? 0.0 : options.dense_reg;
   require_in("dense-reg", options.dense_reg, 0.0, 1e6, "must be 0 or more");
+  fill(options.products, "f32");
+  require_one_of("products", options.products, {"f32", "tf32", "bf16"});
+  require(options.products == "f32" || options.device != "cpu", "products", options.products,
+          "the CPU engine multiplies in f32 only; give --products f32, or --device cuda");
   options.biases = false;
   if (options.model == "neumf") {
     options.factors = options.factors == -1 ? options.dim : options.factors;
@@ -143,6 +147,7 @@ void refuse_network_options(const TrainOptions& options) {
   require(options.dense_reg == kAuto, "dense-reg", fmt::format("{}", options.dense_reg), kRemedy);
   require(options.factors == -1, "factors", fmt::format("{}", options.factors),
           "those of mf are --dim; give that, or --model neumf as well");
+  require(options.products.empty(), "products", options.products, kRemedy);
 }
 
 double default_learning_rate(const TrainOptions& options, bool per_rating) {

@@ -39,6 +39,7 @@ struct CURATE_API TrainOptions {
   std::string schedule;       ///< constant, linear (falls to zero over the epochs); auto: linear
   double reg = -1.0;          ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses
   double dense_reg = -1.0;    ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; auto
+  std::string products;       ///< mlp, CUDA: rounding of what wide layers multiply: f32, tf32, bf16; auto: f32
   double weight_decay = 0.0;  ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
   std::int64_t batch = 0;     ///< 1: per-rating SGD (mf); more: mini-batches; auto: mf 1 with sgd, else 1024; mlp 512
   bool biases = true;         ///< mf: user and item biases

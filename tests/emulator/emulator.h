@@ -53,7 +53,21 @@ void fail_call(std::int64_t after);
 /// The call that failed since, or nothing.
 std::string failed_call();
 
-/// Streams and graphs that exist.
+/// What is there of cuBLASLt, whose stand-in the emulator has: include/cublasLt.h.
+struct CublasLtOptions {
+  int major = 13;                ///< the library's version; 0: there is none
+  std::string missing_function;  ///< one that the library lacks
+  bool algorithms = true;        ///< the heuristic finds one
+  bool bias_gradients = true;    ///< also for products whose epilogue is BGRADA or BGRADB
+};
+void set_cublaslt(const CublasLtOptions& options);
+/// Products of it that were enqueued since the process began.
+std::int64_t cublaslt_products();
+/// What a loader finds; nullptr: nothing.
+void* open_library(const std::string& name);
+void* find_symbol(void* library, const std::string& name);
+
+/// Streams, graphs, and handles and descriptors of cuBLASLt that exist.
 std::int64_t handles_in_use();
 /// Bytes and allocations of device memory in use.
 std::size_t bytes_in_use();

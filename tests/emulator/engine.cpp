@@ -5,6 +5,7 @@
 #include "curate/error.h"
 #include "device/cuda_engine.h"
 #include "kernels/cuda_device.h"
+#include "kernels/open_library.h"
 #include "tests/emulator/emulator.h"
 
 namespace curate::emulator {
@@ -39,3 +40,15 @@ std::vector<std::string> emulated_devices() {
 }
 
 }  // namespace curate::emulator
+
+namespace curate::cuda {
+
+void* open_library(const char* name) {
+  return emulator::open_library(name);
+}
+
+void* find_symbol(void* library, const char* name) {
+  return emulator::find_symbol(library, name);
+}
+
+}  // namespace curate::cuda

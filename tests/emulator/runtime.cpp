@@ -45,21 +45,13 @@ cudaError_t remember(cudaError_t error) {
 std::int64_t calls_left = -1;
 const char* failed = "";
 
-bool fails_now(const char* call) {
-  if (calls_left < 0 || calls_left-- > 0) {
-    return false;
-  }
-  failed = call;
-  return true;
-}
-
 /// For the start of a function of the runtime.
 #define CURATE_MAY_FAIL(call)                              \
   if (::curate::emulator::fails_now(call)) {               \
     return ::curate::emulator::remember(cudaErrorUnknown); \
   }
 
-std::int64_t live_handles = 0;  ///< streams and graphs
+std::int64_t live_handles = 0;  ///< streams, graphs, and what count_handles() was told
 
 /// How often each kernel ran under each schedule; written where CURATE_EMULATOR_LOG says, when the process ends.
 class LaunchLog {
@@ -209,6 +201,18 @@ std::string failed_call() {
 }
 std::int64_t handles_in_use() {
   return live_handles;
+}
+
+void count_handles(std::int64_t change) {
+  live_handles += change;
+}
+
+bool fails_now(const char* call) {
+  if (calls_left < 0 || calls_left-- > 0) {
+    return false;
+  }
+  failed = call;
+  return true;
 }
 
 void name_next_launch(const char* name) {

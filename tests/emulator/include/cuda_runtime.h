@@ -147,6 +147,9 @@ T atomicExch(T* address, T value) {
   return before;
 }
 
+inline unsigned __float_as_uint(float value) {
+  return std::bit_cast<unsigned>(value);
+}
 /// Approximate there.
 inline float __fdividef(float x, float y) {
   return x / y;
@@ -177,6 +180,8 @@ inline int __clz(int value) {
 }
 
 // ---- The host's side
+
+#define CUDART_VERSION 13000
 
 enum cudaError {
   cudaSuccess = 0,
@@ -269,6 +274,10 @@ cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, std::function<void(
 /// For the stand-ins of the toolkit's libraries: something that the device does in stream order. It may fail() with
 /// its return value, empty for success.
 cudaError_t enqueue_host(cudaStream_t stream, const char* name, std::function<std::string()> work);
+/// Whether fail_call() chose this call, which every function of a stand-in asks first.
+bool fails_now(const char* call);
+/// For handles_in_use().
+void count_handles(std::int64_t change);
 }  // namespace curate::emulator
 
 template <typename... Parameters, typename... Arguments>

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+#include "kernels/scratch.h"
+
+namespace curate::cuda {
+
+/// The functions of cuBLASLt that are used, found by name: half a gigabyte that programs without wide dense layers, and
+/// machines without it, do not load.
+struct CublasLtFunctions {
+  std::string library;  ///< its file's name
+
+  decltype(&::cublasLtGetVersion) get_version = nullptr;
+  decltype(&::cublasLtGetStatusName) status_name = nullptr;
+  decltype(&::cublasLtCreate) create = nullptr;
+  decltype(&::cublasLtDestroy) destroy = nullptr;
+  decltype(&::cublasLtMatmulDescCreate) desc_create = nullptr;
+  decltype(&::cublasLtMatmulDescDestroy) desc_destroy = nullptr;
+  decltype(&::cublasLtMatmulDescSetAttribute) desc_set = nullptr;
+  decltype(&::cublasLtMatrixLayoutCreate) layout_create = nullptr;
+  decltype(&::cublasLtMatrixLayoutDestroy) layout_destroy = nullptr;
+  decltype(&::cublasLtMatmulPreferenceCreate) preference_create = nullptr;
+  decltype(&::cublasLtMatmulPreferenceDestroy) preference_destroy = nullptr;
+  decltype(&::cublasLtMatmulPreferenceSetAttribute) preference_set = nullptr;
+  decltype(&::cublasLtMatmulAlgoGetHeuristic) get_heuristic = nullptr;
+  decltype(&::cublasLtMatmul) matmul = nullptr;
+};
+
+/// Looks for the library. Where there is none that will do, `problem` says so in one line.
+std::optional<CublasLtFunctions> find_cublaslt(std::string& problem);
+
+/// For `doctor`: the version, or why there is none.
+std::string describe_cublaslt();
+
+enum class Epilogue : std::uint8_t {
+  none,
+  add_bias,      ///< bias[c] is added to column c of the product
+  sum_of_first,  ///< bias[r] becomes the sum over k of the first operand's elements that make row r
+};
+
+/// out [rows, cols] f32 = first second, all row-major, with `depth` terms to a sum. An operand may lie in memory
+/// transposed: first as [depth, rows], second as [cols, depth]. Operands are f32, or bf16 where the precision is.
+struct Product {
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t depth = 0;
+  bool first_transposed = false;
+  bool second_transposed = false;
+  std::int64_t first_ld = 0;
+  std::int64_t second_ld = 0;
+  std::int64_t out_ld = 0;
+  Epilogue epilogue = Epilogue::none;
+  ProductPrecision precision = ProductPrecision::f32;
+
+  bool operator==(const Product&) const = default;
+};
+
+/// cuBLASLt on one stream. A product's algorithm is chosen once, by the library's rules, and stays: the same bits on
+/// every run with one version of the library on one kind of GPU.
+class CublasLt {
+ public:
+  /// All pointers that multiply() gets are multiples of this.
+  static constexpr std::uint32_t kAlignment = 16;
+
+  /// Allocates: not inside a capture.
+  CublasLt(const CublasLtFunctions& functions, cudaStream_t stream, int compute_capability_major);
+  CublasLt(const CublasLt&) = delete;
+  CublasLt& operator=(const CublasLt&) = delete;
+  ~CublasLt();
+
+  /// Enqueues it; inside captures too. `bias` is for the epilogue. False where the library has no algorithm for such a
+  /// product: nothing is enqueued then. `operation` stands in errors.
+  bool multiply(const char* operation, const Product& product, float* out, const void* first, const void* second,
+                float* bias);
+
+ private:
+  struct Plan;
+
+  const Plan& plan_of(const char* operation, const Product& product);
+  std::unique_ptr<Plan> make_plan(const char* operation, const Product& product) const;
+  void check(cublasStatus_t status, const char* call, const char* operation) const;
+
+  CublasLtFunctions functions_;
+  cudaStream_t stream_;
+  std::size_t workspace_bytes_;
+  Scratch<std::byte> workspace_;
+  cublasLtHandle_t handle_ = nullptr;
+  std::vector<std::unique_ptr<Plan>> plans_;  ///< a few: three for each layer
+};
+
+}  // namespace curate::cuda
