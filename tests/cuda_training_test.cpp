@@ -23,6 +23,7 @@ struct Way {
   std::int64_t batch;
   bool dense;
   const char* model = "mf";
+  const char* layers = "";  ///< mlp: its default
 };
 
 void PrintTo(const Way& way, std::ostream* out) {
@@ -37,6 +38,7 @@ TrainOptions options_of(const Way& way, const std::string& device) {
   options.optimizer = way.optimizer;
   options.batch = way.batch;
   options.dense_updates = way.dense;
+  options.layers = way.layers;
   if (options.model == "mf") {
     options.dim = 8;
   }
@@ -68,7 +70,8 @@ class CudaTraining : public testing::TestWithParam<Way> {};
 INSTANTIATE_TEST_SUITE_P(ways, CudaTraining,
                          testing::Values(Way{"adam", "adam", 100, false}, Way{"adagrad", "adagrad", 64, false},
                                          Way{"sgd", "sgd", 32, false}, Way{"adam_dense", "adam", 128, true},
-                                         Way{"mlp", "adam", 128, false, "mlp"}),
+                                         Way{"mlp", "adam", 128, false, "mlp"},
+                                         Way{"mlp_wide", "adam", 1024, false, "mlp", "128,64"}),
                          [](const testing::TestParamInfo<Way>& way) { return std::string(way.param.name); });
 
 // Catches: batches, segments or learning rates that differ between the engines, a step that the graph freezes.
@@ -135,7 +138,9 @@ TEST(CudaErrors, every_call_that_fails_is_named_and_leaves_nothing_behind) {
         done = emulator::failed_call().empty();
         EXPECT_TRUE(done) << way.name << ": " << emulator::failed_call() << ", call " << call << ", fails unnoticed";
       } catch (const DeviceError& error) {
-        EXPECT_NE(std::string(error.what()).find("cudaErrorUnknown"), std::string::npos) << error.what();
+        const std::string failed = emulator::failed_call();
+        const std::string expected = failed.starts_with("cublasLt") ? failed + ": CUBLAS_STATUS_" : "cudaErrorUnknown";
+        EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
       }
       ASSERT_EQ(emulator::allocations_in_use(), 0U) << emulator::failed_call() << ", call " << call;
       ASSERT_EQ(emulator::handles_in_use(), 0) << emulator::failed_call() << ", call " << call;
@@ -144,6 +149,28 @@ TEST(CudaErrors, every_call_that_fails_is_named_and_leaves_nothing_behind) {
     RecordProperty(way.name, static_cast<int>(call));
   }
   emulator::fail_call(-1);
+}
+
+// Catches: a precision that does not reach the device, or does so and ruins the training; evaluation after training in
+// another one than a model's own commands have.
+TEST(CudaProducts, rounded_products_train_as_well) {
+  const Dataset dataset = small_dataset();
+  const auto train = [&](const char* device, const char* products) {
+    TrainOptions options = options_of({"", "adam", 1024, false, "mlp", "128,64"}, device);
+    options.products = products;
+    return Trainer(options).train(dataset, dataset.ratings);
+  };
+  const TrainResult exact = train("cuda-emulated", "f32");
+  for (const char* const products : {"tf32", "bf16"}) {
+    const TrainResult rounded = train("cuda-emulated", products);
+    EXPECT_NE(rounded.history.back().train_rmse, exact.history.back().train_rmse) << products;
+    EXPECT_NEAR(rounded.history.back().train_rmse, exact.history.back().train_rmse, 0.01) << products;
+    EXPECT_THROW(train("cpu", products), InputError);
+    EXPECT_THROW(train("cpu-deferred", products), InputError);
+    emulator::set_cublaslt({0, "", true, true});
+    EXPECT_THROW(train("cuda-emulated", products), InputError);
+    emulator::set_cublaslt({});
+  }
 }
 
 // Per-rating SGD, the default, with as many users at once as the device takes: item rows are stale now and then.

@@ -128,7 +128,7 @@ struct HostBackward {
   }
 };
 
-/// The rows past the count are NaN where they are only read.
+/// The rows past the count are NaN where they are only read, of wide layers where they are read not even that.
 HostBackward random_backward(RandomInputs& random, const DenseCase& test, float lowest_gradient = -1.0F) {
   HostBackward host{random_dense(random, test), {}, {}};
   const Activation& activation = test.activation;
@@ -143,7 +143,7 @@ HostBackward random_backward(RandomInputs& random, const DenseCase& test, float 
   host.grad_out = random.matrix(host.layer.batch, test.outputs, lowest_gradient, 1.0F);
   const std::int64_t past = test.batch.count() * test.outputs;
   std::fill(host.out.begin() + past, host.out.end(), kNan);
-  std::fill(host.grad_out.begin() + past, host.grad_out.end(), kUntouched);
+  std::fill(host.grad_out.begin() + past, host.grad_out.end(), test.wide ? kNan : kUntouched);
   return host;
 }
 
@@ -209,9 +209,9 @@ void expect_backward(Device& device, const DenseCase& test, bool with_grad_in, S
   const std::int64_t count = test.batch.count();
   ASSERT_TRUE(gradients_match(host, count, test.activation, first_rows(grad_out, count), grad_params,
                               with_grad_in ? first_rows(grad_in, count) : std::vector<float>(), sums, label));
-  ASSERT_TRUE(untouched_from(grad_out, count, label + ", h"));
+  ASSERT_TRUE(untouched_from(grad_out, count, label + ", h", test.wide));
   if (with_grad_in) {
-    ASSERT_TRUE(untouched_from(grad_in, count, label + ", gradient of the inputs"));
+    ASSERT_TRUE(untouched_from(grad_in, count, label + ", gradient of the inputs", test.wide));
   }
 }
 
@@ -233,6 +233,104 @@ TEST_P(DenseBackwardTest, matches_reference_where_threads_share_the_work) {
   for (const DenseCase& test : large_dense_cases()) {
     // Sums of gradients of one sign do not cancel, so that they can be told from those of a row less.
     expect_backward(device(), test, true, Sums::by_largest, 0.0F);
+  }
+}
+
+// Catches: the gradient of the bias taken over the wrong operand, rows past the count (they hold NaN, or numbers out of
+// all proportion) in the sums, a transpose too many or too few.
+TEST_P(DenseBackwardTest, wide_layers_match_reference) {
+  for (DenseCase test : wide_dense_cases()) {
+    for (const Activation& activation : all_activations()) {
+      expect_backward(device(), test, true, Sums::by_length);
+      test.activation = activation;
+      test.batch.num_ratings = test.batch.begin() + 511;
+    }
+    expect_backward(device(), test, false, Sums::by_largest, 0.0F);
+  }
+}
+
+TEST_P(DenseBackwardTest, nan_in_a_wide_layer_shows_in_all_that_it_enters) {
+  constexpr std::int64_t kBatch = 512;
+  const DenseCase test{64, 68, 0, {ActivationKind::relu}, {411, 68, kBatch, 0, kBatch, 0}, true};
+  RandomInputs random(test.batch.seed);
+  HostBackward host = random_backward(random, test);
+  host.grad_out[7 * 68 + 3] = kNan;
+  host.out[7 * 68 + 3] = 0.5F;
+  host.layer.in[9 * 64 + 5] = kNan;
+  const DeviceMatrix<float> in(device(), host.layer.in, kBatch, 64);
+  const DeviceMatrix<float> out(device(), host.out, kBatch, 68);
+  const DeviceDense layer(device(), host.layer);
+  const DeviceMatrix<float> grad_out(device(), host.grad_out, kBatch, 68);
+  const DeviceMatrix<float> grad_in = filled(device(), kBatch, 64);
+  const DeviceDense grad_params(device(), 68, 64, kUntouched);
+  const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
+  device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
+                          layer.params(), test.activation, state.view());
+  const std::vector<float> by_weight = grad_params.weight.values();
+  for (std::size_t i = 0; i < by_weight.size(); ++i) {
+    ASSERT_EQ(std::isnan(by_weight[i]), i / 64 == 3 || i % 64 == 5) << "weight, element " << i;
+  }
+  const std::vector<float> by_bias = grad_params.bias.values();
+  for (std::size_t i = 0; i < by_bias.size(); ++i) {
+    ASSERT_EQ(std::isnan(by_bias[i]), i == 3) << "bias, element " << i;
+  }
+  const std::vector<float> by_inputs = grad_in.values();
+  for (std::size_t i = 0; i < by_inputs.size(); ++i) {
+    ASSERT_EQ(std::isnan(by_inputs[i]), i / 64 == 7) << "inputs, element " << i;
+  }
+}
+
+TEST_P(DenseBackwardTest, a_wide_batch_without_ratings_has_gradients_of_zero) {
+  constexpr std::int64_t kBatch = 512;
+  const DenseCase test{64, 64, 0, {ActivationKind::sigmoid}, {412, 64, kBatch, 3, 600, 0}, true};
+  RandomInputs random(test.batch.seed);
+  const HostBackward host = random_backward(random, test);
+  const DeviceMatrix<float> in(device(), host.layer.in, kBatch, 64);
+  const DeviceMatrix<float> out(device(), host.out, kBatch, 64);
+  const DeviceDense layer(device(), host.layer);
+  const DeviceMatrix<float> grad_out(device(), host.grad_out, kBatch, 64);
+  const DeviceMatrix<float> grad_in = filled(device(), kBatch, 64);
+  const DeviceDense grad_params(device(), 64, 64, kUntouched);
+  const DeviceMatrix<StepState> state = on_device(device(), batch_state(600, kBatch, 3));
+  device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
+                          layer.params(), test.activation, state.view());
+  EXPECT_TRUE(all_close(grad_params.weight.values(), std::vector<float>(64 * 64, 0.0F), {}, "weight"));
+  EXPECT_TRUE(all_close(grad_params.bias.values(), std::vector<float>(64, 0.0F), {}, "bias"));
+}
+
+TEST_P(DenseBackwardTest, a_captured_wide_call_follows_the_state) {
+  constexpr std::int64_t kBatch = 512;
+  const DenseCase test{64, 68, 0, {ActivationKind::tanh}, {413, 68, kBatch, 0, kBatch, 0}, true};
+  RandomInputs random(test.batch.seed);
+  HostBackward host = random_backward(random, test);
+  const DeviceMatrix<float> in(device(), host.layer.in, kBatch, 64);
+  const DeviceMatrix<float> out(device(), host.out, kBatch, 68);
+  const DeviceDense layer(device(), host.layer);
+  const DeviceMatrix<float> grad_out(device(), host.grad_out, kBatch, 68);
+  const DeviceMatrix<float> grad_in = filled(device(), kBatch, 64);
+  const DeviceDense grad_params(device(), 68, 64, kUntouched);
+  const DeviceMatrix<StepState> state = on_device(device(), StepState{});
+  device().prepare_dense({kBatch, 64, 68});
+  device().begin_epoch(state.view(), {1, 0, 2 * kBatch - 100, kBatch, {}});
+  const std::unique_ptr<Graph> graph = device().capture([&] {
+    device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
+                            layer.params(), test.activation, state.view());
+    device().advance_step(state.view());
+  });
+  for (const std::int64_t count : {kBatch, kBatch - 100, std::int64_t{0}}) {
+    const std::string label = std::to_string(count) + " ratings, " + test.label();
+    host.layer.in = random.matrix(kBatch, 64);
+    host.grad_out = random.matrix(kBatch, 68);
+    device().upload(in.view(), std::span<const float>(host.layer.in));
+    device().upload(grad_out.view(), std::span<const float>(host.grad_out));
+    device().replay(*graph, 1);
+    if (count > 0) {
+      EXPECT_TRUE(gradients_match(host, count, test.activation, first_rows(grad_out, count), grad_params,
+                                  first_rows(grad_in, count), Sums::by_length, label));
+    } else {
+      EXPECT_TRUE(all_close(grad_params.weight.values(), std::vector<float>(64 * 68, 0.0F), {}, label + ", weight"));
+      EXPECT_TRUE(all_close(grad_params.bias.values(), std::vector<float>(68, 0.0F), {}, label + ", bias"));
+    }
   }
 }
 
@@ -516,7 +614,8 @@ TEST_P(DenseBackwardTest, bits_do_not_depend_on_threads_or_runs) {
     std::int64_t outputs;
     std::int64_t batch;
   };
-  for (const Shape shape : {Shape{100, 33, 777}, Shape{200, 1, 5003}, Shape{3, 17, 20011}, Shape{1, 1, 20011}}) {
+  for (const Shape shape :
+       {Shape{100, 33, 777}, Shape{200, 1, 5003}, Shape{3, 17, 20011}, Shape{1, 1, 20011}, Shape{64, 64, 1000}}) {
     const DenseCase test{
         shape.inputs, shape.outputs, 0, {ActivationKind::relu}, {410, shape.outputs, shape.batch, 0, shape.batch, 0}};
     RandomInputs random(test.batch.seed);

@@ -52,14 +52,9 @@ TEST_F(RunDirectoryTest, ConfigRoundTrip) {
 
 TEST_F(RunDirectoryTest, BadConfigNamesFileLineAndKey) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"dim = 8\nwidth = 3\n", ":2: "},
-      {"dim = \"8\"\n", ":1: dim"},
-      {"\n\nseed = 1.5\n", ":3: seed"},
-      {"biases = 1\n", ":1: biases"},
-      {"dim = 99999999999\n", ":1: dim"},
-      {"lr = true\n", ":1: lr"},
-      {"dim = = 8\n", ":1: "},
-      {"seed = -1\n", ":1: seed"},
+      {"dim = 8\nwidth = 3\n", ":2: "}, {"dim = \"8\"\n", ":1: dim"},       {"\n\nseed = 1.5\n", ":3: seed"},
+      {"biases = 1\n", ":1: biases"},   {"dim = 99999999999\n", ":1: dim"}, {"lr = true\n", ":1: lr"},
+      {"dim = = 8\n", ":1: "},          {"seed = -1\n", ":1: seed"},
   };
   for (const auto& [text, expected] : cases) {
     write_file_atomically(path("bad.toml"), text);

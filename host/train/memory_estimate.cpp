@@ -33,6 +33,7 @@ struct ModelSize {
   std::int64_t transfer = 0;  ///< the largest array that is copied to lose its padding
   std::int64_t batch = 0;     ///< per rating of a batch, values and gradients
   std::int64_t predicting = 0;
+  std::int64_t products = 0;  ///< bytes that a GPU takes for dense layers
 };
 
 ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
@@ -69,10 +70,16 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
   for (const FeatureSize& feature : size.features) {
     add_input(feature.values, feature.dim);
   }
+  constexpr std::int64_t kWorkspace = std::int64_t{32} << 20U;
+  const std::int64_t rows = std::max(options.batch, kPredictionBatch);
+  std::int64_t rounded = 0;
   std::int64_t values = padded_values(width);
   const std::vector<std::int64_t> widths = layer_widths(options);
   for (std::size_t layer = 0; layer < widths.size(); ++layer) {
     model.dense += (width + 1) * widths[layer];
+    if (options.products == "bf16") {
+      rounded += 2 * (rows * (width + widths[layer]) + width * widths[layer]);
+    }
     width = widths[layer];
     // A dropout after a hidden layer has values of its own.
     const bool dropout = options.dense_dropout > 0.0 && layer + 1 < widths.size();
@@ -89,6 +96,7 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
     values += dot;
   }
   model.predicting = kPredictionBatch * values;
+  model.products = kWorkspace + rounded;
   return model;
 }
 
@@ -125,7 +133,8 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
     bytes.scratch = 24 * trained;
   }
   constexpr std::int64_t kPartialSums = std::int64_t{16} << 20U;
-  bytes.gpu_scratch = 24 * trained + kPartialSums + (plan.per_rating ? 8 * trained + 4 * (size.users + size.items) : 0);
+  bytes.gpu_scratch = 24 * trained + kPartialSums + model.products +
+                      (plan.per_rating ? 8 * trained + 4 * (size.users + size.items) : 0);
   bytes.parameters = kFloat * (model.embeddings + model.dense + model.untrained);
   for (const FeatureSize& feature : size.features) {
     bytes.features += 4 * (feature.rows + 1 + feature.ids);

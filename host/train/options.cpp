@@ -168,7 +168,7 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
 double default_reg(const TrainOptions& options, bool per_rating) {
   const bool mixed = options.optimizer == "sgd+adam";
   if (options.model != "mf") {
-    return mixed ? 0.01 : 0.1;
+    return !mixed ? 0.1 : options.model == "neumf" ? 0.04 : 0.01;
   }
   return mixed ? 0.045 : per_rating ? 0.055 : 0.07;
 }

@@ -39,7 +39,8 @@ struct DenseCase {
   std::int64_t outputs = 1;
   std::int64_t in_padding = 0;
   Activation activation;
-  BatchCase batch;  ///< its padding is that of the outputs; no dim
+  BatchCase batch;    ///< its padding is that of the outputs; no dim
+  bool wide = false;  ///< enough for a library that works on rows past the count too
 
   std::string label() const {
     return std::to_string(inputs) + " to " + std::to_string(outputs) + ", " + label_of(activation) +
@@ -88,6 +89,15 @@ inline std::vector<DenseCase> large_dense_cases() {
           {100, 1, 3, {ActivationKind::sigmoid, 0.5F, 5.0F}, {2901, 1, 20011, 1, 40000, 2}}};
 }
 
+/// Layers that a GPU multiplies by a library; full and short batches, and one without ratings.
+inline std::vector<DenseCase> wide_dense_cases() {
+  return {{64, 64, 0, {ActivationKind::relu}, {2950, 64, 512, 0, 512, 0}, true},
+          {128, 64, 4, {ActivationKind::linear}, {2951, 64, 1024, 1, 1500, 8}, true},
+          {64, 132, 0, {ActivationKind::tanh}, {2952, 132, 600, 0, 599, 4}, true},
+          {100, 68, 8, {ActivationKind::sigmoid, 0.5F, 5.0F}, {2953, 68, 777, 2, 1555, 0}, true},
+          {256, 72, 0, {ActivationKind::relu}, {2954, 72, 513, 0, 300, 12}, true}};
+}
+
 /// A layer and a batch for it on the host.
 struct HostDense {
   std::int64_t inputs = 0;
@@ -106,14 +116,16 @@ struct HostDense {
 };
 
 /// Sums before the activation with a spread of about one, whatever the number of inputs. The rows past the count hold
-/// what the last full batch left there, or nothing sensible at all.
+/// what the last full batch left there, or nothing sensible at all; of wide layers something finite, as the contract
+/// asks, and out of all proportion.
 inline HostDense random_dense(RandomInputs& inputs, const DenseCase& test) {
   const auto scale = static_cast<float>(3.0 / std::sqrt(static_cast<double>(test.inputs)));
   HostDense host{test.inputs, test.outputs, test.batch.batch_size, {}, {}, {}};
   host.in = inputs.matrix(host.batch, host.inputs);
   host.weight = inputs.matrix(host.outputs, host.inputs, -scale, scale);
   host.bias = inputs.matrix(host.outputs, 1, -0.5F, 0.5F);
-  std::fill(host.in.begin() + test.batch.count() * host.inputs, host.in.end(), std::numeric_limits<float>::quiet_NaN());
+  std::fill(host.in.begin() + test.batch.count() * host.inputs, host.in.end(),
+            test.wide ? 1e30F : std::numeric_limits<float>::quiet_NaN());
   return host;
 }
 

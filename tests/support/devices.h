@@ -138,6 +138,12 @@ inline testing::AssertionResult untouched_from(const DeviceMatrix<float>& matrix
   return testing::AssertionSuccess();
 }
 
+/// Whether nobody wrote between the rows, and, unless an operation may overwrite the rows from `first` on, there.
+inline testing::AssertionResult untouched_from(const DeviceMatrix<float>& matrix, std::int64_t first,
+                                               const std::string& label, bool may_overwrite) {
+  return may_overwrite ? matrix.padding_intact() : untouched_from(matrix, first, label);
+}
+
 /// The state at a batch of an epoch, written out here so that tests do not depend on the engine's arithmetic.
 inline StepState batch_state(std::int64_t num_ratings, std::int64_t batch_size, std::int64_t batch = 0,
                              float learning_rate = 0.0F) {
