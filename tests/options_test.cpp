@@ -26,7 +26,7 @@ TEST(Options, ResolveFillsInWhatIsAuto) {
   mlp.dim = 24;
   mlp.item_dim = 7;
   mlp = resolve(mlp);
-  EXPECT_EQ(mlp.optimizer, "adam");
+  EXPECT_EQ(mlp.optimizer, "sgd+adam");
   EXPECT_EQ(mlp.user_dim, 24);
   EXPECT_EQ(mlp.item_dim, 7);
   EXPECT_FALSE(mlp.layers.empty());
@@ -38,7 +38,7 @@ TEST(Options, ResolveFillsInWhatFeaturesNeed) {
   TrainOptions options;
   options.features = "genres";
   const TrainOptions mf = resolve(options);
-  EXPECT_EQ(mf.optimizer, "adam");
+  EXPECT_EQ(mf.optimizer, "sgd+adam");
   EXPECT_EQ(mf.batch, 1024);
   EXPECT_EQ(mf.feature_reg, 0.01);
   EXPECT_FALSE(make_plan(mf).per_rating);
@@ -60,6 +60,32 @@ TEST(Options, ResolveFillsInWhatFeaturesNeed) {
   using Dims = std::vector<std::pair<std::string, std::int64_t>>;
   EXPECT_EQ(parse_feature_dims("8"), (Dims{{"", 8}}));
   EXPECT_EQ(parse_feature_dims("genres=8,a=b=4"), (Dims{{"genres", 8}, {"a=b", 4}}));
+}
+
+TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
+  TrainOptions options;
+  options.model = "mlp";
+  options.optimizer = "sgd+adam";
+  options.batch = 2000;
+  options.adam_lr = 0.01;
+  options.dense_reg = 0.5;
+  const TrainOptions resolved = resolve(options);
+  EXPECT_DOUBLE_EQ(resolved.learning_rate, 20.0) << "of a mean over the batch: it grows with that";
+  const TrainingPlan plan = make_plan(resolved);
+  EXPECT_EQ(plan.optimizer.kind, OptimizerKind::sgd);
+  EXPECT_EQ(plan.optimizer.rate, 1.0F);
+  ASSERT_TRUE(plan.shared_optimizer.has_value());
+  EXPECT_EQ(dense_optimizer(plan).kind, OptimizerKind::adam);
+  EXPECT_FLOAT_EQ(dense_optimizer(plan).rate, 0.0005F);
+  EXPECT_EQ(dense_optimizer(plan).l2, 0.5F);
+  EXPECT_EQ(feature_optimizer(plan).l2, 0.0F);
+  options.optimizer = "adam";
+  EXPECT_THROW(resolve(options), InputError) << "adam has --lr alone";
+  options = {};
+  options.optimizer = "sgd+adam";
+  EXPECT_THROW(resolve(options), InputError) << "mf has nothing for Adam without features";
+  options.features = "genres";
+  EXPECT_EQ(resolve(options).batch, 1024);
 }
 
 TEST(Options, StringsAreQuotedInToml) {

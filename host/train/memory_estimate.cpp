@@ -26,8 +26,8 @@ std::int64_t padded_values(std::int64_t columns) {
 
 /// A model's size in floats.
 struct ModelSize {
-  std::int64_t embeddings = 0;  ///< with padding
-  std::int64_t dense = 0;
+  std::int64_t embeddings = 0;  ///< of users and items, with padding
+  std::int64_t shared = 0;      ///< features' embeddings, with padding, and dense layers
   std::int64_t untrained = 0;
   std::int64_t plain = 0;     ///< all parameters without padding
   std::int64_t transfer = 0;  ///< the largest array that is copied to lose its padding
@@ -44,7 +44,7 @@ ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
   model.plain = (size.users + size.items) * columns + 1;
   std::int64_t longest = std::max(size.users, size.items);
   for (const FeatureSize& feature : size.features) {
-    model.embeddings += feature.values * padded(columns);
+    model.shared += feature.values * padded(columns);
     model.plain += feature.values * columns;
     longest = std::max(longest, feature.values);
   }
@@ -55,20 +55,17 @@ ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
 
 ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
   ModelSize model;
-  std::int64_t width = 0;
-  const auto add_table = [&](std::int64_t rows, std::int64_t columns) {
-    model.embeddings += rows * padded(columns);
+  const auto add_table = [&](std::int64_t& elements, std::int64_t rows, std::int64_t columns) {
+    elements += rows * padded(columns);
     model.plain += rows * columns;
     model.transfer = std::max(model.transfer, padded(columns) == columns ? 0 : rows * columns);
   };
-  const auto add_input = [&](std::int64_t rows, std::int64_t columns) {
-    add_table(rows, columns);
-    width += columns;
-  };
-  add_input(size.users, options.user_dim);
-  add_input(size.items, options.item_dim);
+  add_table(model.embeddings, size.users, options.user_dim);
+  add_table(model.embeddings, size.items, options.item_dim);
+  std::int64_t width = options.user_dim + options.item_dim;
   for (const FeatureSize& feature : size.features) {
-    add_input(feature.values, feature.dim);
+    add_table(model.shared, feature.values, feature.dim);
+    width += feature.dim;
   }
   constexpr std::int64_t kWorkspace = std::int64_t{32} << 20U;
   const std::int64_t rows = std::max(options.batch, kPredictionBatch);
@@ -76,7 +73,9 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
   std::int64_t values = padded_values(width);
   const std::vector<std::int64_t> widths = layer_widths(options);
   for (std::size_t layer = 0; layer < widths.size(); ++layer) {
-    model.dense += (width + 1) * widths[layer];
+    const std::int64_t dense = (width + 1) * widths[layer];
+    model.shared += dense;
+    model.plain += dense;
     if (options.products == "bf16") {
       rounded += 2 * (rows * (width + widths[layer]) + width * widths[layer]);
     }
@@ -85,11 +84,10 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
     const bool dropout = options.dense_dropout > 0.0 && layer + 1 < widths.size();
     values += padded_values(width) * (dropout ? 2 : 1);
   }
-  model.plain += model.dense;
   model.batch = 2 * values;
   if (options.model == "neumf") {
-    add_table(size.users, options.factors);
-    add_table(size.items, options.factors);
+    add_table(model.embeddings, size.users, options.factors);
+    add_table(model.embeddings, size.items, options.factors);
     const std::int64_t dot = 2 * padded_values(options.factors) + 1;
     model.untrained = 1;
     model.batch += 2 * dot;
@@ -135,7 +133,7 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
   constexpr std::int64_t kPartialSums = std::int64_t{16} << 20U;
   bytes.gpu_scratch = 24 * trained + kPartialSums + model.products +
                       (plan.per_rating ? 8 * trained + 4 * (size.users + size.items) : 0);
-  bytes.parameters = kFloat * (model.embeddings + model.dense + model.untrained);
+  bytes.parameters = kFloat * (model.embeddings + model.shared + model.untrained);
   for (const FeatureSize& feature : size.features) {
     bytes.features += 4 * (feature.rows + 1 + feature.ids);
   }
@@ -149,11 +147,12 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
     }
   }
   if (!plan.per_rating) {
-    const std::int64_t slots = plan.optimizer.kind == OptimizerKind::adam      ? 2
-                               : plan.optimizer.kind == OptimizerKind::adagrad ? 1
-                                                                               : 0;
+    // The gradient, and the optimizer's moments.
+    const auto slots = [](const OptimizerParams& optimizer) {
+      return 1 + (optimizer.kind == OptimizerKind::adam ? 2 : optimizer.kind == OptimizerKind::adagrad ? 1 : 0);
+    };
     bytes.segments = 2 * (12 * trained + 4 * steps);
-    bytes.optimizer = kFloat * (1 + slots) * (model.embeddings + model.dense);
+    bytes.optimizer = kFloat * (slots(plan.optimizer) * model.embeddings + slots(dense_optimizer(plan)) * model.shared);
     bytes.batches = kFloat * (model.batch * batch + model.predicting);
   }
   bytes.best = kFloat * ((validation > 0 ? model.plain : 0) + model.transfer);

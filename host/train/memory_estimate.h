@@ -43,7 +43,8 @@ struct TrainingSize {
 ///               I p(item_dim)) and 4 (inputs + 1) outputs for every dense layer; neumf: 4 (U + I) p(factors) more;
 ///               features: 4 values p(dim) each, mf: 4 values p(dim + 1) with biases
 ///   features    4 (rows + 1 + ids) each; mf: 4 rows (p(dim + 1) + 1) for a side that has some, its vectors with theirs
-///   optimizer   parameters (without mf's mean) x (1 for the gradient + 1 for Adagrad, 2 for Adam); nothing for
+///   optimizer   parameters (without mf's mean) x (1 for the gradient + 1 for Adagrad, 2 for Adam, of sgd+adam for
+///               what features and dense layers have of them); nothing for
 ///               per-rating SGD
 ///   best        the parameters of the best epoch so far, without padding, where V > 0, and one more array of the
 ///               larger of the two embeddings while padded ones come back to the host
