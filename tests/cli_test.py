@@ -712,7 +712,7 @@ class MlpTest(CliCase):
         def train(**changed):
             options = none | {"--" + key.replace("_", "-"): value for key, value in changed.items()}
             flat = [part for option in options.items() for part in option]
-            return self.train(data, "--model", "mlp", "--epochs", 5, "--lr", 0.01, *flat, "--overwrite",
+            return self.train(data, "--model", "mlp", "--optimizer", "adam", "--epochs", 5, "--lr", 0.01, *flat, "--overwrite",
                               out=f"run-{changed}")
 
         def size(run, name):
@@ -1423,7 +1423,7 @@ class DataTest(CliCase):
         data = self.generate()
         shown = strict_json(self.curate("data", "inspect", data, "--json").stdout)
         models = {(row["model"], row["optimizer"]): row for row in shown["memory"]}
-        self.assertEqual(set(models), {("mf", "sgd"), ("mf", "adam"), ("mlp", "adam")})
+        self.assertEqual(set(models), {("mf", "sgd"), ("mf", "adam"), ("mlp", "sgd+adam")})
         for row in models.values():
             parts = dict(row["bytes"])
             self.assertEqual(row["gpu_host_bytes"], parts["host"])
@@ -1435,7 +1435,7 @@ class DataTest(CliCase):
         self.assertEqual(adam["bytes"]["parameters"], 4 * (shown["users"] + shown["items"]) * 68 + 4)
         text = self.curate("data", "inspect", data).stdout
         self.assertRegex(text, r"(?m)^mf, dim 64, per-rating sgd ( +\d[\d.]* MB){4} \+ \d[\d.]* MB$")
-        self.assertRegex(text, r"(?m)^mlp, dim 32 \+ 32, layers 64,32, adam ")
+        self.assertRegex(text, r"(?m)^mlp, dim 32 \+ 32, layers 64,32, sgd\+adam ")
 
     def test_generate_makes_what_was_asked_for(self):
         data = self.generate(users=70, items=30, ratings=1234)
