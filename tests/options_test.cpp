@@ -71,6 +71,9 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   options.dense_reg = 0.5;
   const TrainOptions resolved = resolve(options);
   EXPECT_DOUBLE_EQ(resolved.learning_rate, 20.0) << "of a mean over the batch: it grows with that";
+  options.batch = 1 << 20;
+  EXPECT_DOUBLE_EQ(resolve(options).learning_rate, 40.96) << "but not without end";
+  options.batch = 2000;
   const TrainingPlan plan = make_plan(resolved);
   EXPECT_EQ(plan.optimizer.kind, OptimizerKind::sgd);
   EXPECT_EQ(plan.optimizer.rate, 1.0F);

@@ -303,6 +303,7 @@ Json default_options(const RunConfig& config) {
     base.options.optimizer = config.options.optimizer;
     base.options.dim = config.options.dim;
     base.options.batch = config.options.batch;
+    base.options.features = config.options.features;  // which optimizers there are depends on them
     base.options = resolve(base.options);
   } catch (const InputError&) {
     // Options that this version refuses: all of them are shown.

@@ -154,8 +154,10 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
   if (per_rating) {
     return 0.03;
   }
-  const auto batch = static_cast<double>(options.batch);
-  // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch.
+  // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch, up to
+  // where the most popular films have so many of them that it would overshoot.
+  constexpr std::int64_t kLargest = 4096;
+  const auto batch = static_cast<double>(std::min(options.batch, kLargest));
   if (options.optimizer == "sgd+adam") {
     return (options.model == "mf" ? 0.012 : 0.01) * batch;
   }
