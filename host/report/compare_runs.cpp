@@ -286,9 +286,9 @@ void sort_runs(std::vector<ComparedRun>& runs, const std::string& key) {
 // Options.
 
 /// The options that tell most of a run, those first that a narrow table keeps longest.
-constexpr std::array<const char*, 16> kMainOptions = {"model", "optimizer", "dim",        "lr",    "reg",   "epochs",
-                                                      "batch", "preset",    "data",       "test",  "split", "fold",
-                                                      "folds", "seed",      "validation", "device"};
+constexpr std::array<const char*, 17> kMainOptions = {"model",  "features", "optimizer", "dim",        "lr",    "reg",
+                                                      "epochs", "batch",    "preset",    "data",       "test",  "split",
+                                                      "fold",   "folds",    "seed",      "validation", "device"};
 
 std::size_t rank_of(const std::string& key) {
   return static_cast<std::size_t>(std::find(kMainOptions.begin(), kMainOptions.end(), key) - kMainOptions.begin());
