@@ -4,6 +4,7 @@ set(CURATE_KERNELS
     bag_rows.cu
     build_segments.cu
     dense.cu
+    dense_stack.cu
     dot_rows.cu
     dropout.cu
     gather_rows.cu

@@ -1,0 +1,608 @@
+#include "kernels/dense_stack.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+
+#include "device/dropout_mask.h"
+#include "kernels/activations.cuh"
+#include "kernels/rows.cuh"
+#include "kernels/warp_product.cuh"
+
+namespace curate::cuda {
+namespace {
+
+constexpr int kMostLayers = static_cast<int>(kMostStackLayers);
+constexpr int kWarps = kBlockThreads / 32;
+/// How the warps of a block share a product of a tile's rows: two beside each other share its rows, four its columns.
+constexpr int kWarpsDown = 2;
+constexpr int kWarpsAcross = kWarps / kWarpsDown;
+/// What every GPU of today has for a block that asks.
+constexpr std::size_t kMostSharedBytes = std::size_t{99} << 10U;
+/// Blocks of a grid, each of which goes through tiles in turns: two for every multiprocessor of the largest GPU, a
+/// number that no GPU changes, as sums are by block.
+constexpr std::int64_t kMostBlocks = 264;
+/// Batches of fewer rows are cut into shorter tiles, so that more blocks have some.
+constexpr std::int64_t kLongBatch = 64 * 132;
+
+__host__ __device__ constexpr int eights(int count) {
+  return (count + 7) / 8;
+}
+/// Elements from one row in shared memory to the next: 4 modulo 8 (SharedOperand).
+__host__ __device__ constexpr int shared_ld(int width) {
+  return 8 * eights(width) + 4;
+}
+
+/// A layer as the kernels take it. Offsets are floats from the beginning of shared memory. In it
+///   values   [tile rows, ld]: what goes into the layer, going backward then the gradient by what came out of the layer
+///            before, by its sums; column `inputs` holds 1, others up to a multiple of 8 hold 0
+///   weights  [outputs up to a multiple of 8, shared_ld(inputs)], the rest 0; nothing where they do not stay
+///   bias     [outputs]
+struct StackLayer {
+  const float* weight;  ///< [outputs, inputs]
+  const float* bias;    ///< [outputs]
+  Activation activation;
+  RandomPurpose dropout_purpose;
+  std::uint32_t dropout_threshold;
+  float dropout_scale;  ///< 0: no dropout
+  float dropout_keep;
+  int inputs;
+  int outputs;
+  int values;
+  int ld;
+  int weights;
+  int biases;
+  int partial;  ///< floats from the beginning of a slice's partial sums, to those of this layer
+};
+
+struct Stack {
+  StackLayer layer[kMostLayers];
+  int layers;
+  int last_values;  ///< the offset of what comes out of the last layer, and its ld
+  int last_ld;
+  int panel;        ///< where weights do not stay: the offset of a panel of them,
+  int panel_depth;  ///< and how deep it is; 0: they stay
+  int shared_floats;
+  int partial;  ///< floats of a slice's partial sums
+};
+
+/// Where a layer's outputs lie.
+struct Values {
+  int first;
+  int ld;
+};
+__device__ Values outputs_of(const Stack& stack, int l) {
+  if (l + 1 < stack.layers) {
+    return {stack.layer[l + 1].values, stack.layer[l + 1].ld};
+  }
+  return {stack.last_values, stack.last_ld};
+}
+
+/// Zeros everywhere, ones where a bias finds its gradient, and weights that stay. All threads of the block.
+template <typename Shared>
+__device__ void fill_shared(const Stack& stack, const Shared& shared, int tile_rows) {
+  const auto thread = static_cast<int>(threadIdx.x);
+  for (int i = thread; i < stack.shared_floats; i += kBlockThreads) {
+    shared[i] = 0.0F;
+  }
+  __syncthreads();
+  const int warp = thread / 32;
+  const int lane = thread % 32;
+  for (int l = 0; l < stack.layers; ++l) {
+    const StackLayer& layer = stack.layer[l];
+    for (int b = thread; b < tile_rows; b += kBlockThreads) {
+      shared[layer.values + b * layer.ld + layer.inputs] = 1.0F;
+    }
+    for (int j = thread; j < layer.outputs; j += kBlockThreads) {
+      shared[layer.biases + j] = layer.bias[j];
+    }
+    if (stack.panel_depth == 0) {
+      const int ld = shared_ld(layer.inputs);
+      for (int j = warp; j < layer.outputs; j += kWarps) {
+        for (int k = lane; k < layer.inputs; k += 32) {
+          shared[layer.weights + j * ld + k] = layer.weight[static_cast<std::int64_t>(j) * layer.inputs + k];
+        }
+      }
+    }
+  }
+  __syncthreads();
+}
+
+/// A panel of a layer's weights into shared memory, [rows, width], zeros outside of the layer. All threads of the
+/// block.
+template <typename Shared>
+__device__ void load_panel(const Stack& stack, const StackLayer& layer, const Shared& shared, int j0, int rows, int k0,
+                           int width) {
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int ld = shared_ld(width);
+  __syncthreads();
+  for (int j = warp; j < rows; j += kWarps) {
+    for (int k = lane; k < width; k += 32) {
+      const bool there = j0 + j < layer.outputs && k0 + k < layer.inputs;
+      shared[stack.panel + j * ld + k] =
+          there ? layer.weight[static_cast<std::int64_t>(j0 + j) * layer.inputs + k0 + k] : 0.0F;
+    }
+  }
+  __syncthreads();
+}
+
+/// The warp's part of a product of a tile's rows with `columns` columns.
+template <int kHeight>
+struct Part {
+  int row;
+  int column;
+  int wide;  ///< in eights
+
+  __device__ explicit Part(int columns) {
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    const int all = eights(columns);
+    const int each = (all + kWarpsAcross - 1) / kWarpsAcross;
+    const int first = warp / kWarpsDown * each;
+    const int left = all - first;
+    row = warp % kWarpsDown * 16 * kHeight;
+    column = 8 * first;
+    wide = left < 0 ? 0 : left < each ? left : each;
+  }
+};
+
+/// sum = the layer's inputs times its weights, for the warp's part of the tile's rows and of the outputs. All threads
+/// of the block.
+template <ProductPrecision kPrecision, int kHeight, typename Shared>
+__device__ void multiply_forward(WarpSums<kHeight>& sum, const Stack& stack, const StackLayer& layer,
+                                 const Shared& shared, const Part<kHeight>& part) {
+  sum.clear();
+  const int depth = 8 * eights(layer.inputs);
+  const int step = stack.panel_depth == 0 ? depth : stack.panel_depth;
+  for (int k0 = 0; k0 < depth; k0 += step) {
+    const int width = depth - k0 < step ? depth - k0 : step;
+    const int ld = shared_ld(width);
+    int weights = layer.weights;
+    if (stack.panel_depth > 0) {
+      load_panel(stack, layer, shared, 0, 8 * eights(layer.outputs), k0, width);
+      weights = stack.panel;
+    }
+    add_product<kPrecision>(sum, shared, SharedOperand<true>{layer.values + part.row * layer.ld + k0, layer.ld},
+                            SharedOperand<true>{weights + part.column * ld, ld}, {2 * kHeight, part.wide, width});
+  }
+}
+
+/// sum = the gradient by the layer's outputs times its weights, for the warp's part of the tile's rows and of the
+/// inputs. All threads of the block.
+template <ProductPrecision kPrecision, int kHeight, typename Shared>
+__device__ void multiply_backward(WarpSums<kHeight>& sum, const Stack& stack, const StackLayer& layer,
+                                  const Values& gradient, const Shared& shared, const Part<kHeight>& part) {
+  sum.clear();
+  const int depth = 8 * eights(layer.outputs);
+  const int step = stack.panel_depth == 0 ? depth : stack.panel_depth;
+  const int ld = shared_ld(layer.inputs);
+  for (int j0 = 0; j0 < depth; j0 += step) {
+    const int rows = depth - j0 < step ? depth - j0 : step;
+    int weights = layer.weights;
+    if (stack.panel_depth > 0) {
+      load_panel(stack, layer, shared, j0, rows, 0, 8 * eights(layer.inputs));
+      weights = stack.panel;
+    }
+    add_product<kPrecision>(sum, shared, SharedOperand<true>{gradient.first + part.row * gradient.ld + j0, gradient.ld},
+                            SharedOperand<false>{weights + part.column, ld}, {2 * kHeight, part.wide, rows});
+  }
+}
+
+/// Adds the tile's part of the gradients of weight and bias to the slice's partial sums, or puts it there. These are
+/// in the order in which warps hold them: [outputs / 16, (inputs + 1) / 8, 32 lanes, 4], rounded up, so that every
+/// thread meets its own elements alone, 16 bytes at a time.
+template <ProductPrecision kPrecision, typename Shared>
+__device__ void add_parameters(float* partial, bool first_tile, const StackLayer& layer, const Values& gradient,
+                               const Shared& shared, int tile_rows) {
+  constexpr int kHeight = 2;
+  constexpr int kWidth = WarpSums<kHeight>::kWidth;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int high = eights(layer.outputs);
+  const int wide = eights(layer.inputs + 1);
+  const int across = (wide + kWidth - 1) / kWidth;
+  const int units = (high + 2 * kHeight - 1) / (2 * kHeight) * across;
+  for (int unit = warp; unit < units; unit += kWarps) {
+    const int i0 = unit / across * 2 * kHeight;
+    const int n0 = unit % across * kWidth;
+    const int own_wide = wide - n0 < kWidth ? wide - n0 : kWidth;
+    WarpSums<kHeight> sum;
+    sum.clear();
+    add_product<kPrecision>(sum, shared, SharedOperand<false>{gradient.first + 8 * i0, gradient.ld},
+                            SharedOperand<false>{layer.values + 8 * n0, layer.ld}, {high - i0, own_wide, tile_rows});
+#pragma unroll
+    for (int i = 0; i < kHeight; ++i) {
+#pragma unroll
+      for (int n = 0; n < kWidth; ++n) {
+        if (i0 + 2 * i < high && n < own_wide) {
+          float* const to = partial + (((i0 / 2 + i) * wide + n0 + n) * 32 + lane) * 4;
+          Pack<4> pack = first_tile ? Pack<4>{} : Pack<4>::load(to);
+          for (int e = 0; e < 4; ++e) {
+            pack.value[e] += sum.value[i][n][e];
+          }
+          pack.store(to);
+        }
+      }
+    }
+  }
+}
+
+/// Drops elements of a layer's outputs. A dropped one is -0, which nothing else is: the way back needs no second draw.
+/// All threads of the block.
+template <typename Shared>
+__device__ void drop(const StackLayer& layer, const Values& values, const Shared& shared, int tile_rows,
+                     std::int64_t row, const StepState* state) {
+  const int quads = (layer.outputs + 3) / 4;
+  for (int e = static_cast<int>(threadIdx.x); e < tile_rows * quads; e += kBlockThreads) {
+    const int b = e / quads;
+    const int quad = e % quads;
+    const PhiloxWords words = dropout_words(state->seed, state->batch_begin + row + b, layer.outputs, quad,
+                                            state->epoch, layer.dropout_purpose);
+    const int first = values.first + b * values.ld + 4 * quad;
+    for (int i = 0; i < 4; ++i) {
+      if (4 * quad + i < layer.outputs) {
+        const float value = shared[first + i];
+        shared[first + i] = words.word[i] < layer.dropout_threshold ? -0.0F
+                            : value == 0.0F                         ? 0.0F
+                                                                    : value * layer.dropout_scale;
+      }
+    }
+  }
+  __syncthreads();
+}
+
+/// The gradient by a layer's output from that by what its dropout made of it, `dropped`, by the layer's sums.
+__device__ float by_sum(float gradient, float dropped, const StackLayer& layer) {
+  if (layer.dropout_scale == 0.0F) {
+    return times_slope(gradient, dropped, layer.activation);
+  }
+  if (__float_as_uint(dropped) == 0x80000000U) {
+    return 0.0F;
+  }
+  return times_slope(gradient * layer.dropout_scale, dropped * layer.dropout_keep, layer.activation);
+}
+
+/// Rows of a tile that the batch has.
+__device__ int rows_in_tile(std::int64_t row, int tile_rows, std::int64_t count) {
+  return count - row < tile_rows ? static_cast<int>(count - row) : tile_rows;
+}
+
+/// The inputs of a tile's rows, zeros past the batch's end. All threads of the block.
+template <typename Shared>
+__device__ void load_inputs(const Stack& stack, const Shared& shared, const Rows<const float>& in, std::int64_t row,
+                            int tile_rows, int rows) {
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const StackLayer& layer = stack.layer[0];
+  for (int b = warp; b < tile_rows; b += kWarps) {
+    for (int k = lane; k < layer.inputs; k += 32) {
+      shared[layer.values + b * layer.ld + k] = b < rows ? in.row(row + b)[k] : 0.0F;
+    }
+  }
+  __syncthreads();
+}
+
+/// Forward through all layers. The last one's outputs go to on_output(row in the tile, output, value).
+template <ProductPrecision kPrecision, int kHeight, typename Shared, typename OnOutput>
+__device__ void go_forward(const Stack& stack, const Shared& shared, std::int64_t row, int rows, const StepState* state,
+                           OnOutput on_output) {
+  constexpr int kTileRows = kWarpsDown * 16 * kHeight;
+  for (int l = 0; l < stack.layers; ++l) {
+    const StackLayer& layer = stack.layer[l];
+    const Values out = outputs_of(stack, l);
+    const bool last = l + 1 == stack.layers;
+    const Part<kHeight> part(layer.outputs);
+    WarpSums<kHeight> sum;
+    multiply_forward<kPrecision>(sum, stack, layer, shared, part);
+    sum.visit(part.wide, [&](int r, int c, float value) {
+      const int b = part.row + r;
+      const int j = part.column + c;
+      if (j < layer.outputs) {
+        const float bias = shared[layer.biases + j];
+        const float y = activate(value + bias, layer.activation);
+        if (last) {
+          on_output(b, j, y);
+        } else {
+          shared[out.first + b * out.ld + j] = b < rows ? y : 0.0F;
+        }
+      }
+    });
+    __syncthreads();
+    if (layer.dropout_scale > 0.0F) {
+      drop(layer, out, shared, kTileRows, row, state);
+    }
+  }
+}
+
+/// out[b, :] = the stack's output for in[b, :], b < batch_count.
+/// out [batch, outputs of the last layer], in [batch, inputs of the first], weights [outputs, inputs] and biases
+/// [outputs] of every layer, all f32. A block keeps the weights, or a panel of them, in shared memory and goes through
+/// tiles of 32 kHeight rows; its warps share every product's rows and columns. 4 (inputs + outputs) bytes a row; where
+/// weights do not stay, 4 inputs outputs of every layer a tile more, from the L2 cache. Deterministic.
+template <ProductPrecision kPrecision, int kHeight>
+__global__ void __launch_bounds__(kBlockThreads, 2)
+    dense_stack_forward_kernel(Rows<float> out, Rows<const float> in, const __grid_constant__ Stack stack,
+                               const StepState* state) {
+  constexpr int kTileRows = kWarpsDown * 16 * kHeight;
+  const std::int64_t count = state->batch_count;
+  if (static_cast<std::int64_t>(blockIdx.x) * kTileRows >= count) {
+    return;  // all of the block
+  }
+  const auto shared = dynamic_shared<float>();
+  fill_shared(stack, shared, kTileRows);
+  for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kTileRows; row < count;
+       row += static_cast<std::int64_t>(gridDim.x) * kTileRows) {
+    const int rows = rows_in_tile(row, kTileRows, count);
+    load_inputs(stack, shared, in, row, kTileRows, rows);
+    go_forward<kPrecision, kHeight>(stack, shared, row, rows, state, [&](int b, int j, float y) {
+      if (b < rows) {
+        out.row(row + b)[j] = y;
+      }
+    });
+  }
+}
+
+/// The gradients of a stack: grad_in[b, :] for b < batch_count, and partial[slice] = the sums over the slice's rows for
+/// weights and biases, in the order of add_parameters. A slice is a block: it takes every `slices`-th tile.
+/// grad_in, in [batch, inputs of the first layer], grad_out [batch, outputs of the last], partial [slices,
+/// stack.partial], all f32; grad_in may be absent. Tiles as in dense_stack_forward, whose values are computed anew and
+/// stay in shared memory; gradients take their place layer by layer. 4 (2 inputs + outputs) bytes a row, and a tile
+/// reads and writes 8 bytes of partial sums for every parameter, in the L2 cache. Deterministic.
+template <ProductPrecision kPrecision, int kHeight>
+__global__ void __launch_bounds__(kBlockThreads, 2)
+    dense_stack_backward_kernel(Rows<float> grad_in, float* partial, Rows<const float> grad_out, Rows<const float> in,
+                                const __grid_constant__ Stack stack, const StepState* state) {
+  constexpr int kTileRows = kWarpsDown * 16 * kHeight;
+  const std::int64_t count = state->batch_count;
+  if (static_cast<std::int64_t>(blockIdx.x) * kTileRows >= count) {
+    return;  // all of the block
+  }
+  const auto shared = dynamic_shared<float>();
+  float* const slice = partial + static_cast<std::int64_t>(blockIdx.x) * stack.partial;
+  fill_shared(stack, shared, kTileRows);
+  bool first_tile = true;
+  for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kTileRows; row < count;
+       row += static_cast<std::int64_t>(gridDim.x) * kTileRows) {
+    const int rows = rows_in_tile(row, kTileRows, count);
+    load_inputs(stack, shared, in, row, kTileRows, rows);
+    const StackLayer& last = stack.layer[stack.layers - 1];
+    go_forward<kPrecision, kHeight>(stack, shared, row, rows, state, [&](int b, int j, float y) {
+      shared[stack.last_values + b * stack.last_ld + j] =
+          b < rows ? times_slope(grad_out.row(row + b)[j], y, last.activation) : 0.0F;
+    });
+    for (int l = stack.layers - 1; l >= 0; --l) {
+      const StackLayer& layer = stack.layer[l];
+      const Values gradient = outputs_of(stack, l);
+      add_parameters<kPrecision>(slice + layer.partial, first_tile, layer, gradient, shared, kTileRows);
+      __syncthreads();
+      if (l > 0 || grad_in.data != nullptr) {
+        const Part<kHeight> part(layer.inputs);
+        WarpSums<kHeight> sum;
+        multiply_backward<kPrecision>(sum, stack, layer, gradient, shared, part);
+        sum.visit(part.wide, [&](int r, int c, float value) {
+          const int b = part.row + r;
+          const int k = part.column + c;
+          if (k < layer.inputs && b < rows) {
+            if (l > 0) {
+              const int at = layer.values + b * layer.ld + k;
+              const float y = shared[at];
+              shared[at] = by_sum(value, y, stack.layer[l - 1]);
+            } else {
+              grad_in.row(row + b)[k] = value;
+            }
+          }
+        });
+        __syncthreads();
+      }
+    }
+    first_tile = false;
+  }
+}
+
+/// Where the gradients of a layer go.
+struct StackGradients {
+  float* weight[kMostLayers];
+  float* bias[kMostLayers];
+};
+
+/// grad_weight [outputs, inputs] and grad_bias [outputs] of every layer = the slices' partial sums, added in order, but
+/// for eight turns whose sums are added at last; zeros for an empty batch. A block takes 32 elements of a slice's
+/// partial sums, its warps the slices in turns. 4 (slices + 1) bytes an element. Deterministic.
+__global__ void __launch_bounds__(kBlockThreads)
+    dense_stack_add_slices_kernel(StackGradients gradients, const float* partial, const __grid_constant__ Stack stack,
+                                  std::int64_t slices, int tile_rows, const StepState* state) {
+  constexpr int kElements = 32;
+  CURATE_SHARED(float, sums, kBlockThreads);
+  const auto thread = static_cast<int>(threadIdx.x);
+  const int own = static_cast<int>(blockIdx.x) * kElements + thread % kElements;
+  const std::int64_t tiles = (state->batch_count + tile_rows - 1) / tile_rows;
+  const std::int64_t filled = tiles < slices ? tiles : slices;
+  float sum = 0.0F;
+  for (std::int64_t slice = thread / kElements; slice < filled; slice += kWarps) {
+    sum += partial[slice * stack.partial + own];
+  }
+  sums[thread] = sum;
+  __syncthreads();
+  if (thread >= kElements) {
+    return;
+  }
+  for (int turn = 1; turn < kWarps; ++turn) {
+    sum += sums[turn * kElements + thread];
+  }
+  int l = 0;
+  while (l + 1 < stack.layers && own >= stack.layer[l + 1].partial) {
+    ++l;
+  }
+  const StackLayer& layer = stack.layer[l];
+  const int wide = eights(layer.inputs + 1);
+  const int fragment = (own - layer.partial) / 128;
+  const int lane = own / 4 % 32;
+  const int e = own % 4;
+  const int j = fragment / wide * 16 + e / 2 * 8 + lane / 4;
+  const int k = fragment % wide * 8 + lane % 4 * 2 + e % 2;
+  if (j < layer.outputs && k < layer.inputs) {
+    gradients.weight[l][static_cast<std::int64_t>(j) * layer.inputs + k] = sum;
+  } else if (j < layer.outputs && k == layer.inputs) {
+    gradients.bias[l][j] = sum;
+  }
+}
+
+/// How a stack lies in shared memory.
+struct Plan {
+  Stack stack{};
+  int height = 1;
+};
+
+/// Floats of one layer's partial sums.
+int partial_floats(int outputs, int inputs) {
+  return (eights(outputs) + 1) / 2 * eights(inputs + 1) * 128;
+}
+
+/// Lays a stack of these widths out for tiles of 32 `height` rows.
+Stack lay_out(const std::vector<std::int64_t>& widths, int height, int panel_depth) {
+  const int tile_rows = kWarpsDown * 16 * height;
+  Stack stack{};
+  stack.layers = static_cast<int>(widths.size()) - 1;
+  stack.panel_depth = panel_depth;
+  int at = 0;
+  const auto take = [&at](int floats) { return std::exchange(at, at + floats); };
+  int panel = 0;
+  for (int l = 0; l < stack.layers; ++l) {
+    StackLayer& layer = stack.layer[l];
+    layer.inputs = static_cast<int>(widths[static_cast<std::size_t>(l)]);
+    layer.outputs = static_cast<int>(widths[static_cast<std::size_t>(l) + 1]);
+    layer.ld = shared_ld(layer.inputs + 1);
+    layer.values = take(tile_rows * layer.ld);
+    layer.biases = take(8 * eights(layer.outputs));
+    if (panel_depth == 0) {
+      layer.weights = take(8 * eights(layer.outputs) * shared_ld(layer.inputs));
+    }
+    panel =
+        std::max({panel, 8 * eights(layer.outputs) * shared_ld(panel_depth), panel_depth * shared_ld(layer.inputs)});
+    layer.partial = stack.partial;
+    stack.partial += partial_floats(layer.outputs, layer.inputs);
+  }
+  stack.last_ld = shared_ld(static_cast<int>(widths.back()));
+  stack.last_values = take(tile_rows * stack.last_ld);
+  if (panel_depth > 0) {
+    stack.panel = take(panel);
+  }
+  stack.shared_floats = at;
+  return stack;
+}
+
+std::size_t shared_bytes(const Stack& stack) {
+  return static_cast<std::size_t>(stack.shared_floats) * sizeof(float);
+}
+
+/// The best layout that fits. The widest stack, 128 five times, takes 32 rows of 4 * 140 + 132 floats, 4 * 128 biases
+/// and a panel of 16 * 132 or 128 * 20 floats: 98.5 KiB.
+std::optional<Plan> plan_stack(const std::vector<std::int64_t>& widths, std::int64_t batch) {
+  if (widths.size() < 2 || widths.size() > static_cast<std::size_t>(kMostLayers) + 1 ||
+      std::any_of(widths.begin(), widths.end(), [](std::int64_t width) { return width > kWidestStackLayer; })) {
+    return std::nullopt;
+  }
+  struct Way {
+    int height;
+    int panel_depth;
+  };
+  for (const Way& way : {Way{2, 0}, Way{1, 0}, Way{1, 32}, Way{1, 16}}) {
+    const Stack stack = lay_out(widths, way.height, way.panel_depth);
+    if (shared_bytes(stack) <= kMostSharedBytes && (way.height == 1 || batch >= kLongBatch)) {
+      return Plan{stack, way.height};
+    }
+  }
+  return std::nullopt;
+}
+
+/// The plan of a stack with its parameters.
+Plan plan_stack(const DenseStack& layers, std::int64_t batch) {
+  std::vector<std::int64_t> widths = {layers.front().params.weight.cols};
+  for (const DenseStackLayer& layer : layers) {
+    widths.push_back(layer.params.weight.rows);
+  }
+  std::optional<Plan> plan = plan_stack(widths, batch);
+  if (!plan) {
+    throw std::logic_error("a dense stack that fits no multiprocessor");
+  }
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    StackLayer& layer = plan->stack.layer[l];
+    layer.weight = pointer_of<const float>(layers[l].params.weight);
+    layer.bias = pointer_of<const float>(layers[l].params.bias);
+    layer.activation = layers[l].activation;
+    const DropoutParams& dropout = layers[l].dropout;
+    if (dropout.rate > 0.0F) {
+      layer.dropout_purpose = dropout.purpose;
+      layer.dropout_threshold = dropout_threshold(dropout.rate);
+      layer.dropout_scale = 1.0F / (1.0F - dropout.rate);
+      layer.dropout_keep = 1.0F - dropout.rate;
+    }
+  }
+  return *plan;
+}
+
+/// use(kernel<precision, height>) by a generic lambda that takes both as constants.
+template <typename Use>
+void with_variant(ProductPrecision precision, int height, Use use) {
+  const auto with_height = [&]<ProductPrecision kPrecision>() {
+    if (height == 2) {
+      use.template operator()<kPrecision, 2>();
+    } else {
+      use.template operator()<kPrecision, 1>();
+    }
+  };
+  switch (precision) {
+    case ProductPrecision::f32:
+      return with_height.template operator()<ProductPrecision::f32>();
+    case ProductPrecision::tf32:
+      return with_height.template operator()<ProductPrecision::tf32>();
+    case ProductPrecision::bf16:
+      return with_height.template operator()<ProductPrecision::bf16>();
+  }
+}
+
+std::int64_t tile_rows_of(const Plan& plan) {
+  return kWarpsDown * 16 * plan.height;
+}
+
+}  // namespace
+
+bool suits_dense_stack(const std::vector<std::int64_t>& widths, ProductPrecision precision) {
+  const std::optional<Plan> plan = plan_stack(widths, 0);
+  return plan && (plan->stack.panel_depth == 0 || precision != ProductPrecision::f32);
+}
+
+void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const MatrixView& in, const DenseStack& stack,
+                         ProductPrecision precision, const MatrixView& state) {
+  const Plan plan = plan_stack(stack, in.rows);
+  const std::int64_t blocks = std::min(divide_up(in.rows, tile_rows_of(plan)), kMostBlocks);
+  with_variant(precision, plan.height, [&]<ProductPrecision kPrecision, int kHeight>() {
+    launch("dense_stack_forward", stream, {blocks, kBlockThreads, shared_bytes(plan.stack)},
+           dense_stack_forward_kernel<kPrecision, kHeight>, rows_of<float>(out), rows_of<const float>(in), plan.stack,
+           pointer_of<const StepState>(state));
+  });
+}
+
+void dense_stack_backward(cudaStream_t stream, const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
+                          const MatrixView& in, const DenseStack& stack, ProductPrecision precision,
+                          const MatrixView& state, const DenseScratch& scratch) {
+  const Plan plan = plan_stack(stack, in.rows);
+  const std::int64_t slices = std::min({divide_up(in.rows, tile_rows_of(plan)), kMostBlocks,
+                                        static_cast<std::int64_t>(scratch.floats) / plan.stack.partial});
+  with_variant(precision, plan.height, [&]<ProductPrecision kPrecision, int kHeight>() {
+    launch("dense_stack_backward", stream, {slices, kBlockThreads, shared_bytes(plan.stack)},
+           dense_stack_backward_kernel<kPrecision, kHeight>, rows_of<float>(grad.in), scratch.data,
+           rows_of<const float>(grad.out), rows_of<const float>(in), plan.stack, pointer_of<const StepState>(state));
+  });
+  StackGradients gradients{};
+  for (std::size_t l = 0; l < grad_params.size(); ++l) {
+    gradients.weight[l] = pointer_of<float>(grad_params[l].weight);
+    gradients.bias[l] = pointer_of<float>(grad_params[l].bias);
+  }
+  launch("dense_stack_add_slices", stream, {plan.stack.partial / 32}, dense_stack_add_slices_kernel, gradients,
+         static_cast<const float*>(scratch.data), plan.stack, slices, static_cast<int>(tile_rows_of(plan)),
+         pointer_of<const StepState>(state));
+}
+
+}  // namespace curate::cuda
