@@ -24,10 +24,12 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
   float sum[kOwn][kOwn];
   multiply_tile(sum, ByRows{in, count, inputs}, ByRows{weight, outputs, inputs}, m0, n0, 0, inputs);
-  visit_tile(sum, m0, n0, [&](std::int64_t m, std::int64_t n, float value) {
-    if (m < count && n < outputs) {
-      out.row(m)[n] = activate(value + bias[n], activation);
-    }
+  with_kind(activation.kind, [&](auto kind) {
+    visit_tile(sum, m0, n0, [&](std::int64_t m, std::int64_t n, float value) {
+      if (m < count && n < outputs) {
+        out.row(m)[n] = activate<decltype(kind)::kValue>(value + bias[n], activation);
+      }
+    });
   });
 }
 
@@ -39,7 +41,8 @@ __global__ void __launch_bounds__(kBlockThreads)
   const std::int64_t b = thread / outputs;
   const std::int64_t j = thread % outputs;
   if (b < state->batch_count) {
-    out.row(b)[j] = activate(out.row(b)[j], activation);
+    with_kind(activation.kind,
+              [&](auto kind) { out.row(b)[j] = activate<decltype(kind)::kValue>(out.row(b)[j], activation); });
   }
 }
 
@@ -58,7 +61,9 @@ __global__ void __launch_bounds__(kBlockThreads)
     }
     return;
   }
-  grad.row(b)[j] = times_slope(grad.row(b)[j], out.row(b)[j], activation);
+  with_kind(activation.kind, [&](auto kind) {
+    grad.row(b)[j] = times_slope<decltype(kind)::kValue>(grad.row(b)[j], out.row(b)[j], activation);
+  });
 }
 
 /// grad_in[b, k] = sum_j h[b, j] weight[j, k] for b < batch_count.

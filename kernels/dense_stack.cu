@@ -1,9 +1,9 @@
 #include "kernels/dense_stack.h"
 
 #include <algorithm>
-#include <limits>
 #include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "device/dropout_mask.h"
 #include "kernels/activations.cuh"
@@ -29,23 +29,20 @@ constexpr std::int64_t kLongBatch = 64 * 132;
 __host__ __device__ constexpr int eights(int count) {
   return (count + 7) / 8;
 }
-/// Elements from one row in shared memory to the next: 4 modulo 8 (SharedOperand).
-__host__ __device__ constexpr int shared_ld(int width) {
-  return 8 * eights(width) + 4;
-}
 
-/// A layer as the kernels take it. Offsets are floats from the beginning of shared memory. In it
-///   values   [tile rows, ld]: what goes into the layer, going backward then the gradient by what came out of the layer
-///            before, by its sums; column `inputs` holds 1, others up to a multiple of 8 hold 0
-///   weights  [outputs up to a multiple of 8, shared_ld(inputs)], the rest 0; nothing where they do not stay
-///   bias     [outputs]
+/// A layer as the kernels take it. Offsets are words from the beginning of shared memory (warp_product.cuh). There are
+///   values   [tile rows, padded inputs + 1]: what goes into the layer, rounded; going backward then the gradient by
+///            what came out of the layer before, by its sums; column `inputs` holds 1, others past it 0
+///   weights  [padded outputs, padded inputs], rounded, the rest 0; nothing where they do not stay
+///   biases   [outputs up to a multiple of 8] f32
 struct StackLayer {
   const float* weight;  ///< [outputs, inputs]
   const float* bias;    ///< [outputs]
   Activation activation;
   RandomPurpose dropout_purpose;
   std::uint32_t dropout_threshold;
-  float dropout_scale;  ///< 0: no dropout
+  bool drops;
+  float dropout_scale;  ///< 1 without dropout, as is its inverse
   float dropout_keep;
   int inputs;
   int outputs;
@@ -59,11 +56,11 @@ struct StackLayer {
 struct Stack {
   StackLayer layer[kMostLayers];
   int layers;
-  int last_values;  ///< the offset of what comes out of the last layer, and its ld
+  int last_values;  ///< what comes out of the last layer, [tile rows, padded outputs]
   int last_ld;
-  int panel;        ///< where weights do not stay: the offset of a panel of them,
+  int panel;        ///< where weights do not stay: a panel of them,
   int panel_depth;  ///< and how deep it is; 0: they stay
-  int shared_floats;
+  int shared_words;
   int partial;  ///< floats of a slice's partial sums
 };
 
@@ -79,50 +76,56 @@ __device__ Values outputs_of(const Stack& stack, int l) {
   return {stack.last_values, stack.last_ld};
 }
 
-/// Zeros everywhere, ones where a bias finds its gradient, and weights that stay. All threads of the block.
-template <typename Shared>
-__device__ void fill_shared(const Stack& stack, const Shared& shared, int tile_rows) {
-  const auto thread = static_cast<int>(threadIdx.x);
-  for (int i = thread; i < stack.shared_floats; i += kBlockThreads) {
-    shared[i] = 0.0F;
-  }
-  __syncthreads();
-  const int warp = thread / 32;
-  const int lane = thread % 32;
-  for (int l = 0; l < stack.layers; ++l) {
-    const StackLayer& layer = stack.layer[l];
-    for (int b = thread; b < tile_rows; b += kBlockThreads) {
-      shared[layer.values + b * layer.ld + layer.inputs] = 1.0F;
-    }
-    for (int j = thread; j < layer.outputs; j += kBlockThreads) {
-      shared[layer.biases + j] = layer.bias[j];
-    }
-    if (stack.panel_depth == 0) {
-      const int ld = shared_ld(layer.inputs);
-      for (int j = warp; j < layer.outputs; j += kWarps) {
-        for (int k = lane; k < layer.inputs; k += 32) {
-          shared[layer.weights + j * ld + k] = layer.weight[static_cast<std::int64_t>(j) * layer.inputs + k];
-        }
-      }
-    }
-  }
-  __syncthreads();
+/// Two neighbours.
+struct Pair {
+  float value[2];
+};
+
+/// What a row of a layer's inputs holds in that column: the value, 1, or 0.
+__device__ float or_one(float value, int column, int width) {
+  return column < width ? value : column == width ? 1.0F : 0.0F;
 }
 
-/// A panel of a layer's weights into shared memory, [rows, width], zeros outside of the layer. All threads of the
+/// A stretch of a layer's weights into shared memory, [rows, width], zeros outside of the layer. All threads of the
 /// block.
-template <typename Shared>
-__device__ void load_panel(const Stack& stack, const StackLayer& layer, const Shared& shared, int j0, int rows, int k0,
-                           int width) {
+template <ProductPrecision kPrecision, typename Words>
+__device__ void load_weights(const StackLayer& layer, const Words& shared, int to, int j0, int rows, int k0,
+                             int width) {
+  using Numbers = SharedNumbers<kPrecision>;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int ld = shared_ld(width);
-  __syncthreads();
+  const int ld = Numbers::ld(width);
   for (int j = warp; j < rows; j += kWarps) {
-    for (int k = lane; k < width; k += 32) {
-      const bool there = j0 + j < layer.outputs && k0 + k < layer.inputs;
-      shared[stack.panel + j * ld + k] =
-          there ? layer.weight[static_cast<std::int64_t>(j0 + j) * layer.inputs + k0 + k] : 0.0F;
+    const float* const row = layer.weight + static_cast<std::int64_t>(j0 + j) * layer.inputs + k0;
+    const int left = j0 + j < layer.outputs ? layer.inputs - k0 : 0;
+    for (int k = 2 * lane; k < width; k += 64) {
+      Numbers::store(shared, to + j * ld, k, k < left ? row[k] : 0.0F, k + 1 < left ? row[k + 1] : 0.0F);
+    }
+  }
+}
+
+/// Zeros everywhere, ones where a bias finds its gradient, biases, and weights that stay. All threads of the block.
+template <ProductPrecision kPrecision, typename Words>
+__device__ void fill_shared(const Stack& stack, const Words& shared, int tile_rows) {
+  using Numbers = SharedNumbers<kPrecision>;
+  const auto thread = static_cast<int>(threadIdx.x);
+  for (int i = thread; i < stack.shared_words; i += kBlockThreads) {
+    shared[i] = 0U;
+  }
+  __syncthreads();
+  for (int l = 0; l < stack.layers; ++l) {
+    const StackLayer& layer = stack.layer[l];
+    const int pair = layer.inputs / 2 * 2;
+    for (int b = thread; b < tile_rows; b += kBlockThreads) {
+      Numbers::store(shared, layer.values + b * layer.ld, pair, or_one(0.0F, pair, layer.inputs),
+                     or_one(0.0F, pair + 1, layer.inputs));
+    }
+    for (int j = thread; j < layer.outputs; j += kBlockThreads) {
+      shared[layer.biases + j] = __float_as_uint(layer.bias[j]);
+    }
+    if (stack.panel_depth == 0) {
+      load_weights<kPrecision>(layer, shared, layer.weights, 0, Numbers::padded(layer.outputs), 0,
+                               Numbers::padded(layer.inputs));
     }
   }
   __syncthreads();
@@ -149,52 +152,61 @@ struct Part {
 
 /// sum = the layer's inputs times its weights, for the warp's part of the tile's rows and of the outputs. All threads
 /// of the block.
-template <ProductPrecision kPrecision, int kHeight, typename Shared>
+template <ProductPrecision kPrecision, int kHeight, typename Words>
 __device__ void multiply_forward(WarpSums<kHeight>& sum, const Stack& stack, const StackLayer& layer,
-                                 const Shared& shared, const Part<kHeight>& part) {
+                                 const Words& shared, const Part<kHeight>& part) {
+  using Numbers = SharedNumbers<kPrecision>;
   sum.clear();
-  const int depth = 8 * eights(layer.inputs);
+  const int depth = Numbers::padded(layer.inputs);
   const int step = stack.panel_depth == 0 ? depth : stack.panel_depth;
   for (int k0 = 0; k0 < depth; k0 += step) {
     const int width = depth - k0 < step ? depth - k0 : step;
-    const int ld = shared_ld(width);
+    const int ld = Numbers::ld(width);
     int weights = layer.weights;
     if (stack.panel_depth > 0) {
-      load_panel(stack, layer, shared, 0, 8 * eights(layer.outputs), k0, width);
       weights = stack.panel;
+      __syncthreads();
+      load_weights<kPrecision>(layer, shared, weights, 0, 8 * eights(layer.outputs), k0, width);
+      __syncthreads();
     }
-    add_product<kPrecision>(sum, shared, SharedOperand<true>{layer.values + part.row * layer.ld + k0, layer.ld},
-                            SharedOperand<true>{weights + part.column * ld, ld}, {2 * kHeight, part.wide, width});
+    const SharedOperand<false> values = {layer.values + part.row * layer.ld + Numbers::words(k0), layer.ld};
+    add_product<kPrecision>(sum, shared, values, SharedOperand<false>{weights + part.column * ld, ld},
+                            {2 * kHeight, part.wide, width});
   }
 }
 
-/// sum = the gradient by the layer's outputs times its weights, for the warp's part of the tile's rows and of the
-/// inputs. All threads of the block.
-template <ProductPrecision kPrecision, int kHeight, typename Shared>
+/// sum = the gradient by the layer's sums times its weights, for the warp's part of the tile's rows and of the inputs.
+/// All threads of the block.
+template <ProductPrecision kPrecision, int kHeight, typename Words>
 __device__ void multiply_backward(WarpSums<kHeight>& sum, const Stack& stack, const StackLayer& layer,
-                                  const Values& gradient, const Shared& shared, const Part<kHeight>& part) {
+                                  const Values& gradient, const Words& shared, const Part<kHeight>& part) {
+  using Numbers = SharedNumbers<kPrecision>;
   sum.clear();
-  const int depth = 8 * eights(layer.outputs);
+  const int depth = Numbers::padded(layer.outputs);
   const int step = stack.panel_depth == 0 ? depth : stack.panel_depth;
-  const int ld = shared_ld(layer.inputs);
+  const int ld = Numbers::ld(layer.inputs);
   for (int j0 = 0; j0 < depth; j0 += step) {
     const int rows = depth - j0 < step ? depth - j0 : step;
     int weights = layer.weights;
     if (stack.panel_depth > 0) {
-      load_panel(stack, layer, shared, j0, rows, 0, 8 * eights(layer.inputs));
       weights = stack.panel;
+      __syncthreads();
+      load_weights<kPrecision>(layer, shared, weights, j0, rows, 0, Numbers::padded(layer.inputs));
+      __syncthreads();
     }
-    add_product<kPrecision>(sum, shared, SharedOperand<true>{gradient.first + part.row * gradient.ld + j0, gradient.ld},
-                            SharedOperand<false>{weights + part.column, ld}, {2 * kHeight, part.wide, rows});
+    const SharedOperand<false> h = {gradient.first + part.row * gradient.ld + Numbers::words(j0), gradient.ld};
+    add_product<kPrecision>(sum, shared, h, SharedOperand<true>{weights + Numbers::words(part.column), ld},
+                            {2 * kHeight, part.wide, rows});
   }
 }
 
 /// Adds the tile's part of the gradients of weight and bias to the slice's partial sums, or puts it there. These are
 /// in the order in which warps hold them: [outputs / 16, (inputs + 1) / 8, 32 lanes, 4], rounded up, so that every
 /// thread meets its own elements alone, 16 bytes at a time.
-template <ProductPrecision kPrecision, typename Shared>
+template <ProductPrecision kPrecision, typename Words>
 __device__ void add_parameters(float* partial, bool first_tile, const StackLayer& layer, const Values& gradient,
-                               const Shared& shared, int tile_rows) {
+                               const Words& shared, int tile_rows) {
+  using Numbers = SharedNumbers<kPrecision>;
   constexpr int kHeight = 2;
   constexpr int kWidth = WarpSums<kHeight>::kWidth;
   const int warp = static_cast<int>(threadIdx.x) / 32;
@@ -203,20 +215,23 @@ __device__ void add_parameters(float* partial, bool first_tile, const StackLayer
   const int wide = eights(layer.inputs + 1);
   const int across = (wide + kWidth - 1) / kWidth;
   const int units = (high + 2 * kHeight - 1) / (2 * kHeight) * across;
+#pragma unroll 1
   for (int unit = warp; unit < units; unit += kWarps) {
     const int i0 = unit / across * 2 * kHeight;
     const int n0 = unit % across * kWidth;
     const int own_wide = wide - n0 < kWidth ? wide - n0 : kWidth;
     WarpSums<kHeight> sum;
     sum.clear();
-    add_product<kPrecision>(sum, shared, SharedOperand<false>{gradient.first + 8 * i0, gradient.ld},
-                            SharedOperand<false>{layer.values + 8 * n0, layer.ld}, {high - i0, own_wide, tile_rows});
+    add_product<kPrecision>(sum, shared, SharedOperand<true>{gradient.first + Numbers::words(8 * i0), gradient.ld},
+                            SharedOperand<true>{layer.values + Numbers::words(8 * n0), layer.ld},
+                            {high - i0, own_wide, tile_rows});
+    float* const own = partial + (static_cast<std::int64_t>(i0 / 2 * wide + n0) * 32 + lane) * 4;
 #pragma unroll
     for (int i = 0; i < kHeight; ++i) {
 #pragma unroll
       for (int n = 0; n < kWidth; ++n) {
         if (i0 + 2 * i < high && n < own_wide) {
-          float* const to = partial + (((i0 / 2 + i) * wide + n0 + n) * 32 + lane) * 4;
+          float* const to = own + (i * wide + n) * 128;
           Pack<4> pack = first_tile ? Pack<4>{} : Pack<4>::load(to);
           for (int e = 0; e < 4; ++e) {
             pack.value[e] += sum.value[i][n][e];
@@ -230,37 +245,40 @@ __device__ void add_parameters(float* partial, bool first_tile, const StackLayer
 
 /// Drops elements of a layer's outputs. A dropped one is -0, which nothing else is: the way back needs no second draw.
 /// All threads of the block.
-template <typename Shared>
-__device__ void drop(const StackLayer& layer, const Values& values, const Shared& shared, int tile_rows,
+template <ProductPrecision kPrecision, typename Words>
+__device__ void drop(const StackLayer& layer, const Values& values, const Words& shared, int tile_rows,
                      std::int64_t row, const StepState* state) {
+  using Numbers = SharedNumbers<kPrecision>;
   const int quads = (layer.outputs + 3) / 4;
   for (int e = static_cast<int>(threadIdx.x); e < tile_rows * quads; e += kBlockThreads) {
     const int b = e / quads;
     const int quad = e % quads;
     const PhiloxWords words = dropout_words(state->seed, state->batch_begin + row + b, layer.outputs, quad,
                                             state->epoch, layer.dropout_purpose);
-    const int first = values.first + b * values.ld + 4 * quad;
-    for (int i = 0; i < 4; ++i) {
-      if (4 * quad + i < layer.outputs) {
-        const float value = shared[first + i];
-        shared[first + i] = words.word[i] < layer.dropout_threshold ? -0.0F
-                            : value == 0.0F                         ? 0.0F
-                                                                    : value * layer.dropout_scale;
+    const int at = values.first + b * values.ld;
+    for (int i = 0; i < 4; i += 2) {
+      const int column = 4 * quad + i;
+      if (column < layer.outputs) {
+        float two[2];
+        Numbers::load(two, shared, at, column);
+        for (int n = 0; n < 2; ++n) {
+          two[n] = words.word[i + n] < layer.dropout_threshold ? -0.0F
+                   : two[n] == 0.0F                            ? 0.0F
+                                                               : two[n] * layer.dropout_scale;
+        }
+        Numbers::store(shared, at, column, two[0], or_one(two[1], column + 1, layer.outputs));
       }
     }
   }
   __syncthreads();
 }
 
-/// The gradient by a layer's output from that by what its dropout made of it, `dropped`, by the layer's sums.
+/// The gradient by a layer's sum from that by what its dropout made of its output, `dropped`.
+template <ActivationKind kKind>
 __device__ float by_sum(float gradient, float dropped, const StackLayer& layer) {
-  if (layer.dropout_scale == 0.0F) {
-    return times_slope(gradient, dropped, layer.activation);
-  }
-  if (__float_as_uint(dropped) == 0x80000000U) {
-    return 0.0F;
-  }
-  return times_slope(gradient * layer.dropout_scale, dropped * layer.dropout_keep, layer.activation);
+  const float result =
+      times_slope<kKind>(gradient * layer.dropout_scale, dropped * layer.dropout_keep, layer.activation);
+  return layer.drops && __float_as_uint(dropped) == 0x80000000U ? 0.0F : result;
 }
 
 /// Rows of a tile that the batch has.
@@ -269,24 +287,32 @@ __device__ int rows_in_tile(std::int64_t row, int tile_rows, std::int64_t count)
 }
 
 /// The inputs of a tile's rows, zeros past the batch's end. All threads of the block.
-template <typename Shared>
-__device__ void load_inputs(const Stack& stack, const Shared& shared, const Rows<const float>& in, std::int64_t row,
+template <ProductPrecision kPrecision, typename Words>
+__device__ void load_inputs(const Stack& stack, const Words& shared, const Rows<const float>& in, std::int64_t row,
                             int tile_rows, int rows) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const StackLayer& layer = stack.layer[0];
+#pragma unroll 4
   for (int b = warp; b < tile_rows; b += kWarps) {
-    for (int k = lane; k < layer.inputs; k += 32) {
-      shared[layer.values + b * layer.ld + k] = b < rows ? in.row(row + b)[k] : 0.0F;
+    const float* const from = in.row(row + b);
+    const int there = b < rows ? layer.inputs : 0;
+    for (int k = 2 * lane; k < layer.inputs; k += 64) {
+      const float first = k < there ? from[k] : 0.0F;
+      const float second = k + 1 < there ? from[k + 1] : 0.0F;
+      SharedNumbers<kPrecision>::store(shared, layer.values + b * layer.ld, k, first,
+                                       or_one(second, k + 1, layer.inputs));
     }
   }
   __syncthreads();
 }
 
-/// Forward through all layers. The last one's outputs go to on_output(row in the tile, output, value).
-template <ProductPrecision kPrecision, int kHeight, typename Shared, typename OnOutput>
-__device__ void go_forward(const Stack& stack, const Shared& shared, std::int64_t row, int rows, const StepState* state,
-                           OnOutput on_output) {
+/// Forward through all layers. The last one's outputs go to on_two(kind of its activation, row in the tile, output,
+/// value, value of the next output), those past the last output too. Rows past the batch's end go through like others:
+/// their gradients are 0.
+template <ProductPrecision kPrecision, int kHeight, typename Words, typename OnTwo>
+__device__ void go_forward(const Stack& stack, const Words& shared, std::int64_t row, const StepState* state,
+                           OnTwo on_two) {
   constexpr int kTileRows = kWarpsDown * 16 * kHeight;
   for (int l = 0; l < stack.layers; ++l) {
     const StackLayer& layer = stack.layer[l];
@@ -295,22 +321,29 @@ __device__ void go_forward(const Stack& stack, const Shared& shared, std::int64_
     const Part<kHeight> part(layer.outputs);
     WarpSums<kHeight> sum;
     multiply_forward<kPrecision>(sum, stack, layer, shared, part);
-    sum.visit(part.wide, [&](int r, int c, float value) {
-      const int b = part.row + r;
-      const int j = part.column + c;
-      if (j < layer.outputs) {
-        const float bias = shared[layer.biases + j];
-        const float y = activate(value + bias, layer.activation);
+    with_kind(layer.activation.kind, [&](auto kind) {
+      constexpr ActivationKind kKind = decltype(kind)::kValue;
+      const auto biases = [&](int c) {
+        Pair pair;
+        load_shared(pair.value, shared, layer.biases + part.column + c);
+        return pair;
+      };
+      sum.visit(part.wide, biases, [&](int r, int c, float first, float second, const Pair& bias) {
+        const int b = part.row + r;
+        const int j = part.column + c;
+        const float y[2] = {activate<kKind>(first + bias.value[0], layer.activation),
+                            activate<kKind>(second + bias.value[1], layer.activation)};
         if (last) {
-          on_output(b, j, y);
+          on_two(kind, b, j, y[0], y[1]);
         } else {
-          shared[out.first + b * out.ld + j] = b < rows ? y : 0.0F;
+          SharedNumbers<kPrecision>::store(shared, out.first + b * out.ld, j, or_one(y[0], j, layer.outputs),
+                                           or_one(y[1], j + 1, layer.outputs));
         }
-      }
+      });
     });
     __syncthreads();
-    if (layer.dropout_scale > 0.0F) {
-      drop(layer, out, shared, kTileRows, row, state);
+    if (layer.drops) {
+      drop<kPrecision>(layer, out, shared, kTileRows, row, state);
     }
   }
 }
@@ -329,15 +362,22 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   if (static_cast<std::int64_t>(blockIdx.x) * kTileRows >= count) {
     return;  // all of the block
   }
-  const auto shared = dynamic_shared<float>();
-  fill_shared(stack, shared, kTileRows);
+  const auto shared = dynamic_shared<std::uint32_t>();
+  const int outputs = stack.layer[stack.layers - 1].outputs;
+  fill_shared<kPrecision>(stack, shared, kTileRows);
   for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kTileRows; row < count;
        row += static_cast<std::int64_t>(gridDim.x) * kTileRows) {
     const int rows = rows_in_tile(row, kTileRows, count);
-    load_inputs(stack, shared, in, row, kTileRows, rows);
-    go_forward<kPrecision, kHeight>(stack, shared, row, rows, state, [&](int b, int j, float y) {
+    load_inputs<kPrecision>(stack, shared, in, row, kTileRows, rows);
+    go_forward<kPrecision, kHeight>(stack, shared, row, state, [&](auto /*kind*/, int b, int j, float y, float next) {
       if (b < rows) {
-        out.row(row + b)[j] = y;
+        float* const to = out.row(row + b);
+        if (j < outputs) {
+          to[j] = y;
+        }
+        if (j + 1 < outputs) {
+          to[j + 1] = next;
+        }
       }
     });
   }
@@ -353,48 +393,70 @@ template <ProductPrecision kPrecision, int kHeight>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     dense_stack_backward_kernel(Rows<float> grad_in, float* partial, Rows<const float> grad_out, Rows<const float> in,
                                 const __grid_constant__ Stack stack, const StepState* state) {
+  using Numbers = SharedNumbers<kPrecision>;
   constexpr int kTileRows = kWarpsDown * 16 * kHeight;
   const std::int64_t count = state->batch_count;
   if (static_cast<std::int64_t>(blockIdx.x) * kTileRows >= count) {
     return;  // all of the block
   }
-  const auto shared = dynamic_shared<float>();
+  const auto shared = dynamic_shared<std::uint32_t>();
   float* const slice = partial + static_cast<std::int64_t>(blockIdx.x) * stack.partial;
-  fill_shared(stack, shared, kTileRows);
+  fill_shared<kPrecision>(stack, shared, kTileRows);
   bool first_tile = true;
   for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kTileRows; row < count;
        row += static_cast<std::int64_t>(gridDim.x) * kTileRows) {
     const int rows = rows_in_tile(row, kTileRows, count);
-    load_inputs(stack, shared, in, row, kTileRows, rows);
+    load_inputs<kPrecision>(stack, shared, in, row, kTileRows, rows);
     const StackLayer& last = stack.layer[stack.layers - 1];
-    go_forward<kPrecision, kHeight>(stack, shared, row, rows, state, [&](int b, int j, float y) {
-      shared[stack.last_values + b * stack.last_ld + j] =
-          b < rows ? times_slope(grad_out.row(row + b)[j], y, last.activation) : 0.0F;
+    go_forward<kPrecision, kHeight>(stack, shared, row, state, [&](auto kind, int b, int j, float y, float next) {
+      constexpr ActivationKind kKind = decltype(kind)::kValue;
+      const float* const gradient = grad_out.row(row + b);
+      const int there = b < rows ? last.outputs : 0;
+      const float h = j < there ? times_slope<kKind>(gradient[j], y, last.activation) : 0.0F;
+      const float next_h = j + 1 < there ? times_slope<kKind>(gradient[j + 1], next, last.activation) : 0.0F;
+      Numbers::store(shared, stack.last_values + b * stack.last_ld, j, h, next_h);
     });
     for (int l = stack.layers - 1; l >= 0; --l) {
       const StackLayer& layer = stack.layer[l];
       const Values gradient = outputs_of(stack, l);
       add_parameters<kPrecision>(slice + layer.partial, first_tile, layer, gradient, shared, kTileRows);
       __syncthreads();
-      if (l > 0 || grad_in.data != nullptr) {
-        const Part<kHeight> part(layer.inputs);
-        WarpSums<kHeight> sum;
-        multiply_backward<kPrecision>(sum, stack, layer, gradient, shared, part);
-        sum.visit(part.wide, [&](int r, int c, float value) {
+      if (l == 0 && grad_in.data == nullptr) {
+        break;
+      }
+      const Part<kHeight> part(layer.inputs);
+      WarpSums<kHeight> sum;
+      multiply_backward<kPrecision>(sum, stack, layer, gradient, shared, part);
+      const auto nothing = [](int /*column*/) { return 0; };
+      if (l == 0) {
+        sum.visit(part.wide, nothing, [&](int r, int c, float first, float second, int) {
           const int b = part.row + r;
           const int k = part.column + c;
-          if (k < layer.inputs && b < rows) {
-            if (l > 0) {
-              const int at = layer.values + b * layer.ld + k;
-              const float y = shared[at];
-              shared[at] = by_sum(value, y, stack.layer[l - 1]);
-            } else {
-              grad_in.row(row + b)[k] = value;
+          if (b < rows) {
+            float* const to = grad_in.row(row + b);
+            if (k < layer.inputs) {
+              to[k] = first;
+            }
+            if (k + 1 < layer.inputs) {
+              to[k + 1] = second;
             }
           }
         });
-        __syncthreads();
+      } else {
+        const StackLayer& before = stack.layer[l - 1];
+        with_kind(before.activation.kind, [&](auto kind) {
+          constexpr ActivationKind kKind = decltype(kind)::kValue;
+          sum.visit(part.wide, nothing, [&](int r, int c, float first, float second, int) {
+            const int at = layer.values + (part.row + r) * layer.ld;
+            const int k = part.column + c;
+            float y[2];
+            Numbers::load(y, shared, at, k);
+            Numbers::store(shared, at, k, or_one(by_sum<kKind>(first, y[0], before), k, layer.inputs),
+                           or_one(by_sum<kKind>(second, y[1], before), k + 1, layer.inputs));
+          });
+        });
       }
+      __syncthreads();
     }
     first_tile = false;
   }
@@ -410,8 +472,9 @@ struct StackGradients {
 /// for eight turns whose sums are added at last; zeros for an empty batch. A block takes 32 elements of a slice's
 /// partial sums, its warps the slices in turns. 4 (slices + 1) bytes an element. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
-    dense_stack_add_slices_kernel(StackGradients gradients, const float* partial, const __grid_constant__ Stack stack,
-                                  std::int64_t slices, int tile_rows, const StepState* state) {
+    dense_stack_add_slices_kernel(const __grid_constant__ StackGradients gradients, const float* partial,
+                                  const __grid_constant__ Stack stack, std::int64_t slices, int tile_rows,
+                                  const StepState* state) {
   constexpr int kElements = 32;
   CURATE_SHARED(float, sums, kBlockThreads);
   const auto thread = static_cast<int>(threadIdx.x);
@@ -460,55 +523,55 @@ int partial_floats(int outputs, int inputs) {
 }
 
 /// Lays a stack of these widths out for tiles of 32 `height` rows.
+template <ProductPrecision kPrecision>
 Stack lay_out(const std::vector<std::int64_t>& widths, int height, int panel_depth) {
+  using Numbers = SharedNumbers<kPrecision>;
   const int tile_rows = kWarpsDown * 16 * height;
   Stack stack{};
   stack.layers = static_cast<int>(widths.size()) - 1;
   stack.panel_depth = panel_depth;
   int at = 0;
-  const auto take = [&at](int floats) { return std::exchange(at, at + floats); };
+  const auto take = [&at](int words) { return std::exchange(at, at + words); };
   int panel = 0;
   for (int l = 0; l < stack.layers; ++l) {
     StackLayer& layer = stack.layer[l];
     layer.inputs = static_cast<int>(widths[static_cast<std::size_t>(l)]);
     layer.outputs = static_cast<int>(widths[static_cast<std::size_t>(l) + 1]);
-    layer.ld = shared_ld(layer.inputs + 1);
+    layer.ld = Numbers::ld(layer.inputs + 1);
     layer.values = take(tile_rows * layer.ld);
     layer.biases = take(8 * eights(layer.outputs));
     if (panel_depth == 0) {
-      layer.weights = take(8 * eights(layer.outputs) * shared_ld(layer.inputs));
+      layer.weights = take(Numbers::padded(layer.outputs) * Numbers::ld(layer.inputs));
     }
-    panel =
-        std::max({panel, 8 * eights(layer.outputs) * shared_ld(panel_depth), panel_depth * shared_ld(layer.inputs)});
+    panel = std::max(
+        {panel, 8 * eights(layer.outputs) * Numbers::ld(panel_depth), panel_depth * Numbers::ld(layer.inputs)});
     layer.partial = stack.partial;
     stack.partial += partial_floats(layer.outputs, layer.inputs);
   }
-  stack.last_ld = shared_ld(static_cast<int>(widths.back()));
+  stack.last_ld = Numbers::ld(static_cast<int>(widths.back()));
   stack.last_values = take(tile_rows * stack.last_ld);
   if (panel_depth > 0) {
     stack.panel = take(panel);
   }
-  stack.shared_floats = at;
+  stack.shared_words = at;
   return stack;
 }
 
 std::size_t shared_bytes(const Stack& stack) {
-  return static_cast<std::size_t>(stack.shared_floats) * sizeof(float);
+  return static_cast<std::size_t>(stack.shared_words) * sizeof(std::uint32_t);
 }
 
-/// The best layout that fits. The widest stack, 128 five times, takes 32 rows of 4 * 140 + 132 floats, 4 * 128 biases
-/// and a panel of 16 * 132 or 128 * 20 floats: 98.5 KiB.
-std::optional<Plan> plan_stack(const std::vector<std::int64_t>& widths, std::int64_t batch) {
-  if (widths.size() < 2 || widths.size() > static_cast<std::size_t>(kMostLayers) + 1 ||
-      std::any_of(widths.begin(), widths.end(), [](std::int64_t width) { return width > kWidestStackLayer; })) {
-    return std::nullopt;
-  }
+/// The best layout that fits. The widest stack, 128 five times, takes 32 rows of 4 * 140 + 132 words, 4 * 128 biases
+/// and a panel of 16 * 132 or 128 * 20 words, 98.5 KiB; for bf16 32 rows of 4 * 76 + 68 words, and panels of 32 * 68 or
+/// 128 * 20 words, 58.5 KiB.
+template <ProductPrecision kPrecision>
+std::optional<Plan> plan_in(const std::vector<std::int64_t>& widths, std::int64_t batch) {
   struct Way {
     int height;
     int panel_depth;
   };
   for (const Way& way : {Way{2, 0}, Way{1, 0}, Way{1, 32}, Way{1, 16}}) {
-    const Stack stack = lay_out(widths, way.height, way.panel_depth);
+    const Stack stack = lay_out<kPrecision>(widths, way.height, way.panel_depth);
     if (shared_bytes(stack) <= kMostSharedBytes && (way.height == 1 || batch >= kLongBatch)) {
       return Plan{stack, way.height};
     }
@@ -516,13 +579,30 @@ std::optional<Plan> plan_stack(const std::vector<std::int64_t>& widths, std::int
   return std::nullopt;
 }
 
+std::optional<Plan> plan_stack(const std::vector<std::int64_t>& widths, ProductPrecision precision,
+                               std::int64_t batch) {
+  if (widths.size() < 2 || widths.size() > static_cast<std::size_t>(kMostLayers) + 1 ||
+      std::any_of(widths.begin(), widths.end(), [](std::int64_t width) { return width > kWidestStackLayer; })) {
+    return std::nullopt;
+  }
+  switch (precision) {
+    case ProductPrecision::f32:
+      return plan_in<ProductPrecision::f32>(widths, batch);
+    case ProductPrecision::tf32:
+      return plan_in<ProductPrecision::tf32>(widths, batch);
+    case ProductPrecision::bf16:
+      return plan_in<ProductPrecision::bf16>(widths, batch);
+  }
+  return std::nullopt;
+}
+
 /// The plan of a stack with its parameters.
-Plan plan_stack(const DenseStack& layers, std::int64_t batch) {
+Plan plan_stack(const DenseStack& layers, ProductPrecision precision, std::int64_t batch) {
   std::vector<std::int64_t> widths = {layers.front().params.weight.cols};
   for (const DenseStackLayer& layer : layers) {
     widths.push_back(layer.params.weight.rows);
   }
-  std::optional<Plan> plan = plan_stack(widths, batch);
+  std::optional<Plan> plan = plan_stack(widths, precision, batch);
   if (!plan) {
     throw std::logic_error("a dense stack that fits no multiprocessor");
   }
@@ -532,12 +612,11 @@ Plan plan_stack(const DenseStack& layers, std::int64_t batch) {
     layer.bias = pointer_of<const float>(layers[l].params.bias);
     layer.activation = layers[l].activation;
     const DropoutParams& dropout = layers[l].dropout;
-    if (dropout.rate > 0.0F) {
-      layer.dropout_purpose = dropout.purpose;
-      layer.dropout_threshold = dropout_threshold(dropout.rate);
-      layer.dropout_scale = 1.0F / (1.0F - dropout.rate);
-      layer.dropout_keep = 1.0F - dropout.rate;
-    }
+    layer.drops = dropout.rate > 0.0F;
+    layer.dropout_purpose = dropout.purpose;
+    layer.dropout_threshold = dropout_threshold(dropout.rate);
+    layer.dropout_scale = 1.0F / (1.0F - dropout.rate);
+    layer.dropout_keep = 1.0F - dropout.rate;
   }
   return *plan;
 }
@@ -569,13 +648,13 @@ std::int64_t tile_rows_of(const Plan& plan) {
 }  // namespace
 
 bool suits_dense_stack(const std::vector<std::int64_t>& widths, ProductPrecision precision) {
-  const std::optional<Plan> plan = plan_stack(widths, 0);
+  const std::optional<Plan> plan = plan_stack(widths, precision, 0);
   return plan && (plan->stack.panel_depth == 0 || precision != ProductPrecision::f32);
 }
 
 void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const MatrixView& in, const DenseStack& stack,
                          ProductPrecision precision, const MatrixView& state) {
-  const Plan plan = plan_stack(stack, in.rows);
+  const Plan plan = plan_stack(stack, precision, in.rows);
   const std::int64_t blocks = std::min(divide_up(in.rows, tile_rows_of(plan)), kMostBlocks);
   with_variant(precision, plan.height, [&]<ProductPrecision kPrecision, int kHeight>() {
     launch("dense_stack_forward", stream, {blocks, kBlockThreads, shared_bytes(plan.stack)},
@@ -587,7 +666,7 @@ void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const Matri
 void dense_stack_backward(cudaStream_t stream, const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
                           const MatrixView& in, const DenseStack& stack, ProductPrecision precision,
                           const MatrixView& state, const DenseScratch& scratch) {
-  const Plan plan = plan_stack(stack, in.rows);
+  const Plan plan = plan_stack(stack, precision, in.rows);
   const std::int64_t slices = std::min({divide_up(in.rows, tile_rows_of(plan)), kMostBlocks,
                                         static_cast<std::int64_t>(scratch.floats) / plan.stack.partial});
   with_variant(precision, plan.height, [&]<ProductPrecision kPrecision, int kHeight>() {

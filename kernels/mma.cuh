@@ -54,6 +54,34 @@ __device__ inline std::uint32_t to_tf32(float value) {
 #endif
 }
 
+/// Four matrices of eight rows of 16 bytes in shared memory, as mma wants them: lane 8 i + r gives the index of the
+/// first word of matrix i's row r, a multiple of 4; to[i] is then the word q of its row g. All 32 lanes of the warp
+/// must call it.
+template <typename Words>
+__device__ void load_matrices(std::uint32_t (&to)[4], const Words& shared, int row) {
+#if defined(CURATE_EMULATED_KERNELS)
+  emulator::load_matrices(to, shared, row, false);
+#elif defined(__CUDA_ARCH__)
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(shared + row)))
+               : "memory");
+#endif
+}
+
+/// The same of matrices of 16-bit elements, transposed: to[i] holds the elements g of rows 2q and 2q + 1.
+template <typename Words>
+__device__ void load_matrices_transposed(std::uint32_t (&to)[4], const Words& shared, int row) {
+#if defined(CURATE_EMULATED_KERNELS)
+  emulator::load_matrices(to, shared, row, true);
+#elif defined(__CUDA_ARCH__)
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(shared + row)))
+               : "memory");
+#endif
+}
+
 /// sum += a b; all 32 lanes of the warp must call it.
 __device__ inline void mma_tf32(float (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
 #if defined(CURATE_EMULATED_KERNELS)

@@ -4,11 +4,13 @@
 //
 //   CURATE_SHARED(float, tile, 256);                     // float tile[256]
 //   auto scratch = dynamic_shared<float>();              // as many as the launch asked for
-//   load_shared(four, scratch, 8);                       // four[0 .. 4) from scratch[8] on, in one instruction
+//   load_shared(four, words, 8);                         // floats from words[8] on, in one instruction
 //
 // An element is read into a variable of its type (`const float x = tile[i];`), never into `auto`.
 
 #include <cuda_runtime.h>
+
+#include <cstdint>
 
 #if defined(CURATE_EMULATED_KERNELS)
 
@@ -28,14 +30,21 @@ emulator::SharedArray<T> dynamic_shared() {
 
 /// to[i] = array[index + i]; index is a multiple of the number of elements, which is 2 or 4.
 template <int kCount>
-void load_shared(float (&to)[kCount], const emulator::SharedArray<float>& array, int index) {
+void load_shared(float (&to)[kCount], const emulator::SharedArray<std::uint32_t>& array, int index) {
   static_assert(kCount == 2 || kCount == 4);
-  if (index % kCount != 0) {
-    emulator::fail("loads several elements of shared memory at once from where it may not");
-  }
+  emulator::check_aligned(index, kCount);
   for (int i = 0; i < kCount; ++i) {
-    to[i] = array[index + i];
+    const std::uint32_t word = array[index + i];
+    to[i] = __uint_as_float(word);
   }
+}
+
+/// array[index], array[index + 1] = first, second; index is even.
+inline void store_shared(const emulator::SharedArray<std::uint32_t>& array, int index, std::uint32_t first,
+                         std::uint32_t second) {
+  emulator::check_aligned(index, 2);
+  array[index] = first;
+  array[index + 1] = second;
 }
 
 }  // namespace curate::cuda
@@ -52,17 +61,21 @@ __device__ T* dynamic_shared() {
   return reinterpret_cast<T*>(curate_dynamic_shared);
 }
 
-__device__ inline void load_shared(float (&to)[2], const float* array, int index) {
+__device__ inline void load_shared(float (&to)[2], const std::uint32_t* array, int index) {
   const float2 two = *reinterpret_cast<const float2*>(array + index);
   to[0] = two.x;
   to[1] = two.y;
 }
-__device__ inline void load_shared(float (&to)[4], const float* array, int index) {
+__device__ inline void load_shared(float (&to)[4], const std::uint32_t* array, int index) {
   const float4 four = *reinterpret_cast<const float4*>(array + index);
   to[0] = four.x;
   to[1] = four.y;
   to[2] = four.z;
   to[3] = four.w;
+}
+
+__device__ inline void store_shared(std::uint32_t* array, int index, std::uint32_t first, std::uint32_t second) {
+  *reinterpret_cast<uint2*>(array + index) = make_uint2(first, second);
 }
 
 }  // namespace curate::cuda

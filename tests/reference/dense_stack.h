@@ -68,7 +68,8 @@ struct StackValues {
   std::vector<Matrix> out;
 };
 
-/// Layer by layer, by dense_forward; with rounding of the operands, but not of the bias.
+/// Layer by layer, by dense_forward; with rounding of the operands, but not of the bias. Hidden outputs are rounded
+/// when they are made, and again after their dropout.
 inline StackValues dense_stack_forward(const Matrix& in, const std::vector<StackLayer>& stack, const StackPlace& place,
                                        ProductPrecision precision = ProductPrecision::f32) {
   StackValues values;
@@ -77,7 +78,17 @@ inline StackValues dense_stack_forward(const Matrix& in, const std::vector<Stack
     const Dense params = {rounded(layer.params.weight, precision), layer.params.bias};
     values.in.push_back(std::move(next));
     values.out.push_back(dense_forward(rounded(values.in.back(), precision), params, layer.activation));
-    next = stack_dropout(values.out.back(), layer.dropout, place);
+    Matrix& out = values.out.back();
+    if (values.out.size() == stack.size() || precision == ProductPrecision::f32) {
+      next = stack_dropout(out, layer.dropout, place);
+      continue;
+    }
+    out = rounded(std::move(out), precision);
+    next = rounded(stack_dropout(out, layer.dropout, place), precision);
+    for (std::size_t e = 0; e < next.values.size(); ++e) {
+      const double kept = next.values[e] * (1.0 - static_cast<double>(layer.dropout.rate));
+      out.values[e] = next.values[e] == 0.0 ? out.values[e] : kept;
+    }
   }
   return values;
 }

@@ -151,6 +151,9 @@ T atomicExch(T* address, T value) {
 inline unsigned __float_as_uint(float value) {
   return std::bit_cast<unsigned>(value);
 }
+inline float __uint_as_float(unsigned bits) {
+  return std::bit_cast<float>(bits);
+}
 /// Approximate there.
 inline float __fdividef(float x, float y) {
   return x / y;
