@@ -60,6 +60,7 @@ struct Stack {
   int last_ld;
   int panel;        ///< where weights do not stay: a panel of them,
   int panel_depth;  ///< and how deep it is; 0: they stay
+  int lane_bits;    ///< 2^lane_bits threads share a row of the first layer's inputs
   int shared_words;
   int partial;  ///< floats of a slice's partial sums
 };
@@ -76,15 +77,27 @@ __device__ Values outputs_of(const Stack& stack, int l) {
   return {stack.last_values, stack.last_ld};
 }
 
-/// Two neighbours.
-struct Pair {
-  float value[2];
-};
-
 /// What a row of a layer's inputs holds in that column: the value, 1, or 0.
 __device__ float or_one(float value, int column, int width) {
   return column < width ? value : column == width ? 1.0F : 0.0F;
 }
+
+/// The same for two neighbours, what does not depend on the row.
+struct TwoColumns {
+  bool there[2];
+  float filler[2];
+  float bias[2];
+
+  __device__ TwoColumns(int column, int width)
+      : there{column < width, column + 1 < width},
+        filler{or_one(0.0F, column, width), or_one(0.0F, column + 1, width)},
+        bias{} {}
+
+  template <ProductPrecision kPrecision, typename Words>
+  __device__ void store(const Words& shared, int row, int column, float first, float second) const {
+    SharedNumbers<kPrecision>::store(shared, row, column, there[0] ? first : filler[0], there[1] ? second : filler[1]);
+  }
+};
 
 /// A stretch of a layer's weights into shared memory, [rows, width], zeros outside of the layer. All threads of the
 /// block.
@@ -290,14 +303,14 @@ __device__ int rows_in_tile(std::int64_t row, int tile_rows, std::int64_t count)
 template <ProductPrecision kPrecision, typename Words>
 __device__ void load_inputs(const Stack& stack, const Words& shared, const Rows<const float>& in, std::int64_t row,
                             int tile_rows, int rows) {
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const auto thread = static_cast<int>(threadIdx.x);
   const StackLayer& layer = stack.layer[0];
-#pragma unroll 4
-  for (int b = warp; b < tile_rows; b += kWarps) {
+  const int lane = thread & ((1 << stack.lane_bits) - 1);
+  for (int b = thread >> stack.lane_bits; b < tile_rows; b += kBlockThreads >> stack.lane_bits) {
     const float* const from = in.row(row + b);
     const int there = b < rows ? layer.inputs : 0;
-    for (int k = 2 * lane; k < layer.inputs; k += 64) {
+#pragma unroll 1
+    for (int k = 2 * lane; k < layer.inputs; k += 2 << stack.lane_bits) {
       const float first = k < there ? from[k] : 0.0F;
       const float second = k + 1 < there ? from[k + 1] : 0.0F;
       SharedNumbers<kPrecision>::store(shared, layer.values + b * layer.ld, k, first,
@@ -323,21 +336,20 @@ __device__ void go_forward(const Stack& stack, const Words& shared, std::int64_t
     multiply_forward<kPrecision>(sum, stack, layer, shared, part);
     with_kind(layer.activation.kind, [&](auto kind) {
       constexpr ActivationKind kKind = decltype(kind)::kValue;
-      const auto biases = [&](int c) {
-        Pair pair;
-        load_shared(pair.value, shared, layer.biases + part.column + c);
-        return pair;
+      const auto of_columns = [&](int c) {
+        TwoColumns columns(part.column + c, layer.outputs);
+        load_shared(columns.bias, shared, layer.biases + part.column + c);
+        return columns;
       };
-      sum.visit(part.wide, biases, [&](int r, int c, float first, float second, const Pair& bias) {
+      sum.visit(part.wide, of_columns, [&](int r, int c, float first, float second, const TwoColumns& columns) {
         const int b = part.row + r;
         const int j = part.column + c;
-        const float y[2] = {activate<kKind>(first + bias.value[0], layer.activation),
-                            activate<kKind>(second + bias.value[1], layer.activation)};
+        const float y[2] = {activate<kKind>(first + columns.bias[0], layer.activation),
+                            activate<kKind>(second + columns.bias[1], layer.activation)};
         if (last) {
           on_two(kind, b, j, y[0], y[1]);
         } else {
-          SharedNumbers<kPrecision>::store(shared, out.first + b * out.ld, j, or_one(y[0], j, layer.outputs),
-                                           or_one(y[1], j + 1, layer.outputs));
+          columns.template store<kPrecision>(shared, out.first + b * out.ld, j, y[0], y[1]);
         }
       });
     });
@@ -446,13 +458,14 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
         const StackLayer& before = stack.layer[l - 1];
         with_kind(before.activation.kind, [&](auto kind) {
           constexpr ActivationKind kKind = decltype(kind)::kValue;
-          sum.visit(part.wide, nothing, [&](int r, int c, float first, float second, int) {
+          const auto of_columns = [&](int c) { return TwoColumns(part.column + c, layer.inputs); };
+          sum.visit(part.wide, of_columns, [&](int r, int c, float first, float second, const TwoColumns& columns) {
             const int at = layer.values + (part.row + r) * layer.ld;
             const int k = part.column + c;
             float y[2];
             Numbers::load(y, shared, at, k);
-            Numbers::store(shared, at, k, or_one(by_sum<kKind>(first, y[0], before), k, layer.inputs),
-                           or_one(by_sum<kKind>(second, y[1], before), k + 1, layer.inputs));
+            columns.template store<kPrecision>(shared, at, k, by_sum<kKind>(first, y[0], before),
+                                               by_sum<kKind>(second, y[1], before));
           });
         });
       }
@@ -547,6 +560,9 @@ Stack lay_out(const std::vector<std::int64_t>& widths, int height, int panel_dep
         {panel, 8 * eights(layer.outputs) * Numbers::ld(panel_depth), panel_depth * Numbers::ld(layer.inputs)});
     layer.partial = stack.partial;
     stack.partial += partial_floats(layer.outputs, layer.inputs);
+  }
+  while (stack.lane_bits < 5 && 2 << stack.lane_bits < widths.front()) {
+    ++stack.lane_bits;
   }
   stack.last_ld = Numbers::ld(static_cast<int>(widths.back()));
   stack.last_values = take(tile_rows * stack.last_ld);

@@ -446,16 +446,18 @@ class Device {
   /// out = the last layer's output, where in is the first one's input and every other layer's is the output of the one
   /// before, after its dropout: dense_forward and dropout of all layers, without keeping anything in between. out
   /// [batch, outputs of the last layer], in [batch, inputs of the first], any ld; up to kMostStackLayers layers with
-  /// kWidestStackLayer inputs and outputs at most. In the precision of prepare_dense, narrow layers too. Deterministic.
-  /// 4 (inputs + outputs) bytes of the stack and 2 inputs outputs flops of every layer per row.
+  /// kWidestStackLayer inputs and outputs at most. Rounds as prepare_dense was asked to, narrow layers too: inputs,
+  /// weights, and hidden outputs once when they are made and once after their dropout. Deterministic. 4 (inputs +
+  /// outputs) bytes of the stack and 2 inputs outputs flops of every layer per row.
   void dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
                            const MatrixView& state);
 
   /// Its gradients, from grad.out and what dense_stack_forward has seen: grad_params of every layer and grad.in (not
-  /// computed where absent), by the formulas of dense_backward and dropout. Outputs of layers are computed anew.
-  /// grad_params are overwritten (with zeros for a batch of 0 ratings); grad.out stays. Rows past the batch's count are
-  /// not read, and what grad.in holds there stays, too. Deterministic, and the same for every GPU. 4 (2 inputs +
-  /// outputs) bytes of the stack and 8 inputs outputs flops of every layer per row.
+  /// computed where absent), by the formulas of dense_backward and dropout. Outputs of layers are computed anew, slopes
+  /// come from them as they were rounded, and gradients are rounded as they are made. grad_params are overwritten (with
+  /// zeros for a batch of 0 ratings); grad.out stays. Rows past the batch's count are not read, and what grad.in holds
+  /// there stays, too. Deterministic, and the same for every GPU. 4 (2 inputs + outputs) bytes of the stack and 6
+  /// inputs outputs flops of every layer per row.
   void dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params, const MatrixView& in,
                             const DenseStack& stack, const MatrixView& state);
 
