@@ -5,7 +5,8 @@ Bounds, of which the largest is the prediction:
 - issue: warp instructions over what the schedulers can issue. Loops over a product's depth are counted by their steps,
   epilogues by eights of columns, both with the branches that the widths take; all else once per layer and warp. The
   code is compiled with relu as the only activation, as lines do not tell their copies apart;
-- shared: wavefronts of shared memory, 128 bytes each, one a cycle and multiprocessor, without conflicts of banks;
+- shared: wavefronts of shared memory, 128 bytes of lanes each, one a cycle and multiprocessor; neither conflicts of
+  banks nor broadcasts are looked at;
 - math: products of the padded extents over tensor cores' rate with mma.sync (published microbenchmarks: some 62 % of
   the peak), or 128 f32 multiply-adds a cycle;
 - L2: partial sums of parameters, read and written for every tile;

@@ -20,8 +20,8 @@ constexpr int kWarpsDown = 2;
 constexpr int kWarpsAcross = kWarps / kWarpsDown;
 /// What every GPU of today has for a block that asks.
 constexpr std::size_t kMostSharedBytes = std::size_t{99} << 10U;
-/// Blocks of a grid, each of which goes through tiles in turns: two for every multiprocessor of the largest GPU, a
-/// number that no GPU changes, as sums are by block.
+/// Blocks of a grid, each of which goes through tiles in turns: two for every multiprocessor of an H100, and the same
+/// on every other GPU, as sums are by block.
 constexpr std::int64_t kMostBlocks = 264;
 /// Batches of fewer rows are cut into shorter tiles, so that more blocks have some.
 constexpr std::int64_t kLongBatch = 64 * 132;
