@@ -5,6 +5,8 @@
 //   CURATE_SHARED(float, tile, 256);                     // float tile[256]
 //   auto scratch = dynamic_shared<float>();              // as many as the launch asked for
 //
+// Elements that several threads change with no barrier between: shared_atomic_add, _exchange and _load alone.
+//
 // An element is read into a variable of its type (`const float x = tile[i];`), never into `auto`.
 
 #if defined(CURATE_EMULATED_KERNELS)
@@ -23,6 +25,19 @@ emulator::SharedArray<T> dynamic_shared() {
   return emulator::SharedArray<T>(emulator::dynamic_shared_block(sizeof(T)));
 }
 
+template <typename T>
+T shared_atomic_add(const emulator::SharedArray<T>& array, std::int64_t index, T value) {
+  return array.atomic(index, [value](T before) { return before + value; });
+}
+template <typename T>
+T shared_atomic_exchange(const emulator::SharedArray<T>& array, std::int64_t index, T value) {
+  return array.atomic(index, [value](T /*before*/) { return value; });
+}
+template <typename T>
+T shared_atomic_load(const emulator::SharedArray<T>& array, std::int64_t index) {
+  return array.atomic(index, [](T before) { return before; });
+}
+
 }  // namespace curate::cuda
 
 #else
@@ -35,6 +50,19 @@ template <typename T>
 __device__ T* dynamic_shared() {
   extern __shared__ unsigned char curate_dynamic_shared[];
   return reinterpret_cast<T*>(curate_dynamic_shared);
+}
+
+template <typename T>
+__device__ T shared_atomic_add(T* array, std::int64_t index, T value) {
+  return atomicAdd(array + index, value);
+}
+template <typename T>
+__device__ T shared_atomic_exchange(T* array, std::int64_t index, T value) {
+  return atomicExch(array + index, value);
+}
+template <typename T>
+__device__ T shared_atomic_load(T* array, std::int64_t index) {
+  return *reinterpret_cast<volatile T*>(array + index);
 }
 
 }  // namespace curate::cuda
