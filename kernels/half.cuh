@@ -39,38 +39,42 @@ __device__ inline F16 to_nearest<F16>(float value) {
 }
 template <>
 __device__ inline Bf16 to_nearest<Bf16>(float value) {
+#if defined(__CUDA_ARCH__)
+  Bf16 nearest;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(nearest.bits) : "f"(value));
+  return nearest;
+#else
   const unsigned bits = __float_as_uint(value);
   if (!(value == value)) {
     return {static_cast<std::uint16_t>(bits >> 16U | 0x40U)};
   }
   return {static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16U & 1U)) >> 16U)};
+#endif
 }
 
 /// Up or down to a neighbour, to each with the probability that makes the mean the value itself; `random` are 16 random
-/// bits. Numbers that T has stay as they are.
+/// bits, the lower half of a word. Numbers that T has stay as they are.
 template <typename T>
 __device__ T to_stochastic(float value, unsigned random);
 
 template <>
 __device__ inline F16 to_stochastic<F16>(float value, unsigned random) {
-  constexpr unsigned kDropped = 13;
   constexpr float kLeastNormal = 0x1.0p-14F;
-  const float magnitude = fabsf(value);
-  if (!(magnitude < 65504.0F)) {
-    return to_nearest<F16>(value);
-  }
-  // Below the least normal number the steps are those just above it.
-  const float shift = magnitude < kLeastNormal ? kLeastNormal : 0.0F;
-  const unsigned bits = __float_as_uint(magnitude + shift) + (random >> (16U - kDropped));
-  const float rounded = __uint_as_float(bits >> kDropped << kDropped) - shift;
-  return to_nearest<F16>(value < 0.0F ? -rounded : rounded);
+  // A random part of a step, in 1/8192, is added to the magnitude, and what is then below a step dropped. Steps are
+  // 2^-10 of the power of two below the value, and the same ones for all below the least normal number. No branches:
+  // what is too large has steps of infinity, for towards zero it would stay a number.
+  const unsigned bits = __float_as_uint(value);
+  const unsigned power_bits = bits & 0x7F800000U;
+  const float power = fmaxf(__uint_as_float(power_bits < 0x47800000U ? power_bits : 0x7F800000U), kLeastNormal);
+  const float part = __uint_as_float(0x3A800000U | (random << 7U & 0x007FFC00U)) - 0x1.0p-10F;
+  const float with_sign = __uint_as_float(__float_as_uint(power) | (bits & 0x80000000U));
+  return {__half_as_ushort(__float2half_rz(value + with_sign * part))};
 }
 template <>
 __device__ inline Bf16 to_stochastic<Bf16>(float value, unsigned random) {
-  if (!(fabsf(value) < 0x1.FEp+127F)) {
-    return to_nearest<Bf16>(value);
-  }
-  return {static_cast<std::uint16_t>((__float_as_uint(value) + random) >> 16U)};
+  const unsigned bits = __float_as_uint(value);
+  // Adding to a NaN could make it a number.
+  return {static_cast<std::uint16_t>((value == value ? bits + random : bits) >> 16U)};
 }
 
 /// Rounded to the nearest, as reductions in memory do it.

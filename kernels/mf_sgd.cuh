@@ -66,15 +66,24 @@ struct LaneRow {
   }
 };
 
-/// Where the random bits of a row's rounding come from: 16 for every element.
-struct RowRounding {
-  std::uint64_t seed;
-  std::uint32_t epoch;
-  RandomPurpose purpose;
-  std::uint64_t first;  ///< number of the row's first pack
+/// A lane's random bits for rounding, 16 for every element that it writes: four linear congruential generators (the
+/// constants: O'Neill 2014, "PCG"), which Philox starts anew for every stretch of ratings. Rounding needs bits that are
+/// spread evenly, and a Philox for every row would cost more than the rest of a rating.
+struct RoundingStream {
+  PhiloxWords words;
 
-  __device__ RoundingBits bits(int pack) const {
-    return {philox(seed, first + static_cast<std::uint64_t>(pack), epoch, purpose)};
+  __device__ static RoundingStream start(std::uint64_t seed, std::int64_t epoch, std::int64_t rating, int lane) {
+    constexpr std::int64_t kMostLanes = 32;
+    return {philox(seed, static_cast<std::uint64_t>(rating * kMostLanes + lane), static_cast<std::uint32_t>(epoch),
+                   RandomPurpose::rounding_item)};
+  }
+
+  __device__ RoundingBits next() {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      words.word[k] = words.word[k] * 747796405U + 2891336453U;
+    }
+    return {words};
   }
 };
 
@@ -90,25 +99,25 @@ __device__ RoundedPack<T, kVector> rounded(const Pack<kVector>& pack, const Roun
 
 /// Writes a row that nobody else has in hand.
 template <typename T, int kVector, int kPacks>
-__device__ void store_row(T* row, const LaneRow<kVector, kPacks>& values, const Lane& lane,
-                          const RowRounding& rounding) {
+__device__ void store_row(T* row, const LaneRow<kVector, kPacks>& values, const Lane& lane, RoundingStream& rounding) {
   values.visit(lane, [&](int p, int n) {
     if constexpr (sizeof(T) == 4) {
       values.pack[p].store_global(row + n * kVector);
     } else {
-      rounded<T>(values.pack[p], rounding.bits(n)).store_global(row + n * kVector);
+      rounded<T>(values.pack[p], rounding.next()).store_global(row + n * kVector);
     }
   });
 }
 
 /// row += change, by reductions. In 16 bits `before` + change, where before is what was read, is rounded
 /// stochastically, and the difference to before is what is added: of numbers that others add to meanwhile none is lost.
-template <typename T, int kVector, int kPacks>
+/// kScalar: element by element, of 16 bits by pairs.
+template <bool kScalar, typename T, int kVector, int kPacks>
 __device__ void add_to_row(T* row, const LaneRow<kVector, kPacks>& before, const LaneRow<kVector, kPacks>& change,
-                           const Lane& lane, const RowRounding& rounding, bool scalar) {
+                           const Lane& lane, RoundingStream& rounding) {
   change.visit(lane, [&](int p, int n) {
     if constexpr (sizeof(T) == 4) {
-      if (scalar) {
+      if constexpr (kScalar) {
 #pragma unroll
         for (int i = 0; i < kVector; ++i) {
           reduce_add(row + n * kVector + i, change.pack[p].value[i]);
@@ -117,7 +126,7 @@ __device__ void add_to_row(T* row, const LaneRow<kVector, kPacks>& before, const
         reduce_add(row + n * kVector, change.pack[p]);
       }
     } else {
-      const RoundingBits bits = rounding.bits(n);
+      const RoundingBits bits = rounding.next();
       RoundedPack<T, kVector> step;
 #pragma unroll
       for (int i = 0; i < kVector; ++i) {
@@ -125,7 +134,7 @@ __device__ void add_to_row(T* row, const LaneRow<kVector, kPacks>& before, const
         const T sum = to_stochastic<T>(old + change.pack[p].value[i], bits.of(i));
         step.value[i] = to_nearest<T>(to_float(sum) - old);
       }
-      if (scalar) {
+      if constexpr (kScalar) {
 #pragma unroll
         for (int i = 0; i < kVector; i += 2) {
           reduce_add_pair(row + n * kVector + i, pair_of(step.value + i));

@@ -50,10 +50,10 @@ __global__ void __launch_bounds__(kBlockThreads)
     working = left > 0;
   }
   const std::int64_t direction = backward ? -1 : 1;
-  const auto rounding = [&](RandomPurpose purpose, std::int64_t rating) {
-    return RowRounding{plan.seed, static_cast<std::uint32_t>(state->epoch), purpose,
-                       static_cast<std::uint64_t>(rating) * place.packs};
-  };
+  RoundingStream rounding{};  // of 16 bits
+  if constexpr (sizeof(T) == 2) {
+    rounding = RoundingStream::start(plan.seed, state->epoch, j, place.number);
+  }
   ErrorSums own;
   std::int32_t u = -1;
   Row p{};
@@ -61,8 +61,8 @@ __global__ void __launch_bounds__(kBlockThreads)
   float user_rate = 0.0F;
   PlannedRating coming{};
   Row next{};
-  const auto write_user = [&](std::int64_t last) {
-    store_row(tables.user.row(u), p, place, rounding(RandomPurpose::rounding_user, last));
+  const auto write_user = [&] {
+    store_row(tables.user.row(u), p, place, rounding);
     if (first && tables.user_bias.data != nullptr) {
       __stwb(tables.user_bias.row(u), user_bias);
     }
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kBlockThreads)
       const std::int32_t user = __ldg(plan.users + j);
       if (user != u) {
         if (u >= 0) {
-          write_user(j);
+          write_user();
         }
         u = user;
         p = Row::load_shared(tables.user.row(u), place);
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kBlockThreads)
         value = kNonNegative && value < 0.0F ? 0.0F : value;
       }
     }
-    store_row(tables.item.row(i), q, place, rounding(RandomPurpose::rounding_item, j));
+    store_row(tables.item.row(i), q, place, rounding);
     if (coming.item == i && left > 1) {
       next = Row::load_shared(tables.item.row(i), place);  // what is on its way is old
     }
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     }
     --left;
     if (left == 0) {
-      write_user(j + direction);
+      write_user();
       working = false;
     }
     j += direction;

@@ -49,7 +49,6 @@ struct PiecesInOrder {
   const std::int32_t* hot_slots;  ///< [items]
   const std::int32_t* hot_list;   ///< [num_hot]
   std::int32_t num_hot;
-  bool scalar;  ///< MfKernelOptions::scalar_reductions
 };
 
 /// Changes of hot items that a block has made and not yet added to their rows: [num_hot, dim] f32 in shared memory.
@@ -120,7 +119,7 @@ class HotChanges<false> {
 /// row's to it with every kFlush-th hot rating of a group. Per rating 4 bytes of the plan (8 where ratings are not
 /// packed), dim elements read and as many of reductions in the L2, 8 dim flops; per user a row read and written. Not
 /// deterministic with more than one worker.
-template <typename T, int kVector, int kPacks, int kAhead, bool kNonNegative, bool kHot>
+template <typename T, int kVector, int kPacks, int kAhead, bool kNonNegative, bool kHot, bool kScalar>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     mf_sgd_epoch_kernel(Factors<T, float> tables, const float* mean, ErrorSums* sums, PiecesInOrder plan,
                         MfSgdParams params, RowShare share, std::int64_t workers, const StepState* state,
@@ -136,7 +135,6 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
   const unsigned group = lanes == 32 ? kWholeWarp : ((1U << lanes) - 1U) << first_lane;
   const RowRates rates(params, *state);
   const float global_mean = *mean;
-  const auto epoch = static_cast<std::uint32_t>(state->epoch);
   const HotChanges<kHot> hot(plan.num_hot, place.packs * kVector);
   std::int32_t hot_ratings = 0;
   ErrorSums own;
@@ -150,20 +148,19 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     const PlannedRating rating = read_rating(plan.ratings, j);
     return Coming{rating, Row::load_shared(tables.item.row(rating.item), place)};
   };
-  const auto rounding = [&](RandomPurpose purpose, std::int32_t j) {
-    return RowRounding{plan.seed, epoch, purpose, static_cast<std::uint64_t>(j) * place.packs};
-  };
 
   // What the group has in hand.
   bool working = share.row(thread) < workers;
   UserPiece piece{-1, 0, 0, 0};
   std::int32_t j = 0;
+  std::int32_t stop = 0;  // where the user's row is written: the end, or where others' changes are looked at
   Row p{};
   Row p_before{};  // of pieces that are shared: what was read
   float user_bias = 0.0F;
   float user_bias_before = 0.0F;
   float user_rate = 0.0F;
   Coming coming[kAhead] = {};
+  RoundingStream rounding{};  // of 16 bits
 
   const auto read_user = [&] {
     T* const row = tables.user.row(piece.user);
@@ -178,12 +175,10 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
       user_bias_before = user_bias;
     }
   };
-  /// Ratings before j have been learnt.
   const auto write_user = [&] {
     T* const row = tables.user.row(piece.user);
-    const RowRounding bits = rounding(RandomPurpose::rounding_user, j - 1);
     if (piece.shared == 0) {
-      store_row(row, p, place, bits);
+      store_row(row, p, place, rounding);
       if (first && tables.user_bias.data != nullptr) {
         __stwb(tables.user_bias.row(piece.user), user_bias);
       }
@@ -197,35 +192,40 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
         change.pack[k].value[v] = p.pack[k].value[v] - p_before.pack[k].value[v];
       }
     }
-    add_to_row(row, p_before, change, place, bits, plan.scalar);
+    add_to_row<kScalar>(row, p_before, change, place, rounding);
     if (first && tables.user_bias.data != nullptr) {
       reduce_add(tables.user_bias.row(piece.user), user_bias - user_bias_before);
     }
   };
 
   while (true) {
-    while (working && j == piece.end) {
+    while (working && j == stop) {
       if (piece.user >= 0) {
         write_user();
-        piece = {-1, 0, 0, 0};
       }
-      std::int32_t n = first ? atomicAdd(plan.taken, 1) : 0;
-      n = __shfl_sync(group, n, first_lane);
-      if (n >= plan.count) {
-        working = false;
-        break;
-      }
-      const UserPiece* const taken = plan.pieces + __ldg(plan.order + n);
-      piece = {__ldg(&taken->user), __ldg(&taken->begin), __ldg(&taken->end), __ldg(&taken->shared)};
-      j = piece.begin;
-      read_user();
-      user_rate = rates.of(plan.user_counts, piece.user);
+      if (j == piece.end) {
+        std::int32_t n = first ? atomicAdd(plan.taken, 1) : 0;
+        n = __shfl_sync(group, n, first_lane);
+        if (n >= plan.count) {
+          working = false;
+          break;
+        }
+        const UserPiece* const taken = plan.pieces + __ldg(plan.order + n);
+        piece = {__ldg(&taken->user), __ldg(&taken->begin), __ldg(&taken->end), __ldg(&taken->shared)};
+        j = piece.begin;
+        user_rate = rates.of(plan.user_counts, piece.user);
+        if constexpr (sizeof(T) == 2) {
+          rounding = RoundingStream::start(plan.seed, state->epoch, j, place.number);
+        }
 #pragma unroll
-      for (int a = 0; a < kAhead; ++a) {
-        if (j + a < piece.end) {
-          coming[a] = fetch(j + a);
+        for (int a = 0; a < kAhead; ++a) {
+          if (j + a < piece.end) {
+            coming[a] = fetch(j + a);
+          }
         }
       }
+      read_user();
+      stop = piece.shared != 0 && piece.end - j > kExchange ? j + kExchange : piece.end;
     }
     __syncwarp();
     if (__any_sync(kWholeWarp, working ? 1 : 0) == 0) {
@@ -258,17 +258,16 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     const float error = rating.value - (global_mean + dot);
     const float item_rate = rates.of(plan.item_counts, i);
     const Row change = learn<kNonNegative>(p, q, error, user_rate, item_rate, params.reg);
-    const RowRounding bits = rounding(RandomPurpose::rounding_item, j);
     if (kHot && slot >= 0) {
       if constexpr (kHot) {
         hot.add(slot, change, place);
         if (++hot_ratings % kFlush == 0) {
           const Row all = hot.template take<kVector, kPacks>(slot, place);
-          add_to_row(tables.item.row(i), Row::load_shared(tables.item.row(i), place), all, place, bits, plan.scalar);
+          add_to_row<kScalar>(tables.item.row(i), Row::load_shared(tables.item.row(i), place), all, place, rounding);
         }
       }
     } else {
-      add_to_row(tables.item.row(i), q, change, place, bits, plan.scalar);
+      add_to_row<kScalar>(tables.item.row(i), q, change, place, rounding);
     }
 #pragma unroll
     for (int a = 0; a < kAhead; ++a) {
@@ -285,10 +284,6 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
       own.count += 1;
     }
     ++j;
-    if (piece.shared != 0 && (j - piece.begin) % kExchange == 0 && j < piece.end) {
-      write_user();
-      read_user();
-    }
   }
   if constexpr (kHot) {
     __syncthreads();
@@ -296,9 +291,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
          slot += kBlockThreads / lanes) {
       const Row all = hot.template take<kVector, kPacks>(slot, place);
       T* const row = tables.item.row(__ldg(plan.hot_list + slot));
-      const auto element = static_cast<std::int32_t>(blockIdx.x) * plan.num_hot + slot;
-      add_to_row(row, Row::load_shared(row, place), all, place, rounding(RandomPurpose::rounding_item, -1 - element),
-                 plan.scalar);
+      add_to_row<kScalar>(row, Row::load_shared(row, place), all, place, rounding);
     }
   }
   add_over_grid(sums, own, scratch);
@@ -333,26 +326,30 @@ using Kernel = void (*)(Factors<T, float>, const float*, ErrorSums*, PiecesInOrd
                         const StepState*, ErrorScratch*);
 
 constexpr int kDefaultAhead = 2;
-/// What is chosen by measuring: rows on their way, hot items.
+/// What is chosen by measuring, one of them at a time: hot items, rows on their way, reductions by element.
 struct Variant {
   std::int32_t ahead;
   bool hot;
+  bool scalar;
 };
 
 template <typename T, int kVector, int kPacks, bool kNonNegative>
 Kernel<T> kernel_of(Variant variant) {
   if constexpr (kVector > 1 && kPacks <= 2 && !kNonNegative) {
     if (variant.hot) {
-      return mf_sgd_epoch_kernel<T, kVector, kPacks, kDefaultAhead, false, true>;
+      return mf_sgd_epoch_kernel<T, kVector, kPacks, kDefaultAhead, false, true, false>;
     }
     if (variant.ahead == 1) {
-      return mf_sgd_epoch_kernel<T, kVector, kPacks, 1, false, false>;
+      return mf_sgd_epoch_kernel<T, kVector, kPacks, 1, false, false, false>;
     }
     if (variant.ahead == 4) {
-      return mf_sgd_epoch_kernel<T, kVector, kPacks, 4, false, false>;
+      return mf_sgd_epoch_kernel<T, kVector, kPacks, 4, false, false, false>;
+    }
+    if (variant.scalar) {
+      return mf_sgd_epoch_kernel<T, kVector, kPacks, kDefaultAhead, false, false, true>;
     }
   }
-  return mf_sgd_epoch_kernel < T, kVector, kPacks, kPacks >= 8 ? 1 : kDefaultAhead, kNonNegative, false > ;
+  return mf_sgd_epoch_kernel < T, kVector, kPacks, kPacks >= 8 ? 1 : kDefaultAhead, kNonNegative, false, false > ;
 }
 
 template <typename T, int kVector, bool kNonNegative>
@@ -393,7 +390,7 @@ void launch_epoch(cudaStream_t stream, const MfTables& tables, const MatrixView&
   const bool has_hot = kVector > 1 && !params.non_negative && divide_up(share.packs, 1LL << share.lane_bits) <= 2;
   const std::int64_t num_hot = has_hot ? std::min(plan.hot_items(), kSharedFloats / dim) : 0;
   geometry.dynamic_shared = static_cast<std::size_t>(num_hot * dim) * sizeof(float);
-  const Variant variant{options.ahead, num_hot > 0 && num_hot == plan.hot_items()};
+  const Variant variant{options.ahead, num_hot > 0 && num_hot == plan.hot_items(), options.scalar_reductions};
 
   const Scratch<std::uint64_t> keys(stream, count);
   const Scratch<std::uint64_t> sorted(stream, count);
@@ -414,8 +411,7 @@ void launch_epoch(cudaStream_t stream, const MfTables& tables, const MatrixView&
                              plan.seed(),
                              variant.hot ? plan.hot_slots() : nullptr,
                              variant.hot ? plan.hot_list() : nullptr,
-                             variant.hot ? static_cast<std::int32_t>(num_hot) : 0,
-                             options.scalar_reductions};
+                             variant.hot ? static_cast<std::int32_t>(num_hot) : 0};
   const std::int64_t per_lane = divide_up(share.packs, std::int64_t{1} << share.lane_bits);
   launch("mf_sgd_epoch", stream, geometry,
          params.non_negative ? kernel_for<T, kVector, true>(per_lane, variant)

@@ -12,6 +12,7 @@
 #include "tests/reference/mf_sgd_epoch.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/mf_traffic.h"
 #include "tests/support/random_inputs.h"
 
 namespace curate::test {
@@ -502,6 +503,25 @@ TEST_P(MfSgdEpochTest, deterministic_plans_match_the_sequential_reference) {
         epoch.biases = {number != 1, number != 2};
         epoch.params = {0.05F, number == 2, number == 0 ? 0.0F : 0.01F};
         expect_epoch(device(), epoch);
+      }
+    }
+  }
+}
+
+// The bytes that the prediction of an epoch's time stands on. Catches: a row that is read again, written where it is
+// reduced, or moved with its padding.
+TEST(MfSgdEpochTraffic, is_a_row_read_and_a_row_reduced_for_every_rating) {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    for (const std::int64_t dim : {32, 64, 128}) {
+      for (const bool biases : {false, true}) {
+        const MfTraffic bytes = count_mf_traffic(dim, dtype, biases);
+        const std::int64_t row = dim * static_cast<std::int64_t>(size_of(dtype)) + (biases ? 4 : 0);
+        EXPECT_EQ(bytes.read, (bytes.ratings + bytes.users) * row + MfTraffic::kOwnRead);
+        EXPECT_EQ(bytes.written, bytes.users * row);
+        EXPECT_EQ(bytes.reduced, bytes.ratings * row + 4 * bytes.users + MfTraffic::kOwnReduced);
+        // Four bytes a rating, and of a user where its piece is; every lane reads them.
+        const std::int64_t lanes = std::min<std::int64_t>(32, dim * static_cast<std::int64_t>(size_of(dtype)) / 16);
+        EXPECT_EQ(bytes.plan, lanes * (4 * bytes.ratings + 20 * bytes.users));
       }
     }
   }

@@ -290,8 +290,8 @@ struct DeviceInfo {
 /// add_l2_rows, update_rows, update_dense, mf_sgd_epoch and sum_squared_error take such tables. What is written to them
 /// is rounded stochastically (Gupta et al. 2015, "Deep learning with limited numerical precision"): to one of the two
 /// neighbours in 16 bits, to the nearer one more often, so that the mean is the value itself and steps far below the
-/// last place are not lost. The random bits are Philox's of the state's seed (mf_sgd_epoch: the plan's) and step or
-/// epoch, the row, the column and a purpose.
+/// last place are not lost. The random bits are Philox's of the state's seed and step, the row, the column and a
+/// purpose; in mf_sgd_epoch those of generators that Philox starts, by the plan's seed and the epoch, for every user.
 ///
 /// No two arguments of an operation may overlap unless it says so. Bytes are per rating of dimension d, f32.
 class Device {

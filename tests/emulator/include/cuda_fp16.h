@@ -31,6 +31,18 @@ inline float __half2float(__half value) {
 }
 
 /// To the nearest, halves to even.
+inline __half __float2half_rn(float value);
+/// Towards zero.
+inline __half __float2half_rz(float value) {
+  const __half nearest = __float2half_rn(value);
+  const float magnitude = std::fabs(value);
+  if (std::isfinite(magnitude) && std::fabs(__half2float(nearest)) > magnitude) {
+    // Magnitudes are ordered as their bits.
+    return {static_cast<std::uint16_t>(nearest.bits - 1U)};
+  }
+  return nearest;
+}
+
 inline __half __float2half_rn(float value) {
   const auto sign = static_cast<std::uint16_t>(std::signbit(value) ? 0x8000U : 0U);
   const float magnitude = std::fabs(value);
