@@ -35,7 +35,7 @@ struct TrainingSize {
 /// and p(n) = n rounded up to a multiple of 4:
 ///
 ///   ratings     12 (R + V): user, item and rating as read; mini-batches: 12 R for those in the epoch's order and 4 R
-///               for the order; per-rating SGD: 4 R packed (8 R where they are not on a grid of half-stars) and 8 U
+///               for the order; per-rating SGD on a CPU: 4 R packed (8 R where they are not on a grid of half-stars) and 8 U
 ///               (and that again for every further group of items, of which there are as many as threads)
 ///   segments    2 (12 R + 4 S): every batch's rows, starts, positions and counts, for users and for items; nothing for
 ///               per-rating SGD
