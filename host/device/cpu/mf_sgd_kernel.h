@@ -26,6 +26,8 @@ namespace {
 constexpr std::size_t kWidth = CURATE_WIDTH;
 /// A vector has four parts, one for each lane of a group.
 constexpr std::size_t kPart = kWidth / 4;
+/// Floats of a cache line; a row of lanes and of items has whole ones.
+constexpr std::size_t kLine = 16;
 
 // Rows are aligned to 4 bytes only.
 using Vector [[gnu::vector_size(CURATE_WIDTH * 4), gnu::aligned(4), gnu::may_alias]] = float;
@@ -348,6 +350,8 @@ struct Kernel {
   /// rows, biases and places are then in memory.
   CURATE_INLINE void interleave() {
     const std::ptrdiff_t longest = longest_stretch();
+    const std::size_t columns = stride();
+    float* const rows = block.lane_rows;
     Vector kept[kAllLanes][kVectors > 0 ? kVectors : 1];
     const Rating* at[kAllLanes];
     // What users shrink by, its inverse, c, and 1 / (c s): by part where rates differ, else one for all.
@@ -441,25 +445,28 @@ struct Kernel {
         slots[n.value] = slot_of(ratings[n.value]);
         items[n.value] = block.item + slots[n.value] * stride();
       });
-      each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
-        const float* const q = items[l.value];
-        if constexpr (kVectors == 0) {
-          const float* const p = row(kFirst + l.value);
-          Vector sum = load(p) * load(q);
-          for (std::size_t v = 1; v < vectors(); ++v) {
-            sum += load(p + v * kWidth) * load(q + v * kWidth);
-          }
-          products[l.value] = sum;
-        } else {
+      if constexpr (kVectors == 0) {
+        const float* const p = rows + kFirst * columns;
+        each<kCount>([&](auto l) CURATE_INLINE_LAMBDA { products[l.value] = Vector{}; });
+        for (std::size_t c = 0; c < columns; c += kLine) {
+          each<kLine / kWidth>([&](auto v) CURATE_INLINE_LAMBDA {
+            each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
+              products[l.value] +=
+                  load(p + l.value * columns + c + v.value * kWidth) * load(items[l.value] + c + v.value * kWidth);
+            });
+          });
+        }
+      } else {
+        each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
           // Two sums: shorter chains.
           Vector sum[2] = {};
           each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
-            const Vector product = kept[kFirst + l.value][v.value] * load(q + v.value * kWidth);
+            const Vector product = kept[kFirst + l.value][v.value] * load(items[l.value] + v.value * kWidth);
             sum[v.value % 2] = v.value < 2 ? product : sum[v.value % 2] + product;
           });
           products[l.value] = kVectors > 1 ? sum[0] + sum[1] : sum[0];
-        }
-      });
+        });
+      }
       constexpr std::size_t kLast = kCount - 1;
       const Vector sums =
           sums_of(products[0], products[kLast < 1 ? kLast : 1], products[kLast < 2 ? kLast : 2], products[kLast]);
@@ -539,25 +546,25 @@ struct Kernel {
         const Vector keep_user = kRates ? part<l.value>(own(shrinks[kScale])) : shrinks[0];
         float* const q = items[l.value];
         const float* const ahead = coming_row(kFirst + l.value);
-        const auto update = [&](Vector p, std::size_t v) CURATE_INLINE_LAMBDA {
-          if (v * kWidth % 16 == 0) {
-            __builtin_prefetch(ahead + v * kWidth, 1, 3);
-          }
-          const Vector old_q = load(q + v * kWidth);
+        const auto update = [&](Vector p, std::size_t column) CURATE_INLINE_LAMBDA {
+          const Vector old_q = load(q + column);
           const Vector new_p = (kScaled ? p : keep_user * p) + to_user * old_q;
           const Vector new_q = keep_item * old_q + to_item * p;
-          store(q + v * kWidth, kNonNegative ? positive(new_q) : new_q);
+          store(q + column, kNonNegative ? positive(new_q) : new_q);
           return kNonNegative ? positive(new_p) : new_p;
         };
         if constexpr (kVectors == 0) {
-          float* const p = row(kFirst + l.value);
-          for (std::size_t v = 0; v < vectors(); ++v) {
-            store(p + v * kWidth, update(load(p + v * kWidth), v));
+          float* const p = rows + (kFirst + l.value) * columns;
+          for (std::size_t c = 0; c < columns; c += kLine) {
+            __builtin_prefetch(ahead + c, 1, 3);
+            each<kLine / kWidth>([&](auto v) CURATE_INLINE_LAMBDA {
+              float* const at_p = p + c + v.value * kWidth;
+              store(at_p, update(load(at_p), c + v.value * kWidth));
+            });
           }
         } else {
-          each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
-            kept[kFirst + l.value][v.value] = update(kept[kFirst + l.value][v.value], v.value);
-          });
+          __builtin_prefetch(ahead, 1, 3);
+          kept[kFirst + l.value][0] = update(kept[kFirst + l.value][0], 0);
         }
       });
     };
