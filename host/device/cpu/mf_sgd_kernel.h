@@ -965,10 +965,8 @@ CURATE_INLINE auto for_shape(std::size_t dim, bool non_negative, const Body& bod
 #else
     case 2:
       return body(Shape<2, 1, 4>());
-#if CURATE_WIDTH == 4
     case 4:
       return body(Shape<4, 1, 3>());
-#endif
 #endif
     default:
       return body(Shape<0, 2, 4>());
