@@ -186,7 +186,7 @@ TEST_P(MfSgdEpochTest, matches_the_sequential_reference) {
 
 // Every width of a row that has a way of its own, with and without a remainder; packed ratings and others.
 TEST_P(MfSgdEpochTest, matches_for_every_dim_and_kind_of_rating) {
-  for (const std::int64_t dim : {4, 8, 15, 16, 32, 33, 48, 64, 96, 128, 130}) {
+  for (const std::int64_t dim : {4, 8, 15, 16, 32, 33, 48, 64, 80, 96, 128, 130}) {
     for (const bool grid : {false, true}) {
       for (const bool biased : {false, true}) {
         Epoch epoch;
@@ -240,15 +240,18 @@ TEST_P(MfSgdEpochTest, matches_with_rates_that_decay) {
 
 // Every pair of lanes wants the same row at once: few items, many users.
 TEST_P(MfSgdEpochTest, matches_where_items_repeat_in_every_step) {
-  for (const std::int64_t items : {1, 2, 3, 5}) {
-    Epoch epoch;
-    epoch.items = items;
-    epoch.users = 300;
-    epoch.ratings = 900;
-    epoch.grid = true;
-    epoch.learning_rate = 0.02F;
-    epoch.params = {0.1F, false};
-    expect_epoch(device(), epoch);
+  for (const std::int64_t dim : {16, 64}) {
+    for (const std::int64_t items : {1, 2, 3, 5, 10}) {
+      Epoch epoch;
+      epoch.dim = dim;
+      epoch.items = items;
+      epoch.users = 300;
+      epoch.ratings = 900;
+      epoch.grid = true;
+      epoch.learning_rate = 0.02F;
+      epoch.params = {0.1F, false};
+      expect_epoch(device(), epoch);
+    }
   }
 }
 
