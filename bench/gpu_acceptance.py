@@ -6,6 +6,7 @@ usage: bench/gpu_acceptance.sh [build|test|sanitize|bench|ncu|all]... [--out DIR
   build     from the packages in .deps/deps.tar.xz (bench/pack_deps.sh made it elsewhere), for this GPU alone
   test      the operations' and models' tests on the GPU, and trainings beside the CPU engine
   sanitize  compute-sanitizer: memcheck and racecheck on small cases
+  variants  ways of the per-rating SGD kernel, stored in f32, f16 and bf16, to choose the defaults by
   bench     ratings/s by model and optimizer, beside the roof and the CPU; PyTorch's network where Python has torch
   ncu       Nsight Compute's figures for the hot kernels
 
@@ -26,7 +27,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-STAGES = ["build", "test", "sanitize", "bench", "ncu"]
+STAGES = ["build", "test", "sanitize", "variants", "bench", "ncu"]
 STAGE_SECONDS = 480
 HOT_KERNELS = ["mf_sgd_epoch", "gather_rows", "dot_rows", "scatter_add_rows", "scatter_add_segments", "update_rows",
                "dense_forward", "dense_grad_weight", "sum_squared_error"]
@@ -54,6 +55,7 @@ class Machine:
         self.filter = arguments.test_filter or f"*/{self.device.replace('-', '_')}"
         self.scale = arguments.scale
         self.like = arguments.like
+        self.dims = [int(dim) for dim in arguments.dims.split(",")]
         self.deadline = 0.0
 
     def run(self, command, **options):
@@ -115,6 +117,11 @@ def train(machine, data, device, *options, test=None):
     return metrics["test"]["rmse"], statistics.median(rates[1:] or rates)
 
 
+def without_precision(options):
+    """The CPU stores f32 alone."""
+    return options[:options.index("--precision")] if "--precision" in options else options
+
+
 def made_up(machine, like, scale):
     folder = machine.build / f"made-up-{like}-{scale}"
     if not folder.exists():
@@ -159,11 +166,35 @@ def stage_sanitize(machine):
     return result
 
 
+def stage_variants(machine):
+    """M ratings/s and RMSE of every --sgd-kernel, by precision and dim; the fastest is named."""
+    data = made_up(machine, machine.like, machine.scale)
+    rates = {}
+    for dim in machine.dims:
+        for precision in ("f32", "f16", "bf16"):
+            packs = dim // (4 if precision == "f32" else 8)
+            kernels = ["", "ahead=1", "ahead=4", f"lanes={packs // 2}", "hot=32", "hot=64", "split=512",
+                       "reductions=scalar"]
+            row = {}
+            for kernel in kernels:
+                options = ["--sgd-kernel", kernel] if kernel else []
+                rmse, rate = train(machine, data, machine.device, "--dim", dim, "--epochs", "4", "--precision", precision,
+                                   *options)
+                row[kernel or "default"] = {"M ratings/s": round(rate / 1e6, 3), "test RMSE": round(rmse, 5)}
+            rmse, rate = train(machine, data, machine.device, "--dim", dim, "--epochs", "2", "--precision", precision,
+                               "--deterministic")
+            row["deterministic"] = {"M ratings/s": round(rate / 1e6, 3), "test RMSE": round(rmse, 5)}
+            row["fastest"] = max((kernel for kernel in row), key=lambda kernel: row[kernel]["M ratings/s"])
+            rates[f"dim {dim}, {precision}"] = row
+    return {"kernels": rates}
+
+
 def stage_bench(machine):
     data = made_up(machine, machine.like, machine.scale)
     rates = {}
     for name, options in [
         *[(f"mf sgd, dim {dim}", ["--dim", str(dim)]) for dim in (32, 64, 128)],
+        *[(f"mf sgd, dim 128, {precision}", ["--dim", "128", "--precision", precision]) for precision in ("f16", "bf16")],
         *[(f"mf adam, dim 64, batch {batch}", ["--optimizer", "adam", "--batch", str(batch)])
           for batch in (4096, 65536, 1 << 20)],
         ("mf adam, dim 64, batch 65536, deterministic", ["--optimizer", "adam", "--batch", "65536", "--deterministic"]),
@@ -172,7 +203,8 @@ def stage_bench(machine):
         row = {}
         for device in (machine.device, "cpu"):
             epochs = "4" if device != "cpu" else "2"
-            rmse, rate = train(machine, data, device, "--epochs", epochs, *options)
+            own = without_precision(options) if device == "cpu" else options
+            rmse, rate = train(machine, data, device, "--epochs", epochs, *own)
             row[device] = {"ratings_per_second": rate, "test_rmse": rmse}
         row["times the CPU"] = round(row[machine.device]["ratings_per_second"] / row["cpu"]["ratings_per_second"], 2)
         rates[name] = row
@@ -240,7 +272,7 @@ def markdown(report):
             own, cpu = row[report["device"]], row["cpu"]
             lines.append(f"| {name} | {own['ratings_per_second'] / 1e6:.3f} | {cpu['ratings_per_second'] / 1e6:.3f} "
                          f"| {row['times the CPU']} | {own['test_rmse']:.4f} ({cpu['test_rmse']:.4f}) |")
-    for stage in ("test", "sanitize", "ncu"):
+    for stage in ("test", "sanitize", "variants", "ncu"):
         figures = report["stages"].get(stage, {}).get("figures")
         if figures:
             lines += ["", f"{stage}:", "", "```", json.dumps(figures, indent=2), "```"]
@@ -258,6 +290,7 @@ def main():
     parser.add_argument("--device", default="cuda", help=argparse.SUPPRESS)
     parser.add_argument("--program", default="curate", help=argparse.SUPPRESS)
     parser.add_argument("--test-filter", help=argparse.SUPPRESS)
+    parser.add_argument("--dims", default="32,64,128", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     wanted = arguments.stages or ["all"]
     for stage in wanted:

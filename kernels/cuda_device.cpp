@@ -12,6 +12,7 @@
 #include "kernels/add_l2_rows.h"
 #include "kernels/bag_rows.h"
 #include "kernels/build_segments.h"
+#include "kernels/convert_rows.h"
 #include "kernels/cuda_error.h"
 #include "kernels/dense_products.h"
 #include "kernels/dense_stack.h"
@@ -101,6 +102,8 @@ class CudaDevice : public Device {
             properties_.totalGlobalMem, 0};
   }
 
+  bool can_store(DType dtype) const override { return is_float(dtype); }
+
  protected:
   void* do_allocate(std::size_t bytes) override {
     check_not_capturing("allocate");
@@ -154,6 +157,11 @@ class CudaDevice : public Device {
 
   void do_copy(const MatrixView& destination, const MatrixView& source) override {
     if (source.empty()) {
+      return;
+    }
+    if (destination.dtype != source.dtype) {
+      operation("copy");
+      convert_rows(stream(), destination, source);
       return;
     }
     const std::size_t size = size_of(source.dtype);

@@ -9,17 +9,25 @@
 
 namespace curate::cuda {
 
-/// TrainedTable as kernels take it.
+/// TrainedTable as kernels take it, with weights of T.
+template <typename T>
 struct Trained {
-  Rows<float> weights;
+  Rows<T> weights;
   Rows<float> gradient;
   Rows<float> first_moment;
   Rows<float> second_moment;
+  std::int64_t cols;
+  RandomPurpose rounding;
 };
 
-inline Trained trained_of(const TrainedTable& table) {
-  return {rows_of<float>(table.weights), rows_of<float>(table.gradient), rows_of<float>(table.first_moment),
-          rows_of<float>(table.second_moment)};
+template <typename T>
+Trained<T> trained_of(const TrainedTable& table) {
+  return {rows_of<T>(table.weights),
+          rows_of<float>(table.gradient),
+          rows_of<float>(table.first_moment),
+          rows_of<float>(table.second_moment),
+          table.weights.cols,
+          table.rounding};
 }
 
 /// One step's constants, with Adam's bias corrections folded in.
@@ -52,10 +60,28 @@ __device__ StepConstants step_constants(const OptimizerParams& params, const Ste
   return step;
 }
 
+/// Writes weights from column `c` of row `r` on, those of 16 bits rounded stochastically.
+template <typename T, int kVector>
+__device__ void store_weights(const Trained<T>& table, std::int64_t r, std::int64_t c, const Pack<kVector>& weights,
+                              const StepState& state) {
+  if constexpr (sizeof(T) == 4) {
+    weights.store(table.weights.row(r) + c);
+  } else {
+    const auto eights = static_cast<std::uint64_t>((table.cols + 7) / 8);
+    const std::uint64_t element = static_cast<std::uint64_t>(r) * eights + static_cast<std::uint64_t>(c / 8);
+    const RoundingBits bits{philox(state.seed, element, static_cast<std::uint32_t>(state.step), table.rounding)};
+    RoundedPack<T, kVector> rounded;
+    for (int i = 0; i < kVector; ++i) {
+      rounded.value[i] = to_stochastic<T>(weights.value[i], bits.of(static_cast<int>(c % 8) + i));
+    }
+    rounded.store(table.weights.row(r) + c);
+  }
+}
+
 /// The step of Device::update_rows on the kVector elements from column `c` of row `r`.
-template <OptimizerKind kKind, int kVector>
-__device__ void update_pack(const Trained& table, std::int64_t r, std::int64_t c, const OptimizerParams& params,
-                            const StepConstants& step) {
+template <OptimizerKind kKind, int kVector, typename T>
+__device__ void update_pack(const Trained<T>& table, std::int64_t r, std::int64_t c, const OptimizerParams& params,
+                            const StepConstants& step, const StepState& state) {
   auto w = Pack<kVector>::load(table.weights.row(r) + c);
   auto g = Pack<kVector>::load(table.gradient.row(r) + c);
   Pack<kVector> m{};
@@ -85,7 +111,7 @@ __device__ void update_pack(const Trained& table, std::int64_t r, std::int64_t c
     weight = params.non_negative && weight < 0.0F ? 0.0F : weight;
     g.value[i] = 0.0F;
   }
-  w.store(table.weights.row(r) + c);
+  store_weights(table, r, c, w, state);
   g.store(table.gradient.row(r) + c);
   if constexpr (kKind == OptimizerKind::adam) {
     m.store(table.first_moment.row(r) + c);

@@ -6,6 +6,8 @@
 //   auto scratch = dynamic_shared<float>();              // as many as the launch asked for
 //   load_shared(four, words, 8);                         // floats from words[8] on, in one instruction
 //
+// Elements that several threads change with no barrier between: shared_atomic_add, _exchange and _load alone.
+//
 // An element is read into a variable of its type (`const float x = tile[i];`), never into `auto`.
 
 #include <cuda_runtime.h>
@@ -47,6 +49,19 @@ inline void store_shared(const emulator::SharedArray<std::uint32_t>& array, int 
   array[index + 1] = second;
 }
 
+template <typename T>
+T shared_atomic_add(const emulator::SharedArray<T>& array, std::int64_t index, T value) {
+  return array.atomic(index, [value](T before) { return before + value; });
+}
+template <typename T>
+T shared_atomic_exchange(const emulator::SharedArray<T>& array, std::int64_t index, T value) {
+  return array.atomic(index, [value](T /*before*/) { return value; });
+}
+template <typename T>
+T shared_atomic_load(const emulator::SharedArray<T>& array, std::int64_t index) {
+  return array.atomic(index, [](T before) { return before; });
+}
+
 }  // namespace curate::cuda
 
 #else
@@ -76,6 +91,19 @@ __device__ inline void load_shared(float (&to)[4], const std::uint32_t* array, i
 
 __device__ inline void store_shared(std::uint32_t* array, int index, std::uint32_t first, std::uint32_t second) {
   *reinterpret_cast<uint2*>(array + index) = make_uint2(first, second);
+}
+
+template <typename T>
+__device__ T shared_atomic_add(T* array, std::int64_t index, T value) {
+  return atomicAdd(array + index, value);
+}
+template <typename T>
+__device__ T shared_atomic_exchange(T* array, std::int64_t index, T value) {
+  return atomicExch(array + index, value);
+}
+template <typename T>
+__device__ T shared_atomic_load(T* array, std::int64_t index) {
+  return *reinterpret_cast<volatile T*>(array + index);
 }
 
 }  // namespace curate::cuda

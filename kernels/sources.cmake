@@ -3,12 +3,14 @@ set(CURATE_KERNELS
     add_l2_rows.cu
     bag_rows.cu
     build_segments.cu
+    convert_rows.cu
     dense.cu
     dense_stack.cu
     dot_rows.cu
     dropout.cu
     gather_rows.cu
     mf_epoch_plan.cu
+    mf_sgd_blocks.cu
     mf_sgd_epoch.cu
     permute.cu
     rating_loss.cu

@@ -10,14 +10,14 @@ namespace curate::cuda {
 namespace {
 
 /// *sums += the errors of *mean + user_bias[u] + item_bias[i] + <user[u, :], item[i, :]>, clamped, of all ratings.
-/// user [users, dim], item [items, dim] f32; biases maybe absent; users [count] i32 in [0, users), items likewise;
+/// user [users, dim], item [items, dim] of T; biases maybe absent; users [count] i32 in [0, users), items likewise;
 /// ratings [count] f32. A group of lanes takes a rating, in strides of the grid; shuffles add up. Per rating 8 dim + 20
-/// bytes, 2 dim flops. Deterministic for a size of grid.
-template <int kVector>
+/// bytes (4 dim + 20 in 16 bits), 2 dim flops. Deterministic for a size of grid.
+template <typename T, int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
-    sum_squared_error_kernel(ErrorSums* sums, Factors<const float> tables, const float* mean, const std::int32_t* users,
-                             const std::int32_t* items, const float* ratings, std::int64_t count, ClipRange clip,
-                             RowShare share, ErrorScratch* scratch) {
+    sum_squared_error_kernel(ErrorSums* sums, Factors<const T, const float> tables, const float* mean,
+                             const std::int32_t* users, const std::int32_t* items, const float* ratings,
+                             std::int64_t count, ClipRange clip, RowShare share, ErrorScratch* scratch) {
   const std::int64_t thread = global_thread();
   const std::int64_t lane = share.lane(thread);
   ErrorSums own;
@@ -46,10 +46,14 @@ void sum_squared_error(cudaStream_t stream, const MatrixView& sums, const MfTabl
   const RowShare share = share_rows(tables.user.cols, vector);
   Geometry geometry = geometry_for_rows(ratings.users.rows, share);
   geometry.blocks = std::min<std::int64_t>(geometry.blocks, ErrorScratch::kMostBlocks);
-  launch("sum_squared_error", stream, geometry, vector == 4 ? sum_squared_error_kernel<4> : sum_squared_error_kernel<1>,
-         pointer_of<ErrorSums>(sums), factors_of<const float>(tables), pointer_of<const float>(tables.mean),
-         pointer_of<const std::int32_t>(ratings.users), pointer_of<const std::int32_t>(ratings.items),
-         pointer_of<const float>(ratings.ratings), ratings.users.rows, clip, share, scratch);
+  with_element(tables.user.dtype, [&](auto element) {
+    using T = decltype(element);
+    launch("sum_squared_error", stream, geometry,
+           vector == 4 ? sum_squared_error_kernel<T, 4> : sum_squared_error_kernel<T, 1>, pointer_of<ErrorSums>(sums),
+           factors_of<const T, const float>(tables), pointer_of<const float>(tables.mean),
+           pointer_of<const std::int32_t>(ratings.users), pointer_of<const std::int32_t>(ratings.items),
+           pointer_of<const float>(ratings.ratings), ratings.users.rows, clip, share, scratch);
+  });
 }
 
 }  // namespace curate::cuda

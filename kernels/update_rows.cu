@@ -22,11 +22,12 @@ __device__ StepConstants block_constants(const OptimizerParams& params, const St
 }
 
 /// One optimizer step on the rows of the batch's segments, whose gradient becomes 0; formulas at Device::update_rows.
-/// Weights, gradient, moments [rows, cols] f32, moments maybe absent. A group of lanes takes a row, in strides of the
-/// grid. Per touched row 12 cols (sgd), 20 cols (adagrad) or 28 cols (adam) bytes. Deterministic.
-template <OptimizerKind kKind, int kVector>
+/// Weights [rows, cols] of T; gradient, moments [rows, cols] f32, moments maybe absent. A group of lanes takes a row,
+/// in strides of the grid. Per touched row 12 cols (sgd), 20 cols (adagrad) or 28 cols (adam) bytes, 4 cols less with
+/// weights of 16 bits. Deterministic.
+template <typename T, OptimizerKind kKind, int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
-    update_rows_kernel(Trained table, Segments segments, OptimizerParams params, RowShare share,
+    update_rows_kernel(Trained<T> table, Segments segments, OptimizerParams params, RowShare share,
                        const StepState* state) {
   const StepConstants step = block_constants<kKind>(params, *state);
   const std::int64_t thread = global_thread();
@@ -34,23 +35,23 @@ __global__ void __launch_bounds__(kBlockThreads)
   for (std::int64_t s = share.row(thread); s < count; s += share.row(grid_threads())) {
     const std::int64_t r = segments.rows[state->batch_begin + s];
     share.visit<kVector>(
-        share.lane(thread), [&](std::int64_t c) { update_pack<kKind, kVector>(table, r, c, params, step); },
-        [&](std::int64_t c) { update_pack<kKind, 1>(table, r, c, params, step); });
+        share.lane(thread), [&](std::int64_t c) { update_pack<kKind, kVector>(table, r, c, params, step, *state); },
+        [&](std::int64_t c) { update_pack<kKind, 1>(table, r, c, params, step, *state); });
   }
 }
 
 /// The same step on all rows; nothing where the batch has no rating. Extents, sharing and bytes as above.
-template <OptimizerKind kKind, int kVector>
+template <typename T, OptimizerKind kKind, int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
-    update_dense_kernel(Trained table, std::int64_t rows, OptimizerParams params, RowShare share,
+    update_dense_kernel(Trained<T> table, std::int64_t rows, OptimizerParams params, RowShare share,
                         const StepState* state) {
   const StepConstants step = block_constants<kKind>(params, *state);
   const std::int64_t thread = global_thread();
   const std::int64_t count = state->batch_count == 0 ? 0 : rows;
   for (std::int64_t r = share.row(thread); r < count; r += share.row(grid_threads())) {
     share.visit<kVector>(
-        share.lane(thread), [&](std::int64_t c) { update_pack<kKind, kVector>(table, r, c, params, step); },
-        [&](std::int64_t c) { update_pack<kKind, 1>(table, r, c, params, step); });
+        share.lane(thread), [&](std::int64_t c) { update_pack<kKind, kVector>(table, r, c, params, step, *state); },
+        [&](std::int64_t c) { update_pack<kKind, 1>(table, r, c, params, step, *state); });
   }
 }
 
@@ -69,9 +70,12 @@ void launch_update_rows(cudaStream_t stream, const TrainedTable& table, const Se
   const int vector =
       vector_width(table.weights.cols, table.weights, table.gradient, table.first_moment, table.second_moment);
   const RowShare share = share_rows(table.weights.cols, vector);
-  launch("update_rows", stream, geometry(std::min(table.weights.rows, segments.rows.rows), share),
-         vector == 4 ? update_rows_kernel<kKind, 4> : update_rows_kernel<kKind, 1>, trained_of(table),
-         segments_of(segments), params, share, pointer_of<const StepState>(state));
+  with_element(table.weights.dtype, [&](auto element) {
+    using T = decltype(element);
+    launch("update_rows", stream, geometry(std::min(table.weights.rows, segments.rows.rows), share),
+           vector == 4 ? update_rows_kernel<T, kKind, 4> : update_rows_kernel<T, kKind, 1>, trained_of<T>(table),
+           segments_of(segments), params, share, pointer_of<const StepState>(state));
+  });
 }
 
 template <OptimizerKind kKind>
@@ -80,9 +84,12 @@ void launch_update_dense(cudaStream_t stream, const TrainedTable& table, const O
   const int vector =
       vector_width(table.weights.cols, table.weights, table.gradient, table.first_moment, table.second_moment);
   const RowShare share = share_rows(table.weights.cols, vector);
-  launch("update_dense", stream, geometry(table.weights.rows, share),
-         vector == 4 ? update_dense_kernel<kKind, 4> : update_dense_kernel<kKind, 1>, trained_of(table),
-         table.weights.rows, params, share, pointer_of<const StepState>(state));
+  with_element(table.weights.dtype, [&](auto element) {
+    using T = decltype(element);
+    launch("update_dense", stream, geometry(table.weights.rows, share),
+           vector == 4 ? update_dense_kernel<T, kKind, 4> : update_dense_kernel<T, kKind, 1>, trained_of<T>(table),
+           table.weights.rows, params, share, pointer_of<const StepState>(state));
+  });
 }
 
 }  // namespace

@@ -123,6 +123,7 @@ TEST(BenchmarkCurve, IsTheMedianOfTheRounds) {
 TEST(BenchmarkWork, IsCountedAsStated) {
   EXPECT_EQ(mf_bytes_per_rating(32, true), 8.0 * 32 + 8 + 4);
   EXPECT_EQ(mf_bytes_per_rating(32, false), 8.0 * 32 + 4);
+  EXPECT_EQ(mf_bytes_per_rating(32, true, "f16"), 4.0 * 32 + 8 + 4);
   TrainOptions options;
   options.model = "mlp";
   options.user_dim = 3;

@@ -199,7 +199,7 @@ class Options(BadInput):
         cases += [("--lr", "inf"), ("--validation", -0.1), ("--validation", "nan"), ("--beta1", 1), ("--epsilon", 0)]
         # Of networks only: mf has none of them.
         cases += [("--layers", "8"), ("--user-dim", 4), ("--dropout", "0.1"), ("--dense-reg", 0.1), ("--batch", 0)]
-        cases += [("--products", "tf32")]
+        cases += [("--products", "tf32"), ("--sgd-kernel", "lanes=5"), ("--sgd-kernel", "lanes=8")]
         path = self.write(GOOD)
         for option, value in cases:
             with self.subTest(option=option, value=value):

@@ -65,6 +65,40 @@ class CudaCliTest(unittest.TestCase):
                     rmse[program] = json.loads((self.out / "metrics.json").read_text())["test"]["rmse"]
                 self.assertAlmostEqual(rmse["curate"], rmse["curate-emulated"], delta=0.002)
 
+    def test_precision_and_kernel_reach_the_run(self):
+        for precision in ("f16", "bf16"):
+            done = self.train("curate-emulated", "cuda-emulated", "--precision", precision, "--sgd-kernel",
+                              "lanes=4,split=16", "--dim", 20, "--json", epochs=4)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            config = (self.out / "config.toml").read_text()
+            self.assertIn(f'precision = "{precision}"', config)
+            self.assertIn('sgd_kernel = "lanes=4,split=16"', config)
+            half = json.loads((self.out / "metrics.json").read_text())["test"]["rmse"]
+            again = run("curate", "evaluate", self.out, "--json")
+            self.assertAlmostEqual(json.loads(again.stdout)["test"]["rmse"], half, places=5)
+            self.train("curate-emulated", "cuda-emulated", "--dim", 20, epochs=4)
+            full = json.loads((self.out / "metrics.json").read_text())["test"]["rmse"]
+            self.assertAlmostEqual(half, full, delta=0.01)
+
+    def test_the_cpu_refuses_other_precisions(self):
+        for program, device in (("curate", "cpu"), ("curate", "auto")):
+            done = self.train(program, device, "--precision", "f16")
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("--precision f16", done.stderr)
+            self.assertIn("--device cuda", done.stderr)
+            self.assertFalse(self.out.exists())
+
+    def test_bench_measures_precisions_and_kernels(self):
+        done = run("curate-emulated", "bench", self.data, "--device", "cuda-emulated", "--dim", 16, "--epochs", 2, "--rounds",
+                   1, "--precision", "f16", "--sgd-kernel", "ahead=4", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (row,) = json.loads(done.stdout)["configurations"]
+        self.assertEqual(row["device"], "cuda-emulated")
+        self.assertGreater(row["ratings_per_second"]["median"], 0)
+        done = run("curate", "bench", self.data, "--device", "cpu", "--precision", "f16")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--precision", done.stderr)
+
     def test_what_does_not_fit_is_refused_with_numbers(self):
         done = self.train("curate-emulated", "cuda-emulated", "--optimizer", "adam", "--dim", 512,
                           CURATE_EMULATOR_MEMORY_MIB="18")

@@ -58,6 +58,16 @@ class GpuAcceptanceTest(unittest.TestCase):
         self.assertIn("| mf sgd, dim 64 |", done.stdout)
         self.assertIn("| ncu | not run |", done.stdout)
 
+    def test_variants_are_measured_and_the_fastest_named(self):
+        done = self.accept("variants", "--dims", "16")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        kernels = self.report()["stages"]["variants"]["figures"]["kernels"]
+        self.assertEqual(len(kernels), 3)
+        for row in kernels.values():
+            self.assertIn(row["fastest"], row)
+            rmses = [figures["test RMSE"] for name, figures in row.items() if name not in ("fastest", "deterministic")]
+            self.assertLess(max(rmses) - min(rmses), 0.02)
+
     def test_what_is_not_here_is_skipped_not_passed(self):
         if shutil.which("compute-sanitizer") or shutil.which("ncu"):
             self.skipTest("the tools are here")

@@ -45,6 +45,7 @@ std::vector<Feature> features_of(const Dataset& dataset) {
 class MemoryEstimateTest : public testing::TestWithParam<Way> {};
 
 TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
+  emulator::add_emulated_engine();
   SyntheticOptions synthetic;
   synthetic.users = 700;
   synthetic.items = 330;
@@ -141,6 +142,27 @@ INSTANTIATE_TEST_SUITE_P(
                           options.factors = 5;
                           options.dense_dropout = 0.1;
                           options.batch = 3000;
+                        }},
+                    Way{"mf_f16",
+                        [](TrainOptions& options) {
+                          options.device = "cuda-emulated";
+                          options.precision = "f16";
+                          options.dim = 13;
+                        }},
+                    Way{"mf_bf16_features",
+                        [](TrainOptions& options) {
+                          options.device = "cuda-emulated";
+                          options.precision = "bf16";
+                          options.features = "tags";
+                          options.dim = 12;
+                        }},
+                    Way{"neumf_f16",
+                        [](TrainOptions& options) {
+                          options.device = "cuda-emulated";
+                          options.precision = "f16";
+                          options.model = "neumf";
+                          options.user_dim = 5;
+                          options.item_dim = 16;
                         }}),
     [](const auto& way) { return std::string(way.param.name); });
 
@@ -162,7 +184,7 @@ TEST(MemoryEstimate, FollowsTheFormulas) {
   EXPECT_NEAR(static_cast<double>(adam.ratings), 2.8e6, 200.0);
   EXPECT_EQ(adam.scratch, 2400000);
   EXPECT_EQ(adam.gpu_scratch, 2400000 + (16 << 20));
-  EXPECT_EQ(sgd.gpu_scratch, 3200000 + (16 << 20) + 4 * 1500);
+  EXPECT_EQ(sgd.gpu_scratch, 3200000 + (16 << 20) + 36 * 1000 + 8 * 500);
   EXPECT_EQ(adam.optimizer, 3 * 4 * 1500 * 68);
   EXPECT_EQ(adam.segments, 2 * (12 * 100000 + 4 * 98));
   EXPECT_EQ(adam.batches, 8 * 1024 * (2 * 68 + 1));

@@ -19,6 +19,7 @@ namespace {
 struct Case {
   std::int64_t dim = 16;
   std::int64_t users = 60;
+  std::int64_t items = 40;
   std::int64_t ratings = 1000;
   bool grid = true;
   Biases biases;
@@ -28,23 +29,22 @@ struct Case {
   float learning_rate = 0.02F;
 
   std::string label() const {
-    return "dim " + std::to_string(dim) + (grid ? ", grid" : "") + biases.label() +
-           (non_negative ? ", non-negative" : "") + ", reg " + std::to_string(reg) + ", rate decay " +
+    return "dim " + std::to_string(dim) + ", " + std::to_string(items) + " items" + (grid ? ", grid" : "") +
+           biases.label() + (non_negative ? ", non-negative" : "") + ", reg " + std::to_string(reg) + ", rate decay " +
            std::to_string(rate_decay);
   }
 };
 
 /// Two epochs by a kernel and by the sequential reference in the order that the plan names for it.
 void expect_reference(const cpu::MfSgdKernel& kernel, const Case& of) {
-  constexpr std::int64_t kItems = 40;
   RandomInputs inputs(91);
-  HostMf host = random_mf(inputs, of.users, kItems, of.dim, of.biases);
+  HostMf host = random_mf(inputs, of.users, of.items, of.dim, of.biases);
   for (std::vector<float>* factors : {&host.user, &host.item}) {
     for (float& value : *factors) {
       value = (of.non_negative ? std::abs(value) : value) / static_cast<float>(of.dim);
     }
   }
-  HostRatings given{inputs.skewed_indices(of.ratings, of.users), inputs.skewed_indices(of.ratings, kItems),
+  HostRatings given{inputs.skewed_indices(of.ratings, of.users), inputs.skewed_indices(of.ratings, of.items),
                     inputs.ratings(of.ratings)};
   for (float& rating : given.ratings) {
     rating = of.grid ? std::round(2.0F * rating) / 2.0F : rating;
@@ -55,7 +55,7 @@ void expect_reference(const cpu::MfSgdKernel& kernel, const Case& of) {
   ThreadPool pool(1);
   MfPlanOptions options;
   options.keep_order = true;
-  const cpu::MfEpochPlan plan(*device, ratings.view(), of.users, kItems, options, 1, 1, pool);
+  const cpu::MfEpochPlan plan(*device, ratings.view(), of.users, of.items, options, 1, 1, pool);
   const MfSgdParams params{of.reg, of.non_negative, of.rate_decay};
 
   ErrorSums sums;
@@ -92,7 +92,7 @@ TEST(MfSgdBlock, kernels_of_all_widths_match_the_sequential_reference) {
   const std::vector<cpu::MfSgdKernel> kernels = cpu::mf_sgd_kernels();
   for (std::size_t k = 0; k < kernels.size(); ++k) {
     SCOPED_TRACE(testing::Message() << "kernel " << k);
-    for (const std::int64_t dim : {1, 3, 4, 8, 16, 20, 32, 33, 48, 64, 65, 96, 100, 128, 200}) {
+    for (const std::int64_t dim : {1, 3, 4, 8, 16, 20, 32, 33, 48, 64, 65, 80, 96, 100, 128, 200}) {
       for (const Biases& biases : all_biases()) {
         for (const bool grid : {true, false}) {
           Case of;
@@ -115,18 +115,50 @@ TEST(MfSgdBlock, kernels_of_all_widths_match_the_sequential_reference) {
   }
 }
 
+// Lanes that want the same item at once, of a group and of different ones, in every way that rows have. Catches items
+// that are read before they have learnt, or learn twice.
+TEST(MfSgdBlock, items_that_meet_match_the_sequential_reference) {
+  const std::vector<cpu::MfSgdKernel> kernels = cpu::mf_sgd_kernels();
+  for (std::size_t k = 0; k < kernels.size(); ++k) {
+    SCOPED_TRACE(testing::Message() << "kernel " << k);
+    for (const std::int64_t dim : {16, 32, 64, 80, 200}) {
+      for (const std::int64_t items : {3, 10, 100, 400}) {
+        for (const bool biased : {false, true}) {
+          Case of;
+          of.dim = dim;
+          of.items = items;
+          of.users = 150;
+          of.ratings = 2000;
+          of.biases = {biased, biased};
+          expect_reference(kernels[k], of);
+          if (HasFatalFailure()) {
+            return;
+          }
+          of.grid = biased;
+          of.rate_decay = 0.03F;
+          expect_reference(kernels[k], of);
+          of.non_negative = true;
+          expect_reference(kernels[k], of);
+        }
+      }
+    }
+  }
+}
+
 // Rows are kept divided by a power of 1 - lr * reg, which must not run out of float's range: long runs that shrink
 // fast, and that change sign.
 TEST(MfSgdBlock, rows_survive_any_regularization) {
   for (const cpu::MfSgdKernel& kernel : cpu::mf_sgd_kernels()) {
-    for (const float reg : {0.0F, 1.0F, 25.0F, 45.0F, 60.0F}) {
-      Case of;
-      of.dim = 32;
-      of.users = 14;  // runs of 300 and more
-      of.ratings = 5000;
-      of.reg = reg;
-      of.biases = {true, true};
-      expect_reference(kernel, of);
+    for (const std::int64_t dim : {16, 32, 64}) {
+      for (const float reg : {0.0F, 1.0F, 25.0F, 45.0F, 60.0F}) {
+        Case of;
+        of.dim = dim;
+        of.users = 14;  // runs of 300 and more
+        of.ratings = 5000;
+        of.reg = reg;
+        of.biases = {true, true};
+        expect_reference(kernel, of);
+      }
     }
   }
 }

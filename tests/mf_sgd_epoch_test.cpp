@@ -12,6 +12,7 @@
 #include "tests/reference/mf_sgd_epoch.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/mf_traffic.h"
 #include "tests/support/random_inputs.h"
 
 namespace curate::test {
@@ -57,6 +58,8 @@ struct Epoch {
   MfSgdParams params;
   float learning_rate = 0.05F;
   std::uint64_t seed = 81;
+  bool deterministic = false;
+  MfKernelOptions kernel;
   std::int32_t blocks = 0;
   std::int32_t turns = 0;
   std::int64_t epoch = 0;
@@ -90,11 +93,13 @@ HostRatings in_order(const HostRatings& ratings, const std::vector<std::int32_t>
   return ordered;
 }
 
-/// On a GPU only a single worker has an order.
-MfPlanOptions kept_order(const Device& device, std::int32_t blocks, std::uint64_t seed = 1, std::int32_t turns = 0) {
+/// On a GPU only a single worker has an order, unless the plan is a deterministic one.
+MfPlanOptions kept_order(const Device& device, std::int32_t blocks, std::uint64_t seed = 1, std::int32_t turns = 0,
+                         bool deterministic = false) {
   MfPlanOptions options;
   options.seed = seed;
-  options.blocks = device.info().name.starts_with("cpu") ? blocks : 1;
+  options.deterministic = deterministic;
+  options.blocks = deterministic || device.info().name.starts_with("cpu") ? blocks : 1;
   options.turns = turns;
   options.keep_order = true;
   return options;
@@ -119,8 +124,9 @@ void expect_epoch(Device& device, const Epoch& epoch) {
   const HostRatings given = random_ratings(inputs, epoch);
   const DeviceMf tables(device, host, epoch.padding);
   const DeviceRatings device_ratings(device, given);
-  const auto plan = device.plan_mf_epoch(device_ratings.view(), epoch.users, epoch.items,
-                                         kept_order(device, epoch.blocks, epoch.seed, epoch.turns));
+  MfPlanOptions options = kept_order(device, epoch.blocks, epoch.seed, epoch.turns, epoch.deterministic);
+  options.kernel = epoch.kernel;
+  const auto plan = device.plan_mf_epoch(device_ratings.view(), epoch.users, epoch.items, options);
   std::vector<std::int32_t> order = plan->order(epoch.epoch, epoch.dim, epoch.params.non_negative);
   const HostRatings ratings = in_order(given, order);
   // Each rating once.
@@ -180,7 +186,7 @@ TEST_P(MfSgdEpochTest, matches_the_sequential_reference) {
 
 // Every width of a row that has a way of its own, with and without a remainder; packed ratings and others.
 TEST_P(MfSgdEpochTest, matches_for_every_dim_and_kind_of_rating) {
-  for (const std::int64_t dim : {4, 8, 15, 16, 32, 33, 48, 64, 96, 128, 130}) {
+  for (const std::int64_t dim : {4, 8, 15, 16, 32, 33, 48, 64, 80, 96, 128, 130}) {
     for (const bool grid : {false, true}) {
       for (const bool biased : {false, true}) {
         Epoch epoch;
@@ -234,15 +240,18 @@ TEST_P(MfSgdEpochTest, matches_with_rates_that_decay) {
 
 // Every pair of lanes wants the same row at once: few items, many users.
 TEST_P(MfSgdEpochTest, matches_where_items_repeat_in_every_step) {
-  for (const std::int64_t items : {1, 2, 3, 5}) {
-    Epoch epoch;
-    epoch.items = items;
-    epoch.users = 300;
-    epoch.ratings = 900;
-    epoch.grid = true;
-    epoch.learning_rate = 0.02F;
-    epoch.params = {0.1F, false};
-    expect_epoch(device(), epoch);
+  for (const std::int64_t dim : {16, 64}) {
+    for (const std::int64_t items : {1, 2, 3, 5, 10}) {
+      Epoch epoch;
+      epoch.dim = dim;
+      epoch.items = items;
+      epoch.users = 300;
+      epoch.ratings = 900;
+      epoch.grid = true;
+      epoch.learning_rate = 0.02F;
+      epoch.params = {0.1F, false};
+      expect_epoch(device(), epoch);
+    }
   }
 }
 
@@ -393,6 +402,131 @@ TEST_P(MfSgdEpochTest, deterministic_plans_give_the_same_bits_on_any_number_of_t
   if (GetParam().starts_with("cpu")) {
     // Without, they are the same on the same number of threads.
     EXPECT_TRUE(bits_equal(after_epochs(device(), {}), after_epochs(device(), {}), "tables"));
+  }
+}
+
+/// Ways of a GPU to go through the ratings, see MfKernelOptions.
+std::vector<MfKernelOptions> kernel_variants() {
+  std::vector<MfKernelOptions> variants;
+  for (const std::int32_t lanes : {1, 4, 16, 32}) {
+    for (const std::int32_t ahead : {1, 2, 4}) {
+      variants.push_back({lanes, ahead, 0, 0, ahead == 2});
+    }
+  }
+  for (const std::int32_t hot : {1, 7, 1000}) {
+    variants.push_back({hot == 7 ? 4 : 0, 0, 16, hot, hot == 1});
+  }
+  return variants;
+}
+
+// Catches: a rating that is left out or taken twice at the end of a user's, stale rows among those on their way, packs
+// that a lane does not have, changes of hot items that nobody adds or that their own block does not see.
+TEST_P(MfSgdEpochTest, variants_of_the_kernel_match_the_sequential_reference) {
+  for (const MfKernelOptions& kernel : kernel_variants()) {
+    for (const std::int64_t dim : {8, 64, 128}) {
+      Epoch epoch;
+      epoch.dim = dim;
+      epoch.kernel = kernel;
+      epoch.grid = true;
+      epoch.ratings = 300;
+      epoch.learning_rate = 0.02F;
+      epoch.params = {0.1F, dim == 8 && kernel.lanes == 4};
+      expect_epoch(device(), epoch);
+    }
+  }
+}
+
+// With steps so small that their order does not matter, those of all workers at once have to add up to the sequential
+// ones. Catches: updates lost between workers, pieces of a user or blocks with hot items.
+TEST_P(MfSgdEpochTest, no_update_is_lost_among_workers) {
+  std::vector<MfKernelOptions> kernels = kernel_variants();
+  kernels.resize(kernels.size() - 1);
+  kernels.push_back({0, 0, 16, 0, false});
+  kernels.push_back({8, 1, 32, 20, true});
+  for (const MfKernelOptions& kernel : kernels) {
+    Epoch epoch;
+    epoch.users = 12;
+    epoch.items = 25;
+    epoch.dim = 32;
+    epoch.ratings = 900;
+    epoch.grid = true;
+    RandomInputs inputs(epoch.seed);
+    const HostMf host = random_mf(inputs, epoch.users, epoch.items, epoch.dim, {true, true});
+    const HostRatings given = random_ratings(inputs, epoch);
+    const DeviceMf tables(device(), host);
+    const DeviceRatings ratings(device(), given);
+    MfPlanOptions options;
+    options.kernel = kernel;
+    const auto plan = device().plan_mf_epoch(ratings.view(), epoch.users, epoch.items, options);
+    const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
+    constexpr float kRate = 5e-6F;
+    const DeviceMatrix<StepState> state = on_device(device(), epoch_state(epoch.ratings, kRate));
+    device().mf_sgd_epoch(tables.tables(), sums.view(), *plan, {0.1F, false}, state.view());
+    EXPECT_EQ(device().read<ErrorSums>(sums.view()).count, epoch.ratings);
+
+    reference::Mf expected = reference::to_reference(host);
+    ErrorSums expected_sums;
+    reference::mf_sgd_epoch(expected, expected_sums, given.users, given.items, given.ratings, {0.1F, false},
+                            static_cast<double>(kRate));
+    const auto change = [](const auto& after, const std::vector<float>& before) {
+      std::vector<double> difference;
+      for (std::size_t k = 0; k < before.size(); ++k) {
+        difference.push_back(static_cast<double>(after[k]) - static_cast<double>(before[k]));
+      }
+      return difference;
+    };
+    const auto close = [&](const std::vector<float>& got, const std::vector<double>& sequential,
+                           const std::vector<float>& before, const char* what) {
+      const std::vector<double> moved = change(got, before);
+      return gradient_close(std::vector<float>(moved.begin(), moved.end()), change(sequential, before), 0.02,
+                            epoch.label() + ", lanes " + std::to_string(kernel.lanes) + ", " + what);
+    };
+    EXPECT_TRUE(close(tables.user.values(), expected.user.values, host.user, "user"));
+    EXPECT_TRUE(close(tables.item.values(), expected.item.values, host.item, "item"));
+    EXPECT_TRUE(close(tables.user_bias.values(), expected.user_bias.values, host.user_bias, "user bias"));
+    EXPECT_TRUE(close(tables.item_bias.values(), expected.item_bias.values, host.item_bias, "item bias"));
+  }
+}
+
+// Many workers and yet the sequential algorithm: catches rows that two blocks of a round share, ratings of a block in
+// another order, an item that is rated twice in a row, the end of a user's ratings.
+TEST_P(MfSgdEpochTest, deterministic_plans_match_the_sequential_reference) {
+  for (const std::int32_t blocks : {0, 1, 3, 16}) {
+    for (const std::int64_t number : {0, 1, 2}) {
+      for (const std::int64_t dim : {7, 16, 64, 300}) {
+        Epoch epoch;
+        epoch.deterministic = true;
+        epoch.blocks = blocks;
+        epoch.epoch = number;
+        epoch.dim = dim;
+        epoch.grid = number == 1;
+        epoch.users = 90;
+        epoch.ratings = 1100;
+        epoch.learning_rate = 0.02F;
+        epoch.biases = {number != 1, number != 2};
+        epoch.params = {0.05F, number == 2, number == 0 ? 0.0F : 0.01F};
+        expect_epoch(device(), epoch);
+      }
+    }
+  }
+}
+
+// The bytes that the prediction of an epoch's time stands on. Catches: a row that is read again, written where it is
+// reduced, or moved with its padding.
+TEST(MfSgdEpochTraffic, is_a_row_read_and_a_row_reduced_for_every_rating) {
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    for (const std::int64_t dim : {32, 64, 128}) {
+      for (const bool biases : {false, true}) {
+        const MfTraffic bytes = count_mf_traffic(dim, dtype, biases);
+        const std::int64_t row = dim * static_cast<std::int64_t>(size_of(dtype)) + (biases ? 4 : 0);
+        EXPECT_EQ(bytes.read, (bytes.ratings + bytes.users) * row + MfTraffic::kOwnRead);
+        EXPECT_EQ(bytes.written, bytes.users * row);
+        EXPECT_EQ(bytes.reduced, bytes.ratings * row + 4 * bytes.users + MfTraffic::kOwnReduced);
+        // Four bytes a rating, and of a user where its piece is; every lane reads them.
+        const std::int64_t lanes = std::min<std::int64_t>(32, dim * static_cast<std::int64_t>(size_of(dtype)) / 16);
+        EXPECT_EQ(bytes.plan, lanes * (4 * bytes.ratings + 20 * bytes.users));
+      }
+    }
   }
 }
 

@@ -21,6 +21,7 @@ set(CURATE_OPERATION_TESTS
     dense_backward_test.cpp
     dense_stack_test.cpp
     dropout_test.cpp
+    half_precision_test.cpp
     mf_sgd_block_test.cpp
     mf_sgd_epoch_test.cpp
     sum_squared_error_test.cpp)

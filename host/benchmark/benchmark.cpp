@@ -275,10 +275,14 @@ std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const 
         train.seed = options.seed;
         train.biases = options.biases;
         train.validation = kBenchmarkHeldOut;
+        if (device.kind != "cpu") {
+          train.precision = options.precision;
+          train.sgd_kernel = model == "mf" ? options.sgd_kernel : "";
+        }
         row.options = resolve(train);
         row.unit = model == "mlp" ? "flops" : "bytes";
-        row.work_per_rating =
-            model == "mlp" ? mlp_flops_per_rating(row.options) : mf_bytes_per_rating(dim, options.biases);
+        row.work_per_rating = model == "mlp" ? mlp_flops_per_rating(row.options)
+                                             : mf_bytes_per_rating(dim, options.biases, train.precision);
         rows.push_back(std::move(row));
       }
     }

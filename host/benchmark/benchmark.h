@@ -22,6 +22,8 @@ struct BenchmarkOptions {
   std::int32_t threads = 0;  ///< of the CPU; 0: all cores
   std::uint64_t seed = 1;
   bool biases = true;                 ///< mf
+  std::string precision = "f32";      ///< TrainOptions::precision, of GPUs
+  std::string sgd_kernel;             ///< TrainOptions::sgd_kernel, of mf on GPUs
   std::optional<double> target_rmse;  ///< nothing: see default_target
 };
 

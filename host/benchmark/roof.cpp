@@ -60,8 +60,8 @@ void move_rows(float* table, std::size_t dim, const std::int32_t* rows, std::int
 
 }  // namespace
 
-double mf_bytes_per_rating(std::int32_t dim, bool biases) {
-  return 8.0 * static_cast<double>(dim) + (biases ? 8.0 : 0.0) + 4.0;
+double mf_bytes_per_rating(std::int32_t dim, bool biases, const std::string& precision) {
+  return (precision == "f32" ? 8.0 : 4.0) * static_cast<double>(dim) + (biases ? 8.0 : 0.0) + 4.0;
 }
 
 double mlp_flops_per_rating(const TrainOptions& resolved) {

@@ -49,6 +49,13 @@ void resolve_arguments(const CLI::App& app, BenchArguments& arguments) {
     arguments.devices = why_no_cuda().empty() ? "cpu,cuda" : "cpu";
   }
   options.devices = parse_devices(arguments.devices);
+  const bool gpu = std::any_of(options.devices.begin(), options.devices.end(),
+                               [](const std::string& name) { return !name.starts_with("cpu"); });
+  for (const char* name : {"--precision", "--sgd-kernel"}) {
+    if (!gpu && app.get_option(name)->count() > 0) {
+      throw InputError(fmt::format("{} is for GPUs; give --device cuda as well, or remove it", name));
+    }
+  }
   if (app.get_option("--epochs")->count() > 0 && options.epochs < 2) {
     // -1 is the mark for a default within the program only.
     throw InputError(fmt::format("--epochs {}: must be 2 or more, for the first epoch counts apart", options.epochs));
@@ -179,6 +186,10 @@ Command add_bench(CLI::App& root) {
       ->transform(whole_number<std::uint64_t>)
       ->capture_default_str();
   app->add_flag("--biases,!--no-biases", options.biases, "mf: user and item biases (default: on)");
+  app->add_option("--precision", options.precision, "GPU: storage of embeddings, f32, f16 or bf16")
+      ->capture_default_str();
+  app->add_option("--sgd-kernel", options.sgd_kernel,
+                  "mf on a GPU: how its kernel goes through the ratings, as curate train has it");
   app->add_option(
          "--like", arguments->like,
          fmt::format("made-up data: the release whose shape they have: {}", fmt::join(movielens_shape_names(), ", ")))

@@ -162,6 +162,7 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   if (const ProductPrecision products = make_plan(config.options).products; products != ProductPrecision::f32) {
     device->prepare_dense({}, products);
   }
+  check_storage(*device, config.options);
   // So is a path that config.toml cannot hold.
   to_toml(config);
 }

@@ -16,6 +16,9 @@ std::size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f32:
       return sizeof(float);
+    case DType::f16:
+    case DType::bf16:
+      return 2;
     case DType::i32:
       return sizeof(std::int32_t);
     case DType::step_state:
@@ -30,6 +33,10 @@ const char* name_of(DType dtype) {
   switch (dtype) {
     case DType::f32:
       return "f32";
+    case DType::f16:
+      return "f16";
+    case DType::bf16:
+      return "bf16";
     case DType::i32:
       return "i32";
     case DType::step_state:
@@ -38,6 +45,10 @@ const char* name_of(DType dtype) {
       return "error_sums";
   }
   return "unknown";
+}
+
+bool is_float(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }
 
 const char* name_of(ProductPrecision precision) {
@@ -121,6 +132,11 @@ class Checker {
             fmt::format("is [{}, {}], not [{}, {}]", view.rows, view.cols, rows, cols));
   }
 
+  /// Embeddings, in a type that the device has for them.
+  void table(const char* name, const MatrixView& view) const {
+    is(name, view, view.empty() || !device_->can_store(view.dtype) ? DType::f32 : view.dtype);
+  }
+
   void column(const char* name, const MatrixView& view, DType dtype, std::int64_t rows) const {
     matrix(name, view, dtype, rows, 1);
   }
@@ -147,8 +163,10 @@ class Checker {
   }
 
   void tables(const MfTables& tables) const {
-    matrix("user", tables.user, DType::f32, tables.user.rows, tables.user.cols);
-    matrix("item", tables.item, DType::f32, tables.item.rows, tables.user.cols);
+    table("user", tables.user);
+    const DType dtype = tables.user.empty() ? tables.item.dtype : tables.user.dtype;
+    table("item", tables.item);
+    matrix("item", tables.item, dtype, tables.item.rows, tables.user.cols);
     optional_column("user_bias", tables.user_bias, tables.user.rows);
     optional_column("item_bias", tables.item_bias, tables.item.rows);
     vector("mean", tables.mean, DType::f32, 1);
@@ -164,7 +182,7 @@ class Checker {
   void trained(const TrainedTable& table, const OptimizerParams& params) const {
     const std::int64_t rows = table.weights.rows;
     const std::int64_t cols = table.weights.cols;
-    matrix("weights", table.weights, DType::f32, rows, cols);
+    this->table("weights", table.weights);
     matrix("gradient", table.gradient, DType::f32, rows, cols);
     if (params.kind != OptimizerKind::sgd) {
       matrix("second_moment", table.second_moment, DType::f32, rows, cols);
@@ -253,7 +271,8 @@ void Device::check_transfer(const char* operation, const MatrixView& view, DType
 void Device::copy(const MatrixView& destination, const MatrixView& source) {
   const Checker check(this, "copy");
   check.is("source", source, source.dtype);
-  check.matrix("destination", destination, source.dtype, source.rows, source.cols);
+  const bool converts = is_float(source.dtype) && can_store(source.dtype) && can_store(destination.dtype);
+  check.matrix("destination", destination, converts ? destination.dtype : source.dtype, source.rows, source.cols);
   do_copy(destination, source);
 }
 
@@ -310,7 +329,7 @@ void Device::build_segments(const SegmentsView& out, const MatrixView& index, st
 void Device::gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index,
                          const MatrixView& state) {
   const Checker check(this, "gather_rows");
-  check.is("table", table, DType::f32);
+  check.table("table", table);
   check.matrix("out", out, DType::f32, out.rows, table.cols);
   check.vector("index", index, DType::i32, index.rows);
   check.state(state);
@@ -397,7 +416,7 @@ void Device::update_dense(const TrainedTable& table, const OptimizerParams& para
 void Device::add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index, float l2,
                          const MatrixView& state) {
   const Checker check(this, "add_l2_rows");
-  check.is("table", table, DType::f32);
+  check.table("table", table);
   check.matrix("grad_rows", grad_rows, DType::f32, grad_rows.rows, table.cols);
   check.vector("index", index, DType::i32, index.rows);
   check.state(state);
@@ -516,6 +535,13 @@ void Device::mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const 
   }
   if (!(params.rate_decay >= 0.0F)) {
     throw std::invalid_argument(fmt::format("mf_sgd_epoch: rate decay {}", params.rate_decay));
+  }
+  for (const MatrixView& table : {tables.user, tables.item}) {
+    constexpr std::int64_t kElements = 8;
+    check.require(table.empty() || size_of(table.dtype) != 2 ||
+                      (table.cols % kElements == 0 && table.ld % kElements == 0 &&
+                       reinterpret_cast<std::uintptr_t>(table.data) % 16 == 0),
+                  "a table in 16 bits", "has rows that are not whole 16 bytes");
   }
   do_mf_sgd_epoch(tables, sums, plan, params, state);
 }

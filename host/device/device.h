@@ -16,10 +16,13 @@ namespace curate {
 class Device;
 enum class RandomPurpose : std::uint32_t;
 
-enum class DType : std::uint8_t { f32, i32, step_state, error_sums };
+/// f16: IEEE binary16; bf16: the upper half of an f32.
+enum class DType : std::uint8_t { f32, f16, bf16, i32, step_state, error_sums };
 
 std::size_t size_of(DType dtype);
 const char* name_of(DType dtype);
+/// Whether elements of that type are numbers with a fraction.
+bool is_float(DType dtype);
 
 template <typename T>
 constexpr DType dtype_of() {
@@ -135,18 +138,29 @@ class MfEpochPlan {
   std::int64_t items_;
 };
 
+/// How a GPU goes through ratings in mf_sgd_epoch, to be measured; 0: the engine's choice.
+struct MfKernelOptions {
+  std::int32_t lanes = 0;  ///< threads that share a rating: 1, 2, 4, 8, 16 or 32, or more of them where rows are long
+  std::int32_t ahead = 0;  ///< rows of items that are on their way: 1, 2 or 4
+  std::int32_t split = 0;  ///< users of more ratings than that are learnt in pieces side by side, at least 16
+  std::int32_t hot_items = 0;      ///< most rated items whose changes a block gathers before it adds them
+  bool scalar_reductions = false;  ///< changes are added by element
+};
+
 struct MfPlanOptions {
   std::uint64_t seed = 1;      ///< of the order
   bool deterministic = false;  ///< the same plan, and so the same bits, for any number of threads
-  std::int32_t blocks = 0;     ///< CPU: groups of users and of items; GPU: users learnt at once; 0: its choice
-  std::int32_t turns = 0;      ///< CPU: groups of users to a group of items; 0: its choice
-  bool keep_order = false;     ///< see MfEpochPlan::order()
+  /// CPU: groups of users and of items; GPU: of deterministic plans the same, else users learnt at once; 0: its choice
+  std::int32_t blocks = 0;
+  std::int32_t turns = 0;   ///< CPU: groups of users to a group of items; 0: its choice
+  bool keep_order = false;  ///< see MfEpochPlan::order()
+  MfKernelOptions kernel;   ///< CPU: of no effect
 };
 
 /// Parameters of a matrix factorization: prediction = mean + user_bias[u] + item_bias[i] + <user[u,:], item[i,:]>.
 struct MfTables {
-  MatrixView user;       ///< [users, dim] f32
-  MatrixView item;       ///< [items, dim] f32
+  MatrixView user;       ///< [users, dim] f32, f16 or bf16
+  MatrixView item;       ///< [items, dim] of the same type
   MatrixView user_bias;  ///< [users, 1] f32, or absent
   MatrixView item_bias;  ///< [items, 1] f32, or absent
   MatrixView mean;       ///< [1] f32
@@ -191,12 +205,13 @@ struct BagsView {
 enum class BagKind : std::uint8_t { sum, mean };
 
 /// Weights with their gradient and the optimizer's slots, all [rows, dim] f32: an embedding table, or a dense layer's
-/// matrix or bias.
+/// matrix or bias. Weights may be f16 or bf16.
 struct TrainedTable {
   MatrixView weights;
   MatrixView gradient;
   MatrixView first_moment;   ///< Adam; else absent
   MatrixView second_moment;  ///< Adam, Adagrad; else absent
+  RandomPurpose rounding{};  ///< of weights in 16 bits: tells the tables of one step apart
 };
 
 enum class ActivationKind : std::uint8_t { linear, relu, tanh, sigmoid };
@@ -286,6 +301,13 @@ struct DeviceInfo {
 /// state work on its first state.batch_count rows and leave the others as they are, unless they say so. Row indices
 /// must lie in [0, rows) of the table they index: that is for the caller to ensure, no operation looks.
 ///
+/// Precision: arithmetic is f32. Tables of embeddings may be stored in 16 bits where can_store() says so: gather_rows,
+/// add_l2_rows, update_rows, update_dense, mf_sgd_epoch and sum_squared_error take such tables. What is written to them
+/// is rounded stochastically (Gupta et al. 2015, "Deep learning with limited numerical precision"): to one of the two
+/// neighbours in 16 bits, to the nearer one more often, so that the mean is the value itself and steps far below the
+/// last place are not lost. The random bits are Philox's of the state's seed and step, the row, the column and a
+/// purpose; in mf_sgd_epoch those of generators that Philox starts, by the plan's seed and the epoch, for every user.
+///
 /// No two arguments of an operation may overlap unless it says so. Bytes are per rating of dimension d, f32.
 class Device {
  public:
@@ -295,6 +317,9 @@ class Device {
   virtual ~Device() = default;
 
   virtual DeviceInfo info() const = 0;
+
+  /// Whether tables of embeddings may be of that type: f32 everywhere, f16 and bf16 on a GPU.
+  virtual bool can_store(DType dtype) const { return dtype == DType::f32; }
 
   /// Uninitialised memory. Throws DeviceError, with sizes, where there is not enough.
   Buffer allocate(std::size_t bytes);
@@ -329,7 +354,8 @@ class Device {
     return value;
   }
 
-  /// A copy on the device: destination[r, c] = source[r, c]. Same type and extents.
+  /// A copy on the device: destination[r, c] = source[r, c]. Same extents, and same type or both of can_store(), then
+  /// rounded to the nearest, halves to even.
   void copy(const MatrixView& destination, const MatrixView& source);
   /// Sets all bytes of a contiguous view to zero.
   void zero(const MatrixView& destination);
@@ -484,6 +510,8 @@ class Device {
   /// Adagrad (Duchi, Hazan, Singer 2011; by row: Chin et al. 2015, "A learning-rate schedule for stochastic gradient
   /// methods to matrix factorization"), whose sums of squared gradients grow with that number. Adds the squared errors
   /// before each update, and their count, to sums. Bytes: 8d + 12 (the item's), and 8d + 8 for each user of a block.
+  /// Tables in 16 bits have rows of whole 16 bytes at multiples of 16 bytes. An item's change is rounded so that what
+  /// was read and the change add up to a number of 16 bits, drawn stochastically, and then added.
   /// Deterministic for a plan (GPU: for one that was to be so). The plan has to outlive the operation.
   void mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan, const MfSgdParams& params,
                     const MatrixView& state);

@@ -4,39 +4,50 @@ namespace curate {
 namespace {
 
 /// Elements of a row padded to 16 bytes, the widest vector access of the engines' kernels.
-std::int64_t padded_columns(std::int64_t columns) {
-  return (columns + 3) / 4 * 4;
+std::int64_t padded_columns(std::int64_t columns, DType dtype) {
+  const auto unit = static_cast<std::int64_t>(16 / size_of(dtype));
+  return (columns + unit - 1) / unit * unit;
 }
 
 }  // namespace
 
-EmbeddingRows::EmbeddingRows(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias)
-    : rows_(rows), dim_(dim), with_bias_(with_bias) {
-  buffer_ = device.allocate_array<float>(rows_ * ld());
+EmbeddingRows::EmbeddingRows(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias, DType dtype)
+    : rows_(rows), dim_(dim), with_bias_(with_bias), dtype_(dtype) {
+  buffer_ = device.allocate(static_cast<std::size_t>(rows_ * ld()) * size_of(dtype_));
+  if (with_bias_ && !holds_bias()) {
+    bias_ = device.allocate_array<float>(rows_);
+  }
   if (rows_ > 0) {
     // The padding too: what is never written must not be read as NaN by a vector load.
     device.zero(whole());
+    if (bias_.bytes() > 0) {
+      device.zero(bias());
+    }
   }
 }
 
 std::int64_t EmbeddingRows::ld() const {
-  return padded_columns(dim_ + (with_bias_ ? 1 : 0));
+  return padded_columns(dim_ + (holds_bias() ? 1 : 0), dtype_);
 }
 
 MatrixView EmbeddingRows::embedding() const {
-  return buffer_.view(DType::f32, rows_, dim_, ld());
+  return buffer_.view(dtype_, rows_, dim_, ld());
 }
 
 MatrixView EmbeddingRows::bias() const {
-  return with_bias_ ? buffer_.view(DType::f32, rows_, 1, ld(), dim_) : MatrixView{};
+  if (!with_bias_) {
+    return {};
+  }
+  return holds_bias() ? buffer_.view(DType::f32, rows_, 1, ld(), dim_) : bias_.view(DType::f32, rows_);
 }
 
 MatrixView EmbeddingRows::whole() const {
-  return buffer_.view(DType::f32, rows_, ld());
+  return buffer_.view(dtype_, rows_, ld());
 }
 
-EmbeddingTable::EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias)
-    : device_(&device), weights_(device, rows, dim, with_bias) {}
+EmbeddingTable::EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias,
+                               const Storage& storage)
+    : device_(&device), storage_(storage), weights_(device, rows, dim, with_bias, storage.dtype) {}
 
 EmbeddingTable::EmbeddingTable(Device& device, const Feature& feature, std::int64_t dim, bool with_bias)
     : EmbeddingTable(device, static_cast<std::int64_t>(feature.values.size()), dim, with_bias) {
@@ -68,12 +79,25 @@ void EmbeddingTable::prepare_training(const OptimizerParams& optimizer, bool den
   }
 }
 
+template <typename Each>
+void EmbeddingTable::each_part(const MatrixView& rows, const Each& each) const {
+  if (!in_16_bits()) {
+    each(rows, moved(weights_));
+    return;
+  }
+  each(rows.columns(0, weights_.dim()), weights_.embedding());
+  if (weights_.with_bias()) {
+    each(rows.columns(weights_.dim(), 1), weights_.bias());
+  }
+}
+
 void EmbeddingTable::gather(const MatrixView& rows, const MatrixView& index, const MatrixView& state, bool add) const {
   if (is_feature()) {
     device_->bag_rows(rows, moved(weights_), bags(), index, BagKind::mean, state, add);
-  } else {
-    device_->gather_rows(rows, moved(weights_), index, state);
+    return;
   }
+  each_part(rows,
+            [&](const MatrixView& part, const MatrixView& table) { device_->gather_rows(part, table, index, state); });
 }
 
 void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& index, const SegmentsView& segments,
@@ -87,12 +111,14 @@ void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& 
 
 void EmbeddingTable::add_l2(const MatrixView& grad_rows, const MatrixView& index, float l2,
                             const MatrixView& state) const {
-  device_->add_l2_rows(grad_rows, moved(weights_), index, l2, state);
+  each_part(grad_rows, [&](const MatrixView& part, const MatrixView& table) {
+    device_->add_l2_rows(part, table, index, l2, state);
+  });
 }
 
 TrainedTable EmbeddingTable::trained(MatrixView (EmbeddingRows::*view)() const) const {
   const auto of = [view](const EmbeddingRows& table) { return table.rows() == 0 ? MatrixView{} : (table.*view)(); };
-  return {of(weights_), of(gradient_), of(first_moment_), of(second_moment_)};
+  return {of(weights_), of(gradient_), of(first_moment_), of(second_moment_), storage_.rounding};
 }
 
 void EmbeddingTable::update(const SegmentsView& segments, const MatrixView& state) {
@@ -104,7 +130,7 @@ void EmbeddingTable::update(const SegmentsView& segments, const MatrixView& stat
     }
   };
   const bool alike = !optimizer_.non_negative && optimizer_.weight_decay == 0.0F;
-  if (alike || !weights_.with_bias()) {
+  if (!in_16_bits() && (alike || !weights_.with_bias())) {
     // In one sweep: the padding is zero, has no gradient, and so stays zero.
     step(trained(&EmbeddingRows::whole), optimizer_);
     return;
@@ -113,7 +139,9 @@ void EmbeddingTable::update(const SegmentsView& segments, const MatrixView& stat
   bias_optimizer.non_negative = false;
   bias_optimizer.weight_decay = 0.0F;
   step(trained(&EmbeddingRows::embedding), optimizer_);
-  step(trained(&EmbeddingRows::bias), bias_optimizer);
+  if (weights_.with_bias()) {
+    step(trained(&EmbeddingRows::bias), bias_optimizer);
+  }
 }
 
 std::vector<float> download_matrix(const MatrixView& source) {
@@ -121,7 +149,7 @@ std::vector<float> download_matrix(const MatrixView& source) {
   if (values.empty()) {
     return values;
   }
-  if (source.ld == source.cols) {
+  if (source.ld == source.cols && source.dtype == DType::f32) {
     source.device->download(std::span<float>(values), source);
     return values;
   }
@@ -136,7 +164,7 @@ void upload_matrix(const MatrixView& destination, std::span<const float> source)
   if (destination.empty()) {
     return;
   }
-  if (destination.ld == destination.cols) {
+  if (destination.ld == destination.cols && destination.dtype == DType::f32) {
     destination.device->upload(destination, source);
     return;
   }

@@ -9,17 +9,26 @@
 
 namespace curate {
 
+/// How a table's embeddings are stored.
+struct Storage {
+  DType dtype = DType::f32;
+  RandomPurpose rounding{};  ///< of 16 bits
+};
+
 /// A [rows, dim (+ 1)] matrix in rows padded to 16 bytes: embeddings and, in the column after them, biases; at first 0.
+/// With embeddings in 16 bits the biases are f32 in an array of their own.
 class EmbeddingRows {
  public:
   EmbeddingRows() = default;
-  EmbeddingRows(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias);
+  EmbeddingRows(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias, DType dtype = DType::f32);
 
   MatrixView embedding() const;
   /// Absent without biases.
   MatrixView bias() const;
-  /// All columns, the padding included, in which nothing but 0 is ever written.
+  /// All columns, the padding included, in which nothing but 0 is ever written; biases where they are f32 beside f32.
   MatrixView whole() const;
+  /// Whether a row has its bias too.
+  bool holds_bias() const { return with_bias_ && dtype_ == DType::f32; }
 
   std::int64_t rows() const { return rows_; }
   std::int64_t dim() const { return dim_; }
@@ -29,9 +38,11 @@ class EmbeddingRows {
   std::int64_t ld() const;
 
   Buffer buffer_;
+  Buffer bias_;  ///< where rows do not hold it
   std::int64_t rows_ = 0;
   std::int64_t dim_ = 0;
   bool with_bias_ = false;
+  DType dtype_ = DType::f32;
 };
 
 /// A table of one embedding per row, with an optional bias that lives in the same padded row, so that a rating touches
@@ -39,11 +50,13 @@ class EmbeddingRows {
 /// its values.
 class EmbeddingTable {
  public:
-  EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias);
+  EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias, const Storage& storage = {});
   EmbeddingTable(Device& device, const Feature& feature, std::int64_t dim, bool with_bias);
 
   MatrixView embedding() const { return weights_.embedding(); }
   MatrixView bias() const { return weights_.bias(); }
+  /// Whole rows of 16 bytes where embeddings have 16 bits, zeros after them; else embedding().
+  MatrixView padded_embedding() const { return in_16_bits() ? weights_.whole() : weights_.embedding(); }
 
   /// Allocates gradients and the optimizer's slots, all zero.
   /// With `dense` updates the optimizer steps on every row, else on the batch's; of a feature's values always on every
@@ -70,6 +83,7 @@ class EmbeddingTable {
 
  private:
   bool is_feature() const { return bag_starts_.bytes() > 0; }
+  bool in_16_bits() const { return storage_.dtype != DType::f32; }
   BagsView bags() const;
 
   /// What moves with a user or item: all columns with biases, else the embedding.
@@ -78,7 +92,12 @@ class EmbeddingTable {
   /// The same view of weights, gradients and slots.
   TrainedTable trained(MatrixView (EmbeddingRows::*view)() const) const;
 
+  /// each(columns of `rows`, the weights that belong there): of a batch's rows, all at once where they lie alike.
+  template <typename Each>
+  void each_part(const MatrixView& rows, const Each& each) const;
+
   Device* device_;
+  Storage storage_;
   EmbeddingRows weights_;
   EmbeddingRows gradient_;
   EmbeddingRows first_moment_;
@@ -92,7 +111,7 @@ class EmbeddingTable {
   std::int64_t num_bag_rows_ = 0;
 };
 
-/// A device matrix of any ld to a contiguous host array.
+/// A device matrix of any ld, f32 or 16 bits, to a contiguous host array.
 std::vector<float> download_matrix(const MatrixView& source);
 /// A contiguous host array to a device matrix of any ld.
 void upload_matrix(const MatrixView& destination, std::span<const float> source);

@@ -7,6 +7,7 @@
 #include "models/batch_walk.h"
 #include "models/embedding_table.h"
 #include "models/rating_model.h"
+#include "support/philox.h"
 
 namespace curate {
 namespace {
@@ -24,7 +25,8 @@ class Side {
         name_(name_of(side)),
         rows_(rows),
         shape_(shape),
-        own_(device, rows, shape.dim, shape.biases) {
+        own_(device, rows, shape.dim, shape.biases,
+             {shape.storage, side == FeatureSide::user ? RandomPurpose::rounding_user : RandomPurpose::rounding_item}) {
     for (const Feature& feature : features) {
       if (feature.side == side) {
         features_.push_back({feature.prefix(), {device, feature, shape.dim, shape.biases}});
@@ -82,10 +84,10 @@ class Side {
     }
   }
 
-  /// One row per user or item with all that belongs to it, as of now (enqueued).
-  MfSideView whole() {
-    if (!has_features()) {
-      return {own_.embedding(), own_.bias()};
+  /// One row per user or item with all that belongs to it, as of now (enqueued). `in_f32` whatever is stored.
+  MfSideView whole(bool in_f32) {
+    if (!has_features() && (!in_f32 || own_.embedding().dtype == DType::f32)) {
+      return {own_.padded_embedding(), own_.bias()};
     }
     if (!whole_) {
       whole_.emplace(*device_, rows_, shape_.dim, shape_.biases);
@@ -238,8 +240,9 @@ class MatrixFactorization : public RatingModel {
   MatrixView mean_view() const { return mean_.view(DType::f32, 1); }
   bool has_features() const { return users_.has_features() || items_.has_features(); }
   MfTables tables() {
-    const MfSideView users = users_.whole();
-    const MfSideView items = items_.whole();
+    // Both are of one type, and sums with features are f32.
+    const MfSideView users = users_.whole(has_features());
+    const MfSideView items = items_.whole(has_features());
     return {users.embedding, items.embedding, users.bias, items.bias, mean_view()};
   }
 

@@ -37,10 +37,10 @@ struct Values {
 /// The dot product of a user's and an item's factors, which are not the embeddings that go into the layers.
 class DotProduct {
  public:
-  DotProduct(Device& device, std::int64_t users, std::int64_t items, std::int64_t factors)
+  DotProduct(Device& device, const MlpShape& shape)
       : device_(&device),
-        users_(device, users, factors, false),
-        items_(device, items, factors, false),
+        users_(device, shape.users, shape.factors, false, {shape.storage, RandomPurpose::rounding_user_factors}),
+        items_(device, shape.items, shape.factors, false, {shape.storage, RandomPurpose::rounding_item_factors}),
         zero_(device.allocate_array<float>(1)) {
     device.zero(zero_view());
   }
@@ -140,15 +140,19 @@ class DotProduct {
 class NeuralNetwork : public RatingModel {
  public:
   NeuralNetwork(Device& device, const MlpShape& shape, const std::vector<Feature>& features) : device_(&device) {
-    add_input("user", FeatureSide::user, {device, shape.users, shape.user_dim, false}, RandomPurpose::dropout_user);
-    add_input("item", FeatureSide::item, {device, shape.items, shape.item_dim, false}, RandomPurpose::dropout_item);
+    add_input("user", FeatureSide::user,
+              {device, shape.users, shape.user_dim, false, {shape.storage, RandomPurpose::rounding_user}},
+              RandomPurpose::dropout_user);
+    add_input("item", FeatureSide::item,
+              {device, shape.items, shape.item_dim, false, {shape.storage, RandomPurpose::rounding_item}},
+              RandomPurpose::dropout_item);
     for (std::size_t f = 0; f < features.size(); ++f) {
       const auto purpose = static_cast<RandomPurpose>(static_cast<std::uint32_t>(RandomPurpose::dropout_feature) + f);
       add_input(features[f].prefix(), features[f].side, {device, features[f], shape.feature_dims[f], false}, purpose);
       inputs_.back().is_feature = true;
     }
     if (shape.factors > 0) {
-      dot_.emplace(device, shape.users, shape.items, shape.factors);
+      dot_.emplace(device, shape);
     }
     std::int64_t width = input_width_;
     for (std::size_t layer = 0; layer < shape.layers.size(); ++layer) {

@@ -58,6 +58,7 @@ TrainingPlan make_plan(const TrainOptions& resolved) {
   plan.loss = resolved.loss == "mae" ? LossKind::mae : LossKind::mse;
   plan.reg = static_cast<float>(resolved.reg);
   plan.rate_decay = static_cast<float>(resolved.rate_decay);
+  plan.kernel = parse_sgd_kernel(resolved.sgd_kernel);
   plan.feature_reg = static_cast<float>(std::max(0.0, resolved.feature_reg));
   if (resolved.optimizer == "sgd+adam") {
     // The gradients of a batch add up in what it shares: a step of plain SGD that suits the row of a user, which has a
@@ -264,7 +265,7 @@ MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
   if (user.shape[1] != item.shape[1]) {
     throw InputError("user.embedding and item.embedding differ in width; train the model again");
   }
-  const MfShape shape = {user.shape[0], item.shape[0], user.shape[1], tensors.count("user.bias") > 0};
+  const MfShape shape = {user.shape[0], item.shape[0], user.shape[1], tensors.count("user.bias") > 0, DType::f32};
   if (tensors.count("user.bias") != tensors.count("item.bias")) {
     throw InputError("the model has user.bias or item.bias without the other; train the model again");
   }
@@ -285,7 +286,7 @@ MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
 MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
   const Tensor& user = find_matrix(tensors, "user.embedding");
   const Tensor& item = find_matrix(tensors, "item.embedding");
-  MlpShape shape = {user.shape[0], item.shape[0], user.shape[1], item.shape[1], {}, {}, {}, 0};
+  MlpShape shape = {user.shape[0], item.shape[0], user.shape[1], item.shape[1], {}, {}, {}, 0, DType::f32};
   std::int64_t width = shape.user_dim + shape.item_dim;
   for (const Feature& feature : spec.features) {
     shape.feature_dims.push_back(need_embedding(tensors, feature));
@@ -315,12 +316,28 @@ MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
   return shape;
 }
 
-std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors) {
+DType storage_of(const TrainOptions& resolved) {
+  return resolved.precision == "f16" ? DType::f16 : resolved.precision == "bf16" ? DType::bf16 : DType::f32;
+}
+
+void check_storage(const Device& device, const TrainOptions& resolved) {
+  if (!device.can_store(storage_of(resolved))) {
+    throw InputError(fmt::format("--precision {}: {} stores f32 only; give --precision f32, or --device cuda",
+                                 resolved.precision, device.info().name));
+  }
+}
+
+std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,
+                                        DType storage) {
   std::unique_ptr<RatingModel> model;
   if (spec.kind == "mf") {
-    model = make_mf(device, mf_shape_of(spec, tensors), spec.features);
+    MfShape shape = mf_shape_of(spec, tensors);
+    shape.storage = storage;
+    model = make_mf(device, shape, spec.features);
   } else if (is_network(spec.kind)) {
-    model = make_mlp(device, mlp_shape_of(spec, tensors), spec.features);
+    MlpShape shape = mlp_shape_of(spec, tensors);
+    shape.storage = storage;
+    model = make_mlp(device, shape, spec.features);
   } else {
     throw InputError(fmt::format("a model of kind '{}' is not known to this version", printable(spec.kind)));
   }

@@ -24,7 +24,7 @@ struct EpochView {
 
 struct NamedParameter {
   std::string name;     ///< as in model.safetensors
-  MatrixView view;      ///< [rows, cols] f32, any ld
+  MatrixView view;      ///< [rows, cols] f32, embeddings maybe in 16 bits, any ld
   bool vector = false;  ///< stored with shape [rows] rather than [rows, cols]
 };
 
@@ -40,6 +40,7 @@ struct TrainingPlan {
   LossKind loss = LossKind::mse;
   ScatterKind scatter = ScatterKind::segments;
   float rate_decay = 0.0F;       ///< per_rating: MfSgdParams::rate_decay
+  MfKernelOptions kernel;        ///< per_rating
   float reg = 0.0F;              ///< lambda per rating, of embeddings (mf: and of biases)
   std::vector<float> dropout;    ///< mlp: after the embedding of user and item; missing ones are 0
   float feature_dropout = 0.0F;  ///< mlp: after the embedding of every feature
@@ -103,6 +104,7 @@ struct MfShape {
   std::int64_t items = 0;
   std::int64_t dim = 0;
   bool biases = true;
+  DType storage = DType::f32;  ///< of users' and items' embeddings; all else is f32
 };
 
 /// Features in mini-batches only.
@@ -118,6 +120,7 @@ struct MlpShape {
   std::vector<Activation> activations;     ///< one per layer
   std::vector<std::int64_t> feature_dims;  ///< of every feature's embedding
   std::int64_t factors = 0;                ///< of the dot product that neumf adds; 0: none
+  DType storage = DType::f32;              ///< of users' and items' embeddings and factors; all else is f32
 };
 
 std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape, const std::vector<Feature>& features);
@@ -129,8 +132,15 @@ bool is_network(const std::string& kind);
 MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 
+/// How options.precision has embeddings stored.
+DType storage_of(const TrainOptions& resolved);
+
+/// Throws InputError where the device does not store embeddings that way.
+void check_storage(const Device& device, const TrainOptions& resolved);
+
 /// The model with the given parameters on a device. Throws InputError where a tensor is missing or misshapen.
-std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors);
+std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,
+                                        DType storage = DType::f32);
 
 /// What the options say about the model, for ratings on `scale`, but for its features.
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale);

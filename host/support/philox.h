@@ -27,6 +27,7 @@ enum class RandomPurpose : std::uint32_t {
   initial_user_factors = 12,
   initial_item_factors = 13,
   initial_features = 14,
+  rounding_user = 15,
   synthetic_factors = 16,
   synthetic_popularity = 17,
   synthetic_activity = 18,
@@ -41,6 +42,9 @@ enum class RandomPurpose : std::uint32_t {
   like_time = 27,
   like_centroids = 28,
   like_pilot = 29,
+  rounding_item = 30,
+  rounding_user_factors = 31,
+  rounding_item_factors = 32,
   dropout_dense = 256,    ///< plus the number of the layer
   dropout_feature = 512,  ///< plus the number of the feature
 };

@@ -19,6 +19,19 @@ std::int64_t padded(std::int64_t columns) {
   return (columns + 3) / 4 * 4;
 }
 
+bool in_16_bits(const TrainOptions& options) {
+  return storage_of(options) != DType::f32;
+}
+
+/// Bytes of a table of users or items as it is stored.
+std::int64_t stored_table(const TrainOptions& options, std::int64_t rows, std::int64_t columns, bool with_bias) {
+  if (!in_16_bits(options)) {
+    return kFloat * rows * padded(columns + (with_bias ? 1 : 0));
+  }
+  constexpr std::int64_t kHalf = 2;
+  return rows * (kHalf * ((columns + 7) / 8 * 8) + (with_bias ? kFloat : 0));
+}
+
 /// Columns of a layer's values; a single one is not padded.
 std::int64_t padded_values(std::int64_t columns) {
   return columns == 1 ? 1 : padded(columns);
@@ -27,6 +40,7 @@ std::int64_t padded_values(std::int64_t columns) {
 /// A model's size in floats.
 struct ModelSize {
   std::int64_t embeddings = 0;  ///< of users and items, with padding
+  std::int64_t stored = 0;      ///< their bytes, as they are stored
   std::int64_t shared = 0;      ///< features' embeddings, with padding, and dense layers
   std::int64_t untrained = 0;
   std::int64_t plain = 0;     ///< all parameters without padding
@@ -40,6 +54,7 @@ ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
   const std::int64_t columns = options.dim + (options.biases ? 1 : 0);
   ModelSize model;
   model.embeddings = (size.users + size.items) * padded(columns);
+  model.stored = stored_table(options, size.users + size.items, options.dim, options.biases);
   model.untrained = 1;
   model.plain = (size.users + size.items) * columns + 1;
   std::int64_t longest = std::max(size.users, size.items);
@@ -48,23 +63,27 @@ ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
     model.plain += feature.values * columns;
     longest = std::max(longest, feature.values);
   }
-  model.transfer = padded(columns) == options.dim ? 0 : longest * options.dim;
+  model.transfer = padded(columns) == options.dim && !in_16_bits(options) ? 0 : longest * options.dim;
   model.batch = 2 * (2 * padded(columns) + 1);
   return model;
 }
 
 ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
   ModelSize model;
-  const auto add_table = [&](std::int64_t& elements, std::int64_t rows, std::int64_t columns) {
+  const auto add_table = [&](std::int64_t& elements, std::int64_t rows, std::int64_t columns, bool converted) {
     elements += rows * padded(columns);
     model.plain += rows * columns;
-    model.transfer = std::max(model.transfer, padded(columns) == columns ? 0 : rows * columns);
+    model.transfer = std::max(model.transfer, padded(columns) == columns && !converted ? 0 : rows * columns);
   };
-  add_table(model.embeddings, size.users, options.user_dim);
-  add_table(model.embeddings, size.items, options.item_dim);
+  const auto add_rows = [&](std::int64_t rows, std::int64_t columns) {
+    add_table(model.embeddings, rows, columns, in_16_bits(options));
+    model.stored += stored_table(options, rows, columns, false);
+  };
+  add_rows(size.users, options.user_dim);
+  add_rows(size.items, options.item_dim);
   std::int64_t width = options.user_dim + options.item_dim;
   for (const FeatureSize& feature : size.features) {
-    add_table(model.shared, feature.values, feature.dim);
+    add_table(model.shared, feature.values, feature.dim, false);
     width += feature.dim;
   }
   constexpr std::int64_t kWorkspace = std::int64_t{32} << 20U;
@@ -86,8 +105,8 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
   }
   model.batch = 2 * values;
   if (options.model == "neumf") {
-    add_table(model.embeddings, size.users, options.factors);
-    add_table(model.embeddings, size.items, options.factors);
+    add_rows(size.users, options.factors);
+    add_rows(size.items, options.factors);
     const std::int64_t dot = 2 * padded_values(options.factors) + 1;
     model.untrained = 1;
     model.batch += 2 * dot;
@@ -123,7 +142,8 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
   MemoryEstimate bytes;
   bytes.ratings = 12 * (trained + validation) + kState;
   if (plan.per_rating) {
-    bytes.ratings += 4 * trained + 8 * std::min(size.users, trained);
+    // On a GPU the plan is scratch memory.
+    bytes.ratings += resolved.device.starts_with("cuda") ? 0 : 4 * trained + 8 * std::min(size.users, trained);
     const std::int64_t item_row = (resolved.dim + 31) / 32 * 32 + 1;
     bytes.scratch = std::max(32 * (size.users + size.items), kFloat * size.items * item_row);
   } else {
@@ -131,16 +151,19 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
     bytes.scratch = 24 * trained;
   }
   constexpr std::int64_t kPartialSums = std::int64_t{16} << 20U;
-  bytes.gpu_scratch = 24 * trained + kPartialSums + model.products +
-                      (plan.per_rating ? 8 * trained + 4 * (size.users + size.items) : 0);
-  bytes.parameters = kFloat * (model.embeddings + model.shared + model.untrained);
+  // Of per-rating SGD: packed ratings and, where deterministic, their users; counts; pieces of users.
+  const std::int64_t planned = (resolved.deterministic ? 12 : 8) * trained + 36 * size.users + 8 * size.items;
+  bytes.gpu_scratch = 24 * trained + kPartialSums + model.products + (plan.per_rating ? planned : 0);
+  bytes.parameters = model.stored + kFloat * (model.shared + model.untrained);
   for (const FeatureSize& feature : size.features) {
     bytes.features += 4 * (feature.rows + 1 + feature.ids);
   }
   for (const FeatureSide side : {FeatureSide::user, FeatureSide::item}) {
     const bool any = std::any_of(size.features.begin(), size.features.end(),
                                  [side](const FeatureSize& feature) { return feature.side == side; });
-    if (any && !is_network(resolved.model)) {
+    // With features of one side the other is summed in f32 too.
+    const bool whole = any || (in_16_bits(resolved) && !size.features.empty());
+    if (whole && !is_network(resolved.model)) {
       const std::int64_t rows = side == FeatureSide::user ? size.users : size.items;
       bytes.features += kFloat * rows * (padded(resolved.dim + (resolved.biases ? 1 : 0)) + 1) +
                         static_cast<std::int64_t>(sizeof(StepState));

@@ -35,19 +35,23 @@ struct TrainingSize {
 /// and p(n) = n rounded up to a multiple of 4:
 ///
 ///   ratings     12 (R + V): user, item and rating as read; mini-batches: 12 R for those in the epoch's order and 4 R
-///               for the order; per-rating SGD: 4 R packed (8 R where they are not on a grid of half-stars) and 8 U
+///               for the order; per-rating SGD on a CPU: 4 R packed (8 R where they are not on a grid of half-stars) and 8 U
 ///               (and that again for every further group of items, of which there are as many as threads)
 ///   segments    2 (12 R + 4 S): every batch's rows, starts, positions and counts, for users and for items; nothing for
 ///               per-rating SGD
 ///   parameters  mf: 4 (U + I) p(dim + 1), without biases 4 (U + I) p(dim), and 4 for the mean; mlp: 4 (U p(user_dim) +
 ///               I p(item_dim)) and 4 (inputs + 1) outputs for every dense layer; neumf: 4 (U + I) p(factors) more;
 ///               features: 4 values p(dim) each, mf: 4 values p(dim + 1) with biases
+///               Users' and items' embeddings and factors in 16 bits: 2 (U + I) q(dim), q(n) = n rounded up to a
+///               multiple of 8, and their biases 4 (U + I)
 ///   features    4 (rows + 1 + ids) each; mf: 4 rows (p(dim + 1) + 1) for a side that has some, its vectors with theirs
-///   optimizer   parameters (without mf's mean) x (1 for the gradient + 1 for Adagrad, 2 for Adam, of sgd+adam for
+///               (of both sides where embeddings are in 16 bits)
+///   optimizer   parameters, as f32 has them (without mf's mean) x (1 for the gradient + 1 for Adagrad, 2 for Adam, of
+///   sgd+adam for
 ///               what features and dense layers have of them); nothing for
 ///               per-rating SGD
-///   best        the parameters of the best epoch so far, without padding, where V > 0, and one more array of the
-///               larger of the two embeddings while padded ones come back to the host
+///   best        the parameters of the best epoch so far, without padding and in f32, where V > 0, and one more array
+///               of the larger of the two embeddings while padded ones, or some of 16 bits, come back to the host
 ///   batches     mf: 8 B (2 p(dim + 1) + 1), without biases 8 B (2 p(dim) + 1): gathered rows, predictions and their
 ///               gradients; mlp: 8 B (p(inputs) + p(outputs) of every layer), where p(1) = 1: values and their
 ///               gradients, and half of that once more for predicting, with B = 16384 (all but the first p(inputs)
@@ -58,8 +62,9 @@ struct TrainingSize {
 ///               packed, or at most 4 I (dim + 1), dim rounded up to a multiple of 32, where that is more, while the
 ///               CPU trains. Mlp, CPU: partial gradients of dense layers, at most 15 copies, which are left out
 ///   gpu_scratch the same on a GPU: 24 R, keys and positions while ratings are sorted, and 16 MiB for partial sums;
-///               per-rating SGD: 8 R + 4 (U + I) more for the plan; mlp: 32 MiB for cuBLASLt, and with --products bf16
-///               at most 2 (max(B, 16384) (inputs + outputs) + inputs outputs) of every layer
+///               per-rating SGD: at most 8 R (with --deterministic 12 R) + 36 U + 8 I more for the plan; mlp: 32 MiB
+///               for cuBLASLt, and with --products bf16 at most 2 (max(B, 16384) (inputs + outputs) + inputs outputs)
+///               of every layer
 ///   host        what the data set itself takes in the host's memory: its ratings, their training part and that part
 ///               without the validation slice, each 12 bytes a rating and 8 more for timestamps; parameters as they
 ///               were drawn or as they came back (1 copy without padding); 48 bytes for every id, twice

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "curate/options.h"
+#include "device/device.h"
 
 namespace curate {
 
@@ -69,7 +70,9 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("seed", options.seed, "seed of every random number");
   visit("device", options.device, "auto, cpu or cuda");
   visit("threads", options.threads, "CPU threads; 0: all cores");
-  visit("precision", options.precision, "storage of embeddings: f32");
+  visit("precision", options.precision, "storage of embeddings: f32, or on a GPU f16 or bf16");
+  visit("sgd_kernel", options.sgd_kernel,
+        "per-rating SGD on a GPU: how it is done, to be measured: lanes=N,ahead=N,split=N,hot=N,reductions=scalar");
   visit("deterministic", options.deterministic, "same digits for any number of threads and on every run");
 }
 
@@ -92,6 +95,9 @@ std::vector<std::string> split_list(const std::string& list);
 
 /// "8" or "genres=8,age=4": names (empty: all) and columns. Throws InputError.
 std::vector<std::pair<std::string, std::int64_t>> parse_feature_dims(const std::string& text);
+
+/// "lanes=8,ahead=4", as TrainOptions::sgd_kernel has it. Throws InputError.
+MfKernelOptions parse_sgd_kernel(const std::string& text);
 
 /// The widths in options.layers, resolved.
 std::vector<std::int64_t> layer_widths(const TrainOptions& resolved);

@@ -204,6 +204,47 @@ std::vector<std::pair<std::string, std::int64_t>> parse_feature_dims(const std::
   return dims;
 }
 
+MfKernelOptions parse_sgd_kernel(const std::string& text) {
+  MfKernelOptions kernel;
+  if (text.empty()) {
+    return kernel;
+  }
+  const auto check = [&](bool condition) {
+    require(condition, "sgd-kernel", text,
+            "write lanes=1|2|4|8|16|32, ahead=1|2|4, split=16.., hot=0..1024, reductions=vector|scalar, with commas "
+            "between them");
+  };
+  for (const std::string& part : split_list(text)) {
+    const std::size_t equals = part.find('=');
+    check(equals != std::string::npos);
+    const std::string name = part.substr(0, equals);
+    const std::string value = part.substr(equals + 1);
+    if (name == "reductions") {
+      check(value == "vector" || value == "scalar");
+      kernel.scalar_reductions = value == "scalar";
+      continue;
+    }
+    const std::optional<double> number = parse_number(value);
+    check(number && *number >= 0.0 && *number <= 2e9 && *number == std::floor(*number));
+    const auto whole = static_cast<std::int32_t>(*number);
+    const bool power = whole > 0 && (whole & (whole - 1)) == 0;
+    if (name == "lanes") {
+      check(power && whole <= 32);
+      kernel.lanes = whole;
+    } else if (name == "ahead") {
+      check(power && whole <= 4);
+      kernel.ahead = whole;
+    } else if (name == "split") {
+      check(whole >= 16);
+      kernel.split = whole;
+    } else {
+      check(name == "hot" && whole <= 1024);
+      kernel.hot_items = whole;
+    }
+  }
+  return kernel;
+}
+
 std::vector<std::int64_t> layer_widths(const TrainOptions& resolved) {
   std::vector<std::int64_t> widths;
   if (resolved.layers != "none") {
@@ -292,7 +333,10 @@ TrainOptions resolve(const TrainOptions& given) {
   if (!is_device_name(options.device)) {
     require_one_of("device", options.device, {"auto", "cpu", "cuda"});
   }
-  require_one_of("precision", options.precision, {"f32"});
+  require_one_of("precision", options.precision, {"f32", "f16", "bf16"});
+  const bool on_cpu = options.device.starts_with("cpu");
+  require(options.precision == "f32" || !on_cpu, "precision", options.precision,
+          "the CPU engine stores f32 only; give --precision f32, or --device cuda");
   if (options.dim == -1) {
     options.dim = mlp ? 32 : 64;
   }
@@ -348,6 +392,10 @@ TrainOptions resolve(const TrainOptions& given) {
     require(options.adam_lr == kAuto, "adam-lr", fmt::format("{}", options.adam_lr),
             "only the optimizer sgd+adam has that beside --lr; give --optimizer sgd+adam, or --lr");
   }
+  parse_sgd_kernel(options.sgd_kernel);
+  require(
+      options.sgd_kernel.empty() || (per_rating && !on_cpu), "sgd-kernel", options.sgd_kernel,
+      "only per-rating SGD on a GPU has it; remove it, or give --device cuda and leave out --batch and --optimizer");
   require_in("rate-decay", options.rate_decay, 0.0, 1e6, "must be 0 or more");
   require(options.rate_decay == 0.0 || per_rating, "rate-decay", fmt::format("{}", options.rate_decay),
           featured_mf ? "only per-rating SGD has it, which takes no features; remove one of the two"

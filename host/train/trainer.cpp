@@ -117,7 +117,7 @@ class EpochLoop {
     model_.prepare_training(plan_);
     if (plan_.per_rating) {
       epoch_plan_ = device.plan_mf_epoch(source_.view(), dataset.users.size(), dataset.items.size(),
-                                         {options.seed, options.deterministic});
+                                         {options.seed, options.deterministic, 0, 0, false, plan_.kernel});
       view_.plan = epoch_plan_.get();
     } else {
       shuffled_.emplace(device, count_);
@@ -257,6 +257,7 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
                     : ClipRange{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
 
   const auto device = make_device(options_.device, options_.threads);
+  check_storage(*device, options_);
   ModelSpec spec = model_spec(options_, dataset.scale);
   spec.features = dataset.features;
   TensorMap start_tensors =
@@ -265,7 +266,7 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
     clear_unseen(start_tensors, "user", fallback.user_counts());
     clear_unseen(start_tensors, "item", fallback.item_counts());
   }
-  const auto model = make_model(*device, spec, start_tensors);
+  const auto model = make_model(*device, spec, start_tensors, storage_of(options_));
   start_tensors.clear();
   const auto start = Clock::now();
   EpochLoop loop(*device, *model, split.train, dataset, options_);

@@ -57,7 +57,12 @@ struct CURATE_API TrainOptions {
   std::uint64_t seed = 1;
   std::string device = "auto";  ///< auto, cpu, cuda
   std::int32_t threads = 0;     ///< CPU threads; 0: all
+  /// Storage of users' and items' embeddings: f32, or on a GPU f16 or bf16 (arithmetic, biases, what features and dense
+  /// layers have, and the saved model are f32)
   std::string precision = "f32";
+  /// Per-rating SGD on a GPU, to be measured: lanes=N threads to a rating, ahead=N rows on their way, split=N ratings
+  /// of a user learnt in one piece, hot=N items gathered in shared memory, reductions=vector or scalar; auto
+  std::string sgd_kernel;
   bool deterministic = false;  ///< same bits whatever the number of threads and the order of execution
 };
 

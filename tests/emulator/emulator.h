@@ -47,6 +47,17 @@ struct Counters {
 };
 Counters counters();
 
+/// Bytes that kernels moved by loads, stores and atomics that go by a name: a kernel that uses these alone for what
+/// lies in device memory is counted to the byte.
+struct Traffic {
+  std::int64_t read_only = 0;  ///< by __ldg; of lanes that read the same address each counts
+  std::int64_t read = 0;       ///< by __ldca and __ldcg
+  std::int64_t written = 0;    ///< by __stwb
+  std::int64_t reduced = 0;    ///< by atomicAdd
+};
+/// Since the process began.
+Traffic traffic();
+
 /// The call of the runtime, or of a library on it, that comes after `after` others fails once with cudaErrorUnknown;
 /// below 0: none. Calls that give something back always succeed.
 void fail_call(std::int64_t after);

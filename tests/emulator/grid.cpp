@@ -765,4 +765,10 @@ Counters counters() {
   return counted;
 }
 
+Traffic traffic_now;
+
+Traffic traffic() {
+  return traffic_now;
+}
+
 }  // namespace curate::emulator

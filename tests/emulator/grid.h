@@ -60,6 +60,9 @@ class Meeting {
 /// Where the schedule may stop a thread: an atomic, or a load that another block's write can change.
 void preempt();
 
+/// For traffic().
+extern Traffic traffic_now;
+
 /// Who touched an element of shared memory last, to find accesses that no barrier orders.
 struct Access {
   std::int16_t thread = -1;
@@ -98,6 +101,16 @@ void check_shared_write_closely(const SharedBlock& block, std::int64_t index);
 /// Whether a barrier of the block, or the program's order, puts that access before the calling thread's.
 inline bool plainly_ordered(const Access& before) {
   return before.block_syncs != access_now.block_syncs || before.thread == access_now.thread;
+}
+
+inline void check_shared_atomic(const SharedBlock& block, std::int64_t index) {
+  if (static_cast<std::uint64_t>(index) >= block.count) {
+    fail_shared_index(block, index, "updates");
+  }
+  const Shadow& shadow = block.shadows[static_cast<std::size_t>(index)];
+  if (shadow.writer.thread < 0 || !plainly_ordered(shadow.writer)) {
+    check_shared_read_closely(block, index);
+  }
 }
 
 inline void check_shared_read(SharedBlock& block, std::int64_t index) {

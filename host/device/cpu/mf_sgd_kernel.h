@@ -9,6 +9,11 @@
 // where items do not the step goes rating by rating, so that the result is that of the sequential algorithm, but for
 // rounding.
 //
+// With rows in memory two groups take turns, and a group's rows learn from its errors only while the other's are
+// multiplied for its next predictions, lane by lane in one loop: what each waits for is hidden by the other, which is
+// too far ahead for the processor to find by itself. Where the other's items meet those that have yet to learn, they
+// learn first.
+//
 // With s = 1 - lr * reg and t = lr * e a rating does p' = s p + t q, q' = s q + t p. Users' rows are kept as p / c, c
 // the power of s that is due, which saves a multiplication of each: (p / c)' = p / c + t / (c s) q. c starts at 1 with
 // every stretch of steps.
@@ -26,6 +31,9 @@ namespace {
 constexpr std::size_t kWidth = CURATE_WIDTH;
 /// A vector has four parts, one for each lane of a group.
 constexpr std::size_t kPart = kWidth / 4;
+/// Floats of a cache line; a row of lanes and of items has whole ones.
+constexpr std::size_t kLine = 16;
+constexpr std::size_t kNone = ~std::size_t{0};
 
 // Rows are aligned to 4 bytes only.
 using Vector [[gnu::vector_size(CURATE_WIDTH * 4), gnu::aligned(4), gnu::may_alias]] = float;
@@ -36,6 +44,20 @@ using Words [[gnu::vector_size(CURATE_WIDTH * 4)]] = std::int32_t;
 
 CURATE_INLINE Vector load(const float* from) {
   return *reinterpret_cast<const Vector*>(from);
+}
+
+/// Kept in a register, where the compiler would load it again for every use.
+CURATE_INLINE Vector load_once(const float* from) {
+  Vector value = load(from);
+#if defined(__x86_64__)
+  asm("" : "+x"(value));
+#endif
+  return value;
+}
+
+/// Less zero, which is nothing; a sum would have to make 0 of -0.
+CURATE_INLINE Vector broadcast(float value) {
+  return value - Vector{};
 }
 
 CURATE_INLINE void store(float* to, Vector value) {
@@ -57,6 +79,10 @@ CURATE_INLINE Vector positive(Vector value) {
 template <std::size_t n>
 struct Constant {
   static constexpr std::size_t value = n;
+};
+
+struct Index {
+  std::size_t value;
 };
 
 /// body(Constant<0>()), ..., body(Constant<count - 1>()), without a loop: what is indexed stays in registers.
@@ -185,6 +211,40 @@ CURATE_INLINE float value_of(PackedRating rating, const MfSgdBlock& block) {
 CURATE_INLINE float value_of(WideRating rating, const MfSgdBlock& /*block*/) {
   return rating.rating;
 }
+/// Of the ratings of a group.
+using Slots [[gnu::vector_size(16)]] = std::int32_t;
+
+CURATE_INLINE Slots slots_of(PackedRating a, PackedRating b, PackedRating c, PackedRating d) {
+  using Bits [[gnu::vector_size(16)]] = std::uint32_t;
+  return reinterpret_cast<Slots>(Bits{a.bits, b.bits, c.bits, d.bits} >> 8U);
+}
+CURATE_INLINE Slots slots_of(WideRating a, WideRating b, WideRating c, WideRating d) {
+  return Slots{a.slot, b.slot, c.slot, d.slot};
+}
+
+CURATE_INLINE Slots rotated(Slots slots) {
+  return __builtin_shufflevector(slots, slots, 1, 2, 3, 0);
+}
+
+/// Where one of `a` is one of `b`.
+CURATE_INLINE Slots common(Slots a, Slots b) {
+  const Slots once = rotated(a);
+  const Slots twice = rotated(once);
+  return (a == b) | (once == b) | (twice == b) | (rotated(twice) == b);
+}
+
+/// Where one is another.
+CURATE_INLINE Slots repeated(Slots slots) {
+  const Slots once = rotated(slots);
+  return (slots == once) | (slots == rotated(once));
+}
+
+CURATE_INLINE bool any(Slots mask) {
+  using Halves [[gnu::vector_size(16)]] = std::int64_t;
+  const auto halves = reinterpret_cast<Halves>(mask);
+  return (halves[0] | halves[1]) != 0;
+}
+
 /// Part l: the l-th rating less the mean.
 CURATE_INLINE Vector deviations(PackedRating a, PackedRating b, PackedRating c, PackedRating d,
                                 const MfSgdBlock& block) {
@@ -196,16 +256,18 @@ CURATE_INLINE Vector deviations(WideRating a, WideRating b, WideRating c, WideRa
   return spread_floats(a.rating, b.rating, c.rating, d.rating) - block.mean;
 }
 
-/// `vectors` of a row, 0: only the block says how many, and rows stay in memory; `groups` of `lanes` users each.
+/// `vectors` of a row, 0: only the block says how many, and rows stay in memory, of two groups that take turns;
+/// `groups` of `lanes` users each.
 template <std::size_t vectors, std::size_t groups, std::size_t lanes>
 struct Shape {
   static constexpr std::size_t kVectors = vectors;
   static constexpr std::size_t kGroups = groups;
   static constexpr std::size_t kLanes = lanes;
   static constexpr std::size_t kAllLanes = groups * lanes;
-  /// About 24 rows under way.
-  static constexpr std::ptrdiff_t kAhead = kAllLanes >= 12 ? 2 : kAllLanes >= 6 ? 3 : kMfSgdAhead;
+  /// About 24 rows under way; fewer where the users' have to stay in the cache as well.
+  static constexpr std::ptrdiff_t kAhead = vectors == 0 || kAllLanes >= 12 ? 2 : kAllLanes >= 6 ? 3 : kMfSgdAhead;
   static_assert(kAllLanes <= kMfSgdMostLanes && (lanes == 3 || lanes == 4));
+  static_assert(vectors > 0 || (groups == 2 && lanes == 4));
 };
 
 template <typename Rating>
@@ -283,10 +345,10 @@ struct Kernel {
       __builtin_prefetch(block.user_rates + coming_user);
     }
     constexpr std::ptrdiff_t kMost = 512 / sizeof(Rating);
-    constexpr std::ptrdiff_t kLine = 64 / sizeof(Rating);
+    constexpr std::ptrdiff_t kRatingsPerLine = 64 / sizeof(Rating);
     const std::ptrdiff_t last = static_cast<std::ptrdiff_t>(coming.end - coming.begin) - 1;
     const Rating* const first = ratings + (block.backward ? coming.end - 1 : coming.begin);
-    for (std::ptrdiff_t ahead = 0; ahead < (last < kMost ? last : kMost); ahead += kLine) {
+    for (std::ptrdiff_t ahead = 0; ahead < (last < kMost ? last : kMost); ahead += kRatingsPerLine) {
       __builtin_prefetch(first + ahead * direction);
     }
     __builtin_prefetch(first + (last < kMost ? last : kMost) * direction);
@@ -308,11 +370,22 @@ struct Kernel {
     }
   }
 
-  /// One rating of a lane by itself.
-  void single(std::size_t l) {
+  /// How a user's row p is kept: as p / c before a rating, as p / (c s) after it.
+  struct Scale {
+    bool shrinks;  ///< c = 1, and stays: p is what shrinks
+    float c;
+    float inverse;  ///< 1 / (c s)
+  };
+
+  /// The next rating of a lane by itself.
+  CURATE_INLINE void single(std::size_t l) {
     const Rating rating = *lanes[l].at;
     lanes[l].at += direction;
     --lanes[l].left;
+    single(l, rating, {true, 1.0F, 1.0F});
+  }
+
+  void single(std::size_t l, Rating rating, Scale scale) {
     const std::size_t slot = slot_of(rating);
     float* const p = row(l);
     float* const q = block.item + slot * stride();
@@ -320,7 +393,7 @@ struct Kernel {
     for (std::size_t v = 0; v < vectors(); ++v) {
       products += load(p + v * kWidth) * load(q + v * kWidth);
     }
-    float error = value_of(rating, block) - block.mean - total(products);
+    float error = value_of(rating, block) - block.mean - scale.c * total(products);
     float& user_bias = biases[place_of(l)];
     if constexpr (kBiased) {
       error -= user_bias + block.item_bias[slot];
@@ -330,11 +403,14 @@ struct Kernel {
     const float item_rate = kRates ? block.learning_rate * block.item_rates[slot] : block.learning_rate;
     const float shrink_user = 1.0F - user_rate * block.reg;
     const float shrink_item = 1.0F - item_rate * block.reg;
+    const float keep_user = scale.shrinks ? shrink_user : 1.0F;
+    const float to_user = user_rate * error * scale.inverse;
+    const float to_item = item_rate * error * scale.c;
     for (std::size_t v = 0; v < vectors(); ++v) {
       const Vector old_p = load(p + v * kWidth);
       const Vector old_q = load(q + v * kWidth);
-      const Vector new_p = shrink_user * old_p + user_rate * error * old_q;
-      const Vector new_q = shrink_item * old_q + item_rate * error * old_p;
+      const Vector new_p = keep_user * old_p + to_user * old_q;
+      const Vector new_q = shrink_item * old_q + to_item * old_p;
       store(p + v * kWidth, kNonNegative ? positive(new_p) : new_p);
       store(q + v * kWidth, kNonNegative ? positive(new_q) : new_q);
     }
@@ -344,10 +420,88 @@ struct Kernel {
     }
   }
 
+  /// The next rating of each lane of a group.
+  struct Taken {
+    Rating ratings[4];
+    std::size_t slots[4];
+    float* items[4];
+  };
+
+  /// Ratings of a group that its rows have yet to learn from: q' = keep_item q + to_item p, p' = p + to_user q.
+  struct Waiting {
+    Slots slots = Slots{} - 1;  ///< -1: there are none
+    float* items[4];
+    // By part.
+    Vector to_item;
+    Vector to_user;
+    Vector keep_item;
+  };
+
+  /// Lane kLearning of a group learns what waits for it; meanwhile the sums of the products of lane kMultiplied of
+  /// another group, to add up. Either may be kNone.
+  template <std::size_t kLearning, std::size_t kMultiplied>
+  CURATE_INLINE Vector learn_and_multiply(const Waiting& waiting, float* learning, const float* multiplied,
+                                          const float* item, const float* ahead) const {
+    constexpr bool kLearn = kLearning != kNone;
+    constexpr bool kMultiply = kMultiplied != kNone;
+    constexpr std::size_t kFrom = kLearn ? kLearning * kPart : 0;
+    const std::size_t columns = block.stride;
+    float* const p = learning + (kLearn ? kLearning : 0) * columns;
+    float* const q = waiting.items[kLearn ? kLearning : 0];
+    multiplied += (kMultiply ? kMultiplied : 0) * columns;
+    const Vector to_item = broadcast(waiting.to_item[kFrom]);
+    const Vector to_user = broadcast(waiting.to_user[kFrom]);
+    const Vector keep_item = broadcast(waiting.keep_item[kRates ? kFrom : 0]);
+    // Two sums: shorter chains.
+    Vector sum[2] = {};
+    std::size_t line = 0;
+    do {
+      if constexpr (kMultiply) {
+        __builtin_prefetch(ahead + line, 1, 3);
+      }
+      each<kLine / kWidth>([&](auto v) CURATE_INLINE_LAMBDA {
+        const std::size_t c = line + v.value * kWidth;
+        if constexpr (kLearn) {
+          const Vector old_p = load_once(p + c);
+          const Vector old_q = load_once(q + c);
+          const Vector new_q = keep_item * old_q + to_item * old_p;
+          const Vector new_p = old_p + to_user * old_q;
+          store(q + c, kNonNegative ? positive(new_q) : new_q);
+          store(p + c, kNonNegative ? positive(new_p) : new_p);
+        }
+        if constexpr (kMultiply) {
+          sum[v.value % 2] += load(multiplied + c) * load(item + c);
+        }
+      });
+      line += kLine;
+    } while (line < columns);
+    return sum[0] + sum[1];
+  }
+
+  CURATE_INLINE float* group_rows(std::size_t group) const { return row(group * kLanes); }
+
+  // The halves by themselves, which are rare.
+  [[gnu::noinline]] void learn(Waiting& waiting, std::size_t group) const {
+    if (waiting.slots[0] >= 0) {
+      each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA {
+        learn_and_multiply<l.value, kNone>(waiting, group_rows(group), nullptr, nullptr, nullptr);
+      });
+      waiting.slots = Slots{} - 1;
+    }
+  }
+  [[gnu::noinline]] void multiply(std::size_t group, float* const* items, const float* const* ahead,
+                                  Vector* products) const {
+    each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA {
+      products[l.value] =
+          learn_and_multiply<kNone, l.value>(Waiting{}, nullptr, group_rows(group), items[l.value], ahead[l.value]);
+    });
+  }
+
   /// All runs, a rating of every lane in turn, until there is none left for a lane whose run has ended. The lanes'
   /// rows, biases and places are then in memory.
   CURATE_INLINE void interleave() {
     const std::ptrdiff_t longest = longest_stretch();
+    constexpr std::uint32_t kAll = (1U << kAllLanes) - 1;
     Vector kept[kAllLanes][kVectors > 0 ? kVectors : 1];
     const Rating* at[kAllLanes];
     // What users shrink by, its inverse, c, and 1 / (c s): by part where rates differ, else one for all.
@@ -366,9 +520,35 @@ struct Kernel {
         user_scales[g.value] = grows[g.value];
       });
     };
+    /// body(lane) for lanes of a set. With rows in memory lanes need not be constants: fewer branches to predict.
+    const auto for_lanes = [&](std::uint32_t set, const auto& body) CURATE_INLINE_LAMBDA {
+      if constexpr (kVectors == 0) {
+        for (; set != 0; set &= set - 1) {
+          body(Index{static_cast<std::size_t>(__builtin_ctz(set))});
+        }
+      } else {
+        each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
+          if ((set >> l.value & 1U) != 0) {
+            body(l);
+          }
+        });
+      }
+    };
     /// c of a lane, in all parts.
     const auto due = [&](auto l) CURATE_INLINE_LAMBDA {
-      return kRates ? part<l.value % kLanes>(scales[kRates ? l.value / kLanes : 0]) : scales[0];
+      const Vector& of = scales[kRates ? l.value / kLanes : 0];
+      if constexpr (kVectors == 0) {
+        return broadcast(of[l.value % kLanes * kPart]);
+      } else {
+        return kRates ? part<l.value % kLanes>(of) : of;
+      }
+    };
+    const auto set_part = [&](Vector& v, auto l, float value) CURATE_INLINE_LAMBDA {
+      if constexpr (kVectors == 0) {
+        each<kPart>([&](auto k) CURATE_INLINE_LAMBDA { v[l.value % kLanes * kPart + k.value] = value; });
+      } else {
+        v = with<l.value % kLanes>(v, value);
+      }
     };
     /// A lane's row, bias and place, into memory and from there.
     const auto put = [&](auto l) CURATE_INLINE_LAMBDA {
@@ -389,20 +569,19 @@ struct Kernel {
       }
     };
     const auto get = [&](auto l) CURATE_INLINE_LAMBDA {
-      constexpr std::size_t kGroup = l.value / kLanes;
-      constexpr std::size_t kLane = l.value % kLanes;
+      const std::size_t group = l.value / kLanes;
       at[l.value] = lanes[l.value].at;
       if constexpr (kBiased) {
-        user_bias[kGroup] = with<kLane>(user_bias[kGroup], biases[place_of(l.value)]);
+        set_part(user_bias[group], l, biases[place_of(l.value)]);
       }
       Vector inverse{};
       if constexpr (kRates) {
-        user_rates[kGroup] = with<kLane>(user_rates[kGroup], rates[place_of(l.value)]);
+        set_part(user_rates[group], l, rates[place_of(l.value)]);
         const float shrink = 1.0F - block.learning_rate * block.reg * rates[place_of(l.value)];
-        shrinks[kGroup] = with<kLane>(shrinks[kGroup], shrink);
-        grows[kGroup] = with<kLane>(grows[kGroup], 1.0F / shrink);
-        scales[kGroup] = with<kLane>(scales[kGroup], 1.0F);
-        user_scales[kGroup] = with<kLane>(user_scales[kGroup], 1.0F / shrink);
+        set_part(shrinks[group], l, shrink);
+        set_part(grows[group], l, 1.0F / shrink);
+        set_part(scales[group], l, 1.0F);
+        set_part(user_scales[group], l, 1.0F / shrink);
       } else {
         inverse = user_scales[0] * shrinks[0];
       }
@@ -421,50 +600,42 @@ struct Kernel {
     Vector errors{};
     std::ptrdiff_t k = 0;
 
-    /// The next rating of `count` lanes of a group from its lane `from` on: of all, or of one, which then has all
-    /// parts.
-    const auto step = [&](auto group, auto from, auto count) CURATE_INLINE_LAMBDA {
-      constexpr std::size_t kCount = count.value;
-      constexpr std::size_t kFirst = group.value * kLanes + from.value;
-      constexpr bool kAlone = kCount == 1 && kLanes > 1;
-      constexpr std::size_t kScale = kRates ? group.value : 0;
-      // Of a lane by itself in all parts.
-      const auto own = [&](Vector v) CURATE_INLINE_LAMBDA { return kAlone && kRates ? part<from.value>(v) : v; };
-      Rating ratings[4];
-      std::size_t slots[4];
-      float* items[4];
-      Vector products[4];
+    /// The next ratings of `count` lanes from `first` on.
+    const auto take = [&](std::size_t first, auto count) CURATE_INLINE_LAMBDA {
+      Taken taken;
       each<4>([&](auto n) CURATE_INLINE_LAMBDA {
         // A group of three has one of its lanes twice.
-        constexpr std::size_t l = n.value < kCount ? n.value : kCount - 1;
-        ratings[n.value] = at[kFirst + l][k];
-        slots[n.value] = slot_of(ratings[n.value]);
-        items[n.value] = block.item + slots[n.value] * stride();
+        constexpr std::size_t l = n.value < count.value ? n.value : count.value - 1;
+        taken.ratings[n.value] = at[first + l][k];
+        taken.slots[n.value] = slot_of(taken.ratings[n.value]);
+        taken.items[n.value] = block.item + taken.slots[n.value] * stride();
       });
-      each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
-        const float* const q = items[l.value];
-        if constexpr (kVectors == 0) {
-          const float* const p = row(kFirst + l.value);
-          Vector sum = load(p) * load(q);
-          for (std::size_t v = 1; v < vectors(); ++v) {
-            sum += load(p + v * kWidth) * load(q + v * kWidth);
-          }
-          products[l.value] = sum;
-        } else {
-          // Two sums: shorter chains.
-          Vector sum[2] = {};
-          each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
-            const Vector product = kept[kFirst + l.value][v.value] * load(q + v.value * kWidth);
-            sum[v.value % 2] = v.value < 2 ? product : sum[v.value % 2] + product;
-          });
-          products[l.value] = kVectors > 1 ? sum[0] + sum[1] : sum[0];
-        }
-      });
+      return taken;
+    };
+
+    /// What rows have to learn, by part: q' = keep_item q + to_item p, p' = keep_user p + to_user q.
+    struct Lesson {
+      Vector to_item;
+      Vector to_user;
+      Vector keep_item;
+      Vector keep_user;
+    };
+
+    /// From ratings and the products of their rows; biases learn at once. The ratings are those of `count` lanes of a
+    /// group from its lane `from` on: of all, or of one, which then has all parts.
+    const auto lesson_of = [&](auto group, auto from, auto count, const Taken& taken,
+                               const Vector* products) CURATE_INLINE_LAMBDA {
+      constexpr std::size_t kCount = count.value;
+      constexpr bool kAlone = kCount == 1 && kLanes > 1;
+      const std::size_t scale = kRates ? group.value : 0;
+      // Of a lane by itself in all parts.
+      const auto own = [&](Vector v) CURATE_INLINE_LAMBDA { return kAlone && kRates ? part<from.value>(v) : v; };
       constexpr std::size_t kLast = kCount - 1;
       const Vector sums =
           sums_of(products[0], products[kLast < 1 ? kLast : 1], products[kLast < 2 ? kLast : 2], products[kLast]);
-      Vector error = deviations(ratings[0], ratings[1], ratings[2], ratings[3], block);
-      error -= kScaled ? own(scales[kScale]) * sums : sums;
+      Vector error = deviations(taken.ratings[0], taken.ratings[1], taken.ratings[2], taken.ratings[3], block);
+      error -= kScaled ? own(scales[scale]) * sums : sums;
+      const std::size_t* const slots = taken.slots;
       Vector& own_bias = user_bias[group.value];
       Vector old_user_bias{};
       Vector item_bias{};
@@ -478,49 +649,77 @@ struct Kernel {
       const Vector learnt = error * block.learning_rate;
       Vector learnt_user = learnt;
       Vector learnt_item = learnt;
-      Vector shrink_item{};
+      Vector shrink_item = shrinks[0];
       if constexpr (kRates) {
         const float* const r = block.item_rates;
         const Vector item_rates = spread_floats(r[slots[0]], r[slots[1]], r[slots[2]], r[slots[3]]);
-        learnt_user *= own(user_rates[kScale]);
+        learnt_user *= own(user_rates[scale]);
         learnt_item *= item_rates;
         shrink_item = 1.0F - block.learning_rate * block.reg * item_rates;
       }
       if constexpr (kBiased) {
-        const Vector new_user_bias = user_biases_learn * (own(shrinks[kScale]) * old_user_bias + learnt_user);
+        const Vector new_user_bias = user_biases_learn * (own(shrinks[scale]) * old_user_bias + learnt_user);
         own_bias = kAlone ? own_bias + only<from.value>(new_user_bias - own_bias) : new_user_bias;
-        item_bias = item_biases_learn * ((kRates ? shrink_item : shrinks[0]) * item_bias + learnt_item);
+        item_bias = item_biases_learn * (shrink_item * item_bias + learnt_item);
         each<kCount>([&](auto l)
                          CURATE_INLINE_LAMBDA { block.item_bias[slots[l.value]] = item_bias[l.value * kPart]; });
       }
-      const Vector item_steps = kScaled ? learnt_item * own(scales[kScale]) : learnt_item;
-      const Vector user_steps = kScaled ? learnt_user * own(user_scales[kScale]) : learnt_user;
-      // Where a row to come is, with its bias and rate on their way; the row itself is fetched piece by piece between
-      // the updates, for all at once they would wait for each other.
-      const auto coming_row = [&](std::size_t lane) CURATE_INLINE_LAMBDA {
-        const std::size_t coming = slot_of(at[lane][k + Of::kAhead * direction]);
-        if constexpr (kBiased) {
-          __builtin_prefetch(block.item_bias + coming, 1, 3);
-        }
-        if constexpr (kRates) {
-          __builtin_prefetch(block.item_rates + coming);
-        }
-        return block.item + coming * stride();
-      };
-      if constexpr (kVectors > 1) {
+      return Lesson{kScaled ? learnt_item * own(scales[scale]) : learnt_item,
+                    kScaled ? learnt_user * own(user_scales[scale]) : learnt_user, shrink_item, own(shrinks[scale])};
+    };
+
+    // Where a row to come is, with its bias and rate on their way; the row itself is fetched piece by piece between
+    // the updates, for all at once they would wait for each other.
+    const auto coming_row = [&](std::size_t lane) CURATE_INLINE_LAMBDA {
+      const std::size_t coming = slot_of(at[lane][k + Of::kAhead * direction]);
+      if constexpr (kBiased) {
+        __builtin_prefetch(block.item_bias + coming, 1, 3);
+      }
+      if constexpr (kRates) {
+        __builtin_prefetch(block.item_rates + coming);
+      }
+      return block.item + coming * stride();
+    };
+
+    /// The next rating of lanes of a group, as lesson_of() has it; rows in registers.
+    const auto step = [&](auto group, auto from, auto count) CURATE_INLINE_LAMBDA {
+      constexpr std::size_t kCount = count.value;
+      constexpr std::size_t kFirst = group.value * kLanes + from.value;
+      const Taken taken = take(kFirst, count);
+      Vector products[4];
+      each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
+        // Two sums: shorter chains.
+        Vector sum[2] = {};
+        each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
+          const Vector product = kept[kFirst + l.value][v.value] * load(taken.items[l.value] + v.value * kWidth);
+          sum[v.value % 2] = v.value < 2 ? product : sum[v.value % 2] + product;
+        });
+        products[l.value] = kVectors > 1 ? sum[0] + sum[1] : sum[0];
+      });
+      const Lesson lesson = lesson_of(group, from, count, taken, products);
+      if constexpr (kVectors == 1) {
+        each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
+          Vector& p = kept[kFirst + l.value][0];
+          float* const q = taken.items[l.value];
+          __builtin_prefetch(coming_row(kFirst + l.value), 1, 3);
+          const Vector old_q = load(q);
+          store(q, part<l.value>(lesson.keep_item) * old_q + part<l.value>(lesson.to_item) * p);
+          p = part<l.value>(lesson.keep_user) * p + part<l.value>(lesson.to_user) * old_q;
+        });
+      } else {
         // What the next products wait for first: p' = p + t q, then q' = s q + u p = (s - u t) q + u p'.
         each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
-          const Vector to_user = part<l.value>(user_steps);
-          const float* const q = again(items[l.value]);
+          const Vector to_user = part<l.value>(lesson.to_user);
+          const float* const q = again(taken.items[l.value]);
           each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
             kept[kFirst + l.value][v.value] += to_user * load(q + v.value * kWidth);
           });
         });
-        const Vector keep = (kRates ? shrink_item : shrinks[0]) - item_steps * user_steps;
+        const Vector keep = lesson.keep_item - lesson.to_item * lesson.to_user;
         each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
-          const Vector to_item = part<l.value>(item_steps);
+          const Vector to_item = part<l.value>(lesson.to_item);
           const Vector keep_item = part<l.value>(keep);
-          float* const q = again(items[l.value]);
+          float* const q = again(taken.items[l.value]);
           const float* const ahead = coming_row(kFirst + l.value);
           each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
             if (v.value * kWidth % 16 == 0) {
@@ -530,43 +729,76 @@ struct Kernel {
                   keep_item * load(q + v.value * kWidth) + to_item * kept[kFirst + l.value][v.value]);
           });
         });
-        return;
       }
-      each<kCount>([&](auto l) CURATE_INLINE_LAMBDA {
-        const Vector to_item = part<l.value>(item_steps);
-        const Vector to_user = part<l.value>(user_steps);
-        const Vector keep_item = kRates ? part<l.value>(shrink_item) : shrinks[0];
-        const Vector keep_user = kRates ? part<l.value>(own(shrinks[kScale])) : shrinks[0];
-        float* const q = items[l.value];
-        const float* const ahead = coming_row(kFirst + l.value);
-        const auto update = [&](Vector p, std::size_t v) CURATE_INLINE_LAMBDA {
-          if (v * kWidth % 16 == 0) {
-            __builtin_prefetch(ahead + v * kWidth, 1, 3);
-          }
-          const Vector old_q = load(q + v * kWidth);
-          const Vector new_p = (kScaled ? p : keep_user * p) + to_user * old_q;
-          const Vector new_q = keep_item * old_q + to_item * p;
-          store(q + v * kWidth, kNonNegative ? positive(new_q) : new_q);
-          return kNonNegative ? positive(new_p) : new_p;
-        };
-        if constexpr (kVectors == 0) {
-          float* const p = row(kFirst + l.value);
-          for (std::size_t v = 0; v < vectors(); ++v) {
-            store(p + v * kWidth, update(load(p + v * kWidth), v));
-          }
-        } else {
-          each<kVectors>([&](auto v) CURATE_INLINE_LAMBDA {
-            kept[kFirst + l.value][v.value] = update(kept[kFirst + l.value][v.value], v.value);
-          });
+    };
+
+    Waiting waiting[Of::kGroups];
+    const auto learn_all = [&]() CURATE_INLINE_LAMBDA {
+      if constexpr (kVectors == 0) {
+        for (std::size_t g = 0; g < Of::kGroups; ++g) {
+          learn(waiting[g], g);
         }
-      });
+      }
+    };
+
+    /// The next rating of each lane of a group, which its rows learn from in the other's step; rows in memory.
+    const auto overlapping_step = [&](auto group) CURATE_INLINE_LAMBDA {
+      constexpr std::size_t kFirst = group.value * kLanes;
+      constexpr std::size_t kScale = kRates ? group.value : 0;
+      constexpr std::size_t kOther = 1 - group.value;
+      Waiting& own = waiting[group.value];
+      Waiting& other = waiting[kOther];
+      const Taken taken = take(kFirst, Constant<kLanes>());
+      // Again: the compiler would multiply addresses in vectors, which have no instruction for it.
+      each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { own.items[l.value] = again(taken.items[l.value]); });
+      own.slots = slots_of(taken.ratings[0], taken.ratings[1], taken.ratings[2], taken.ratings[3]);
+      const Slots repeats = repeated(own.slots);
+      if (any(repeats | common(own.slots, other.slots))) [[unlikely]] {
+        learn(other, kOther);
+        if (any(repeats)) {
+          own.slots = Slots{} - 1;
+          each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA {
+            constexpr std::size_t kLane = kFirst + l.value;
+            biases[place_of(kLane)] = user_bias[group.value][l.value * kPart];
+            single(kLane, taken.ratings[l.value],
+                   {false, scales[kScale][l.value * kPart], user_scales[kScale][l.value * kPart]});
+            user_bias[group.value] = with<l.value>(user_bias[group.value], biases[place_of(kLane)]);
+          });
+          return;
+        }
+      }
+      Vector products[4];
+      if (other.slots[0] >= 0) [[likely]] {
+        // A lane apart: errors take a while.
+        each<kLanes + 1>([&](auto n) CURATE_INLINE_LAMBDA {
+          constexpr std::size_t kLearning = n.value > 0 ? n.value - 1 : kNone;
+          constexpr std::size_t kMultiplied = n.value < kLanes ? n.value : kNone;
+          if constexpr (kMultiplied != kNone) {
+            products[n.value] = learn_and_multiply<kLearning, kMultiplied>(
+                other, group_rows(kOther), group_rows(group.value), own.items[n.value], coming_row(kFirst + n.value));
+          } else {
+            learn_and_multiply<kLearning, kNone>(other, group_rows(kOther), nullptr, nullptr, nullptr);
+          }
+        });
+        other.slots = Slots{} - 1;
+      } else {
+        const float* ahead[4];
+        Vector alone[4];
+        each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { ahead[l.value] = coming_row(kFirst + l.value); });
+        multiply(group.value, own.items, ahead, alone);
+        each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { products[l.value] = alone[l.value]; });
+      }
+      const Lesson lesson = lesson_of(group, Constant<0>(), Constant<kLanes>(), taken, products);
+      own.to_item = lesson.to_item;
+      own.to_user = lesson.to_user;
+      own.keep_item = lesson.keep_item;
     };
 
     start_scales();
     for (std::size_t l = 0; l < kAllLanes; ++l) {
       fill(l);
     }
-    each<kAllLanes>(get);
+    for_lanes(kAll, get);
     std::ptrdiff_t left = longest;  // until c has to start anew
     while (true) {
       std::ptrdiff_t steps = left;
@@ -574,13 +806,17 @@ struct Kernel {
                           CURATE_INLINE_LAMBDA { steps = lanes[l.value].left < steps ? lanes[l.value].left : steps; });
       k = 0;
       for (std::ptrdiff_t done = 0; done < steps; ++done, k += direction) {
-        each<Of::kGroups>([&](auto g) CURATE_INLINE_LAMBDA {
-          if (same_item<g.value>(at, k)) [[unlikely]] {
-            each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { step(g, l, Constant<1>()); });
-          } else {
-            step(g, Constant<0>(), Constant<kLanes>());
-          }
-        });
+        if constexpr (kVectors == 0) {
+          each<Of::kGroups>(overlapping_step);
+        } else {
+          each<Of::kGroups>([&](auto g) CURATE_INLINE_LAMBDA {
+            if (same_item<g.value>(at, k)) [[unlikely]] {
+              each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { step(g, l, Constant<1>()); });
+            } else {
+              step(g, Constant<0>(), Constant<kLanes>());
+            }
+          });
+        }
         if constexpr (kScaled) {
           each<kScales>([&](auto g) CURATE_INLINE_LAMBDA {
             scales[g.value] *= shrinks[g.value];
@@ -595,9 +831,18 @@ struct Kernel {
         lanes[l.value].left -= steps;
         ended |= lanes[l.value].left == 0 ? 1U << l.value : 0U;
       });
+      if constexpr (kVectors == 0) {
+        constexpr std::uint32_t kGroup = (1U << kLanes) - 1;
+        for (std::size_t g = 0; g < Of::kGroups; ++g) {
+          if ((ended >> (g * kLanes) & kGroup) != 0) {
+            learn(waiting[g], g);
+          }
+        }
+      }
       const auto num_ended = static_cast<std::uint32_t>(__builtin_popcount(ended));
       if (left == 0 || block.num_runs - next < num_ended) [[unlikely]] {
-        each<kAllLanes>(put);
+        learn_all();
+        for_lanes(kAll, put);
         each<kLanes>([&](auto l) CURATE_INLINE_LAMBDA { squared += static_cast<double>(errors[l.value * kPart]); });
         errors = Vector{};
         start_scales();
@@ -605,20 +850,12 @@ struct Kernel {
         if (swap(ended)) {
           return;
         }
-        each<kAllLanes>(get);
+        for_lanes(kAll, get);
       } else {
         // The others' stay where they are.
-        each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
-          if ((ended >> l.value & 1U) != 0) {
-            put(l);
-          }
-        });
+        for_lanes(ended, put);
         swap(ended);
-        each<kAllLanes>([&](auto l) CURATE_INLINE_LAMBDA {
-          if ((ended >> l.value & 1U) != 0) {
-            get(l);
-          }
-        });
+        for_lanes(ended, get);
       }
     }
   }
@@ -732,7 +969,7 @@ CURATE_INLINE auto for_shape(std::size_t dim, bool non_negative, const Body& bod
       return body(Shape<4, 1, 3>());
 #endif
     default:
-      return body(Shape<0, 1, 4>());
+      return body(Shape<0, 2, 4>());
   }
 }
 

@@ -129,6 +129,7 @@ inline void __threadfence_block() {}
 template <typename T>
 T atomicAdd(T* address, T value) {
   curate::emulator::preempt();
+  curate::emulator::traffic_now.reduced += static_cast<std::int64_t>(sizeof(T));
   const T before = *address;
   *address = before + value;
   return before;
@@ -165,12 +166,25 @@ inline float rsqrtf(float x) {
 template <typename T>
 T __ldcg(const T* address) {
   curate::emulator::preempt();
+  curate::emulator::traffic_now.read += static_cast<std::int64_t>(sizeof(T));
   return *address;
 }
 /// A load of what no thread of the grid writes.
 template <typename T>
 T __ldg(const T* address) {
+  curate::emulator::traffic_now.read_only += static_cast<std::int64_t>(sizeof(T));
   return *address;
+}
+/// A plain load and a plain store.
+template <typename T>
+T __ldca(const T* address) {
+  curate::emulator::traffic_now.read += static_cast<std::int64_t>(sizeof(T));
+  return *address;
+}
+template <typename T>
+void __stwb(T* address, T value) {
+  curate::emulator::traffic_now.written += static_cast<std::int64_t>(sizeof(T));
+  *address = value;
 }
 
 inline int __popc(unsigned value) {

@@ -41,6 +41,17 @@ class SharedArray {
 
   Element operator[](std::int64_t index) const { return {*block_, index}; }
 
+  /// The element before `change` changed it, at once: no barrier has to order these among each other.
+  template <typename Change>
+  T atomic(std::int64_t index, const Change& change) const {
+    preempt();
+    check_shared_atomic(*block_, index);
+    T* const address = reinterpret_cast<T*>(block_->bytes.data()) + index;
+    const T before = *address;
+    *address = change(before);
+    return before;
+  }
+
  private:
   SharedBlock* block_;
 };

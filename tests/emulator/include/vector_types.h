@@ -24,9 +24,22 @@ struct alignas(16) int4 {
 struct alignas(16) double2 {
   double x, y;
 };
+// Kernels move rows of other types as these.
+struct alignas(8) [[gnu::may_alias]] uint2 {
+  unsigned x, y;
+};
+struct alignas(16) [[gnu::may_alias]] uint4 {
+  unsigned x, y, z, w;
+};
 inline float2 make_float2(float x, float y) {
   return {x, y};
 }
 inline float4 make_float4(float x, float y, float z, float w) {
+  return {x, y, z, w};
+}
+inline uint2 make_uint2(unsigned x, unsigned y) {
+  return {x, y};
+}
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
   return {x, y, z, w};
 }
