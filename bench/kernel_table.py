@@ -34,6 +34,7 @@ def demangle(name):
     text = subprocess.run([find_tool("c++filt"), name], capture_output=True, text=True, check=True).stdout
     text = text.replace("curate::cuda::", "").replace("(anonymous namespace)::", "").replace("curate::", "")
     text = re.sub(r"\(OptimizerKind\)(\d)", lambda kind: ["sgd", "adagrad", "adam"][int(kind[1])], text)
+    text = re.sub(r"\(ProductPrecision\)(\d)", lambda kind: ["f32", "tf32", "bf16"][int(kind[1])], text)
     match = re.search(r"(\w+)_kernel(?:<([^()]*)>)?", text)
     if match is None:
         return None

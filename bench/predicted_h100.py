@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What an epoch of per-rating SGD (mf_sgd_epoch) should take on an H100, from the machine code of its inner loop and the
-bytes that it moves, as a Markdown table. Nothing is run: every time is predicted.
+bytes that it moves, as a Markdown table; and fused stacks of dense layers, for which predicted_stacks.py counts. Nothing
+is run: every time is predicted.
 
 usage: bench/predicted_h100.py [--nvdisasm PROGRAM] [--traffic PROGRAM] [--ratings N] [--heaviest N] [--users N]
 
-Compiles kernels/mf_sgd_epoch.cu for sm_90 and reads the loop over a user's ratings as nvdisasm prints it (it comes with
-the CUDA toolkit, or with Python's package nvidia-cuda-nvdisasm). Bytes are those that the emulator counted in the
-kernel's own accesses (cmake --preset emulated && cmake --build build/emulated --target mf_traffic).
+Compiles the kernels for sm_90 and reads the loop over a user's ratings as nvdisasm prints it (it comes with the CUDA
+toolkit, or with Python's package nvidia-cuda-nvdisasm). Bytes are those that the emulator counted in the kernel's own
+accesses (cmake --preset emulated && cmake --build build/emulated --target mf_traffic).
 
 Three bounds, of which the largest is the prediction:
 - issue: warp instructions of the loop's body, all branches taken (those for rates of each row and for an item rated
@@ -25,6 +26,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+import predicted_stacks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -63,14 +66,24 @@ def tool(name, given, remedy):
     return found
 
 
+def compile_kernel(nvcc, nvdisasm, name, options=(), replaced=None):
+    """What nvdisasm prints of kernels/NAME.cu, with `replaced` {header: text} in place of headers, and what the assembler
+    said."""
+    with tempfile.TemporaryDirectory() as folder:
+        for header, text in (replaced or {}).items():
+            path = pathlib.Path(folder) / header
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        cubin = pathlib.Path(folder) / f"{name}.cubin"
+        log = run([nvcc, "-std=c++20", "-arch=sm_90", "-cubin", "-O3", "-lineinfo", "-Xptxas=-v", f"-I{folder}",
+                   f"-I{ROOT}", f"-I{ROOT / 'host'}", f"-I{ROOT / 'include'}", "-o", str(cubin),
+                   str(ROOT / "kernels" / f"{name}.cu")], f"kernels/{name}.cu does not compile")
+        return run([nvdisasm, *options, "-c", str(cubin)], "nvdisasm failed"), log
+
+
 def disassemble(nvcc, nvdisasm):
     """The instructions, and labels as (None, name), of {type: [...]} with a pack to a lane, and registers."""
-    with tempfile.TemporaryDirectory() as folder:
-        cubin = pathlib.Path(folder) / "mf_sgd_epoch.cubin"
-        log = run([nvcc, "-std=c++20", "-arch=sm_90", "-cubin", "-O3", "-Xptxas=-v", f"-I{ROOT}", f"-I{ROOT / 'host'}",
-                   f"-I{ROOT / 'include'}", "-o", str(cubin), str(ROOT / "kernels" / "mf_sgd_epoch.cu")],
-                  "kernels/mf_sgd_epoch.cu does not compile")
-        text = run([nvdisasm, "-c", str(cubin)], "nvdisasm failed")
+    text, log = compile_kernel(nvcc, nvdisasm, "mf_sgd_epoch")
 
     def variant(text):
         for name, (mangled, elements) in TYPES.items():
@@ -200,6 +213,27 @@ def main():
             counts[kind] = counts.get(kind, 0) + 1
         print(f"\nThe loop's instructions, {precision}: " + ", ".join(
             f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))) + ".")
+    print()
+    report_stacks(nvcc, nvdisasm, arguments.ratings)
+
+
+def report_stacks(nvcc, nvdisasm, rows):
+    log = compile_kernel(nvcc, nvdisasm, "dense_stack")[1]
+    activations = (ROOT / "kernels" / "activations.cuh").read_text()
+    text = compile_kernel(nvcc, nvdisasm, "dense_stack", ["-gi"],
+                          {"kernels/activations.cuh": predicted_stacks.relu_alone(activations)})[0]
+    registers = {}
+    current = None
+    for line in log.splitlines():
+        if match := re.search(r"Compiling entry function '\S*dense_stack_(forward|backward)_kernelILNS_16"
+                              r"ProductPrecisionE(\d)ELi2E", line):
+            current = (match[1], predicted_stacks.PRECISIONS[int(match[2])])
+        elif "Compiling entry function" in line:
+            current = None
+        elif current and (match := re.search(r"Used (\d+) registers", line)):
+            registers[current] = int(match[1])
+    source = (ROOT / "kernels" / "dense_stack.cu").read_text()
+    predicted_stacks.report(text, registers, source, rows)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@
 #include "kernels/convert_rows.h"
 #include "kernels/cuda_error.h"
 #include "kernels/dense_products.h"
+#include "kernels/dense_stack.h"
 #include "kernels/dot_rows.h"
 #include "kernels/dropout.h"
 #include "kernels/error_scratch.h"
@@ -288,6 +289,20 @@ class CudaDevice : public Device {
                          const DenseParams& params, const Activation& activation, const MatrixView& state) override {
     operation("dense_backward");
     products_->backward(grad, grad_params, batch, params, activation, state, capturing_);
+  }
+  bool do_suits_dense_stack(const std::vector<std::int64_t>& widths) const override {
+    return cuda::suits_dense_stack(widths, products_->precision());
+  }
+  void do_dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
+                              const MatrixView& state) override {
+    operation("dense_stack_forward");
+    cuda::dense_stack_forward(stream(), out, in, stack, products_->precision(), state);
+  }
+  void do_dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
+                               const MatrixView& in, const DenseStack& stack, const MatrixView& state) override {
+    operation("dense_stack_backward");
+    cuda::dense_stack_backward(stream(), grad, grad_params, in, stack, products_->precision(), state,
+                               products_->scratch());
   }
   void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) override {
     operation("dropout");

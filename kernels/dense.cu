@@ -1,44 +1,13 @@
 #include "kernels/dense.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "kernels/activations.cuh"
+#include "kernels/mma.cuh"
 #include "kernels/tiled_product.cuh"
 
 namespace curate::cuda {
 namespace {
-
-__device__ float activate(float z, const Activation& activation) {
-  switch (activation.kind) {
-    case ActivationKind::linear:
-      return z;
-    case ActivationKind::relu:
-      return z < 0.0F ? 0.0F : z;  // NaN stays
-    case ActivationKind::tanh:
-      return tanhf(z);
-    case ActivationKind::sigmoid:
-      return activation.low + (activation.high - activation.low) / (1.0F + expf(-z));
-  }
-  return z;
-}
-
-/// activation'(z) from y = activation(z).
-__device__ float slope(float y, const Activation& activation) {
-  switch (activation.kind) {
-    case ActivationKind::linear:
-      return 1.0F;
-    case ActivationKind::relu:
-      return y > 0.0F ? 1.0F : 0.0F;
-    case ActivationKind::tanh:
-      return 1.0F - y * y;
-    case ActivationKind::sigmoid: {
-      // A sigmoid from low to low is a constant.
-      const float width = activation.high - activation.low;
-      return width == 0.0F ? 0.0F : (y - activation.low) * (activation.high - y) / width;
-    }
-  }
-  return 1.0F;
-}
 
 /// out[b, j] = activation(bias[j] + sum_k in[b, k] weight[j, k]) for b < batch_count.
 /// out [batch, outputs], in [batch, inputs], weight [outputs, inputs], bias [outputs], all f32. A block takes a tile of
@@ -55,10 +24,12 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
   float sum[kOwn][kOwn];
   multiply_tile(sum, ByRows{in, count, inputs}, ByRows{weight, outputs, inputs}, m0, n0, 0, inputs);
-  visit_tile(sum, m0, n0, [&](std::int64_t m, std::int64_t n, float value) {
-    if (m < count && n < outputs) {
-      out.row(m)[n] = activate(value + bias[n], activation);
-    }
+  with_kind(activation.kind, [&](auto kind) {
+    visit_tile(sum, m0, n0, [&](std::int64_t m, std::int64_t n, float value) {
+      if (m < count && n < outputs) {
+        out.row(m)[n] = activate<decltype(kind)::kValue>(value + bias[n], activation);
+      }
+    });
   });
 }
 
@@ -70,7 +41,8 @@ __global__ void __launch_bounds__(kBlockThreads)
   const std::int64_t b = thread / outputs;
   const std::int64_t j = thread % outputs;
   if (b < state->batch_count) {
-    out.row(b)[j] = activate(out.row(b)[j], activation);
+    with_kind(activation.kind,
+              [&](auto kind) { out.row(b)[j] = activate<decltype(kind)::kValue>(out.row(b)[j], activation); });
   }
 }
 
@@ -89,10 +61,9 @@ __global__ void __launch_bounds__(kBlockThreads)
     }
     return;
   }
-  const float gradient = grad.row(b)[j];
-  const float factor = slope(out.row(b)[j], activation);
-  // Not gradient * 0: an infinite gradient behind a relu that is off stays off.
-  grad.row(b)[j] = factor == 0.0F ? 0.0F : gradient * factor;
+  with_kind(activation.kind, [&](auto kind) {
+    grad.row(b)[j] = times_slope<decltype(kind)::kValue>(grad.row(b)[j], out.row(b)[j], activation);
+  });
 }
 
 /// grad_in[b, k] = sum_j h[b, j] weight[j, k] for b < batch_count.
@@ -196,15 +167,6 @@ __global__ void __launch_bounds__(kBlockThreads)
     }
     grad_bias[j] = sum;
   }
-}
-
-/// The nearest number with 7 bits after the point, of two equally near ones the even one. NaN stays NaN.
-__device__ std::uint16_t to_bf16(float value) {
-  const unsigned bits = __float_as_uint(value);
-  if ((bits & 0x7FFFFFFFU) > 0x7F800000U) {
-    return static_cast<std::uint16_t>(bits >> 16U | 0x40U);
-  }
-  return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16U & 1U)) >> 16U);
 }
 
 struct alignas(8) FourBf16 {

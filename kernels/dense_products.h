@@ -23,6 +23,9 @@ class DenseProducts {
   /// Device::prepare_dense.
   void prepare(const DenseSize& size, ProductPrecision precision);
 
+  /// What prepare() was told last.
+  ProductPrecision precision() const { return precision_; }
+
   /// Device::dense_forward.
   void forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
                const MatrixView& state, bool capturing);

@@ -29,12 +29,20 @@ constexpr Geometry one_thread_each(std::int64_t count) {
   return {divide_up(count, kBlockThreads)};
 }
 
+/// Shared memory that a block has without asking.
+constexpr std::size_t kPlainSharedBytes = std::size_t{48} << 10U;
+
 /// The only way that kernels are launched. Nothing is launched for 0 blocks. `name` stands in errors.
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, cudaStream_t stream, const Geometry& geometry, void (*kernel)(Parameters...),
             Arguments&&... arguments) {
   if (geometry.blocks == 0) {
     return;
+  }
+  if (geometry.dynamic_shared > kPlainSharedBytes) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(geometry.dynamic_shared)),
+          name, __FILE__, __LINE__);
   }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(geometry.blocks));

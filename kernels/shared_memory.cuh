@@ -4,10 +4,15 @@
 //
 //   CURATE_SHARED(float, tile, 256);                     // float tile[256]
 //   auto scratch = dynamic_shared<float>();              // as many as the launch asked for
+//   load_shared(four, words, 8);                         // floats from words[8] on, in one instruction
 //
 // Elements that several threads change with no barrier between: shared_atomic_add, _exchange and _load alone.
 //
 // An element is read into a variable of its type (`const float x = tile[i];`), never into `auto`.
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
 
 #if defined(CURATE_EMULATED_KERNELS)
 
@@ -23,6 +28,25 @@ namespace curate::cuda {
 template <typename T>
 emulator::SharedArray<T> dynamic_shared() {
   return emulator::SharedArray<T>(emulator::dynamic_shared_block(sizeof(T)));
+}
+
+/// to[i] = array[index + i]; index is a multiple of the number of elements, which is 2 or 4.
+template <int kCount>
+void load_shared(float (&to)[kCount], const emulator::SharedArray<std::uint32_t>& array, int index) {
+  static_assert(kCount == 2 || kCount == 4);
+  emulator::check_aligned(index, kCount);
+  for (int i = 0; i < kCount; ++i) {
+    const std::uint32_t word = array[index + i];
+    to[i] = __uint_as_float(word);
+  }
+}
+
+/// array[index], array[index + 1] = first, second; index is even.
+inline void store_shared(const emulator::SharedArray<std::uint32_t>& array, int index, std::uint32_t first,
+                         std::uint32_t second) {
+  emulator::check_aligned(index, 2);
+  array[index] = first;
+  array[index + 1] = second;
 }
 
 template <typename T>
@@ -48,8 +72,25 @@ namespace curate::cuda {
 
 template <typename T>
 __device__ T* dynamic_shared() {
-  extern __shared__ unsigned char curate_dynamic_shared[];
+  extern __shared__ __align__(16) unsigned char curate_dynamic_shared[];
   return reinterpret_cast<T*>(curate_dynamic_shared);
+}
+
+__device__ inline void load_shared(float (&to)[2], const std::uint32_t* array, int index) {
+  const float2 two = *reinterpret_cast<const float2*>(array + index);
+  to[0] = two.x;
+  to[1] = two.y;
+}
+__device__ inline void load_shared(float (&to)[4], const std::uint32_t* array, int index) {
+  const float4 four = *reinterpret_cast<const float4*>(array + index);
+  to[0] = four.x;
+  to[1] = four.y;
+  to[2] = four.z;
+  to[3] = four.w;
+}
+
+__device__ inline void store_shared(std::uint32_t* array, int index, std::uint32_t first, std::uint32_t second) {
+  *reinterpret_cast<uint2*>(array + index) = make_uint2(first, second);
 }
 
 template <typename T>

@@ -5,6 +5,7 @@ set(CURATE_KERNELS
     build_segments.cu
     convert_rows.cu
     dense.cu
+    dense_stack.cu
     dot_rows.cu
     dropout.cu
     gather_rows.cu

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/launch.h"
+#include "kernels/mma.cuh"
 #include "kernels/shared_memory.cuh"
 #include "kernels/warp_reduce.cuh"
 
@@ -220,6 +221,71 @@ TEST(Emulator, replays_what_was_captured) {
   cudaGraphDestroy(graph);
 }
 
+/// out = a b + c of 16 x 8 times 8 x 8 or 16 x 16 times 16 x 8 numbers, row by row, as mma.cuh hands them to lanes.
+__global__ void mma_kernel(float* out, const float* a, const float* b, bool bf16) {
+  const auto lane = static_cast<int>(threadIdx.x);
+  const int g = lane / 4;
+  const int q = lane % 4;
+  float sum[4];
+  for (int e = 0; e < 4; ++e) {
+    sum[e] = out[(g + e / 2 * 8) * 8 + 2 * q + e % 2];
+  }
+  std::uint32_t own_a[4];
+  std::uint32_t own_b[2];
+  for (int r = 0; r < 4; ++r) {
+    const int row = g + r % 2 * 8;
+    own_a[r] = bf16 ? to_two_bf16(a[row * 16 + 2 * q + r / 2 * 8], a[row * 16 + 2 * q + r / 2 * 8 + 1])
+                    : to_tf32(a[row * 8 + q + r / 2 * 4]);
+  }
+  for (int r = 0; r < 2; ++r) {
+    own_b[r] = bf16 ? to_two_bf16(b[(2 * q + 8 * r) * 8 + g], b[(2 * q + 8 * r + 1) * 8 + g])
+                    : to_tf32(b[(q + 4 * r) * 8 + g]);
+  }
+  if (bf16) {
+    mma_bf16(sum, own_a, own_b);
+  } else {
+    mma_tf32(sum, own_a, own_b);
+  }
+  for (int e = 0; e < 4; ++e) {
+    out[(g + e / 2 * 8) * 8 + 2 * q + e % 2] = sum[e];
+  }
+}
+
+// Small whole numbers, which no rounding changes. Catches: fragments that hold another element, lanes whose registers
+// change before others have read them.
+TEST(Emulator, mma_multiplies_matrices) {
+  for (const char* const name : {"forward", "reverse", "random:3", "run-ahead:4", "resident:5"}) {
+    for (const int depth : {8, 16}) {
+      Emulated device(emulator::parse_options(name));
+      std::vector<float> a;
+      std::vector<float> b;
+      std::vector<float> c;
+      for (int i = 0; i < 16 * depth; ++i) {
+        a.push_back(static_cast<float>(i * 7 % 23 - 11));
+      }
+      for (int i = 0; i < depth * 8; ++i) {
+        b.push_back(static_cast<float>(i * 5 % 19 - 9));
+      }
+      for (int i = 0; i < 16 * 8; ++i) {
+        c.push_back(static_cast<float>(i));
+      }
+      float* const out = device.array(c);
+      launch("mma", device.stream(), {1, 32}, mma_kernel, out, static_cast<const float*>(device.array(a)),
+             static_cast<const float*>(device.array(b)), depth == 16);
+      ASSERT_EQ(device.wait(), cudaSuccess);
+      for (int m = 0; m < 16; ++m) {
+        for (int n = 0; n < 8; ++n) {
+          float expected = c[static_cast<std::size_t>(m * 8 + n)];
+          for (int k = 0; k < depth; ++k) {
+            expected += a[static_cast<std::size_t>(m * depth + k)] * b[static_cast<std::size_t>(k * 8 + n)];
+          }
+          EXPECT_EQ(out[m * 8 + n], expected) << name << ", depth " << depth << ", (" << m << ", " << n << ")";
+        }
+      }
+    }
+  }
+}
+
 TEST(Emulator, refuses_launches_that_no_gpu_takes) {
   Emulated device({});
   float* const out = device.array({1.0F});
@@ -237,6 +303,16 @@ TEST(Emulator, refuses_launches_that_no_gpu_takes) {
   EXPECT_EQ(try_launch({0}, {32}, 0), cudaErrorInvalidConfiguration);
   EXPECT_EQ(try_launch({1, 65536}, {32}, 0), cudaErrorInvalidConfiguration);
   EXPECT_EQ(try_launch({1}, {32}, 256 << 10), cudaErrorInvalidConfiguration);
+  // More than every block has is to be asked for, kernel by kernel.
+  EXPECT_EQ(try_launch({1}, {32}, 64 << 10), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaFuncSetAttribute(block_sums_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10),
+            cudaSuccess);
+  EXPECT_EQ(try_launch({1}, {32}, 64 << 10), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaFuncSetAttribute(add_one_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 64 << 10), cudaSuccess);
+  EXPECT_EQ(try_launch({1}, {32}, 64 << 10), cudaSuccess);
+  EXPECT_EQ(try_launch({1}, {32}, 65 << 10), cudaErrorInvalidValue);
+  EXPECT_EQ(cudaFuncSetAttribute(add_one_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 256 << 10),
+            cudaErrorInvalidValue);
   cudaGetLastError();
 }
 

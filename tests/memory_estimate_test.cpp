@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <ostream>
 
 #include "curate/trainer.h"
@@ -187,6 +188,30 @@ TEST(MemoryEstimate, FollowsTheFormulas) {
   EXPECT_EQ(adam.optimizer, 3 * 4 * 1500 * 68);
   EXPECT_EQ(adam.segments, 2 * (12 * 100000 + 4 * 98));
   EXPECT_EQ(adam.batches, 8 * 1024 * (2 * 68 + 1));
+}
+
+// A GPU that works on all layers at once keeps no values of the hidden ones.
+TEST(MemoryEstimate, IsAnUpperBoundOfWhatFusedLayersTake) {
+  emulator::add_emulated_engine();
+  SyntheticOptions synthetic;
+  synthetic.users = 70;
+  synthetic.items = 33;
+  synthetic.ratings = 500;
+  const Dataset dataset = generate_dataset(synthetic).dataset;
+  TrainOptions options;
+  options.model = "mlp";
+  options.epochs = 1;
+  options.device = "cuda-emulated";
+  options.user_dim = 8;
+  options.item_dim = 8;
+  options.layers = "12,5";
+  options = resolve(options);
+  const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
+  const MemoryEstimate estimate = estimate_memory(
+      options, {dataset.users.size(), dataset.items.size(), dataset.ratings.size(), dataset.ratings.has_timestamps()});
+  const std::int64_t batch = std::min<std::int64_t>(options.batch, 475);
+  const std::int64_t hidden = 4 * (12 + 8) * (2 * batch + 16384);
+  EXPECT_NEAR(static_cast<double>(result.device_bytes), static_cast<double>(estimate.arrays() - hidden), 200.0);
 }
 
 TEST(MemoryEstimate, TakesTheSmallest) {

@@ -334,6 +334,49 @@ TEST_P(NeuralNetworkTest, DropoutMasksTrainingAlone) {
   }
 }
 
+// A step and predictions, fused where the device says so and layer by layer. Catches: a layer that is left out of the
+// stack, gradients that go to another one, dropout that has no part in it or is there when predicting, precisions of
+// predictions made before training.
+TEST_P(NeuralNetworkTest, FusedLayersGiveWhatLayersGive) {
+  constexpr Network kDeep = {"7,3,5", "relu,tanh,relu", "linear"};
+  std::vector<Network> networks = kNetworks;
+  networks.push_back(kDeep);
+  const HostRatings pairs = all_pairs();
+  const DeviceRatings on_device(device(), pairs);
+  for (const Network& network : networks) {
+    for (const float dense_dropout : {0.0F, 0.5F}) {
+      const Start start = start_of(network);
+      std::vector<TensorMap> gradients;
+      std::vector<TensorMap> after;
+      std::vector<std::vector<float>> predictions;
+      for (const bool fuse : {false, true}) {
+        const auto model = make_model(device(), start.spec, start.tensors);
+        model->predict(on_device.users.view(), on_device.items.view());
+        TrainingPlan plan;
+        plan.per_rating = false;
+        plan.batch = pairs.size() + 3;
+        plan.dense_dropout = dense_dropout;
+        plan.fuse_layers = fuse;
+        model->prepare_training(plan);
+        const TestEpoch epoch(device(), pairs, plan.batch, 0.1F);
+        model->enqueue_gradients(epoch.view());
+        gradients.push_back(download_parameters(model->gradients()));
+        model->enqueue_update(epoch.view());
+        after.push_back(model->download());
+        predictions.push_back(model->predict(on_device.users.view(), on_device.items.view()));
+      }
+      for (const auto& [name, tensor] : gradients[0]) {
+        const std::string label = label_of(network) + " " + name + ", dropout " + std::to_string(dense_dropout);
+        if (std::any_of(tensor.values.begin(), tensor.values.end(), [](float value) { return value != 0.0F; })) {
+          EXPECT_TRUE(gradient_close(gradients[1].at(name).values, tensor.values, 1e-5, label));
+        }
+        EXPECT_TRUE(all_close(after[1].at(name).values, after[0].at(name).values, {1e-6, 1e-5}, label));
+      }
+      EXPECT_TRUE(all_close(predictions[1], predictions[0], {1e-5, 1e-5}, label_of(network)));
+    }
+  }
+}
+
 TEST(NeuralNetworkStart, FirstPredictionsAreNearTheMean) {
   for (const char* output : {"linear", "relu", "sigmoid"}) {
     TrainOptions options = options_of({"6,4", "relu", output});

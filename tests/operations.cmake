@@ -19,6 +19,7 @@ set(CURATE_OPERATION_TESTS
     update_dense_test.cpp
     dense_forward_test.cpp
     dense_backward_test.cpp
+    dense_stack_test.cpp
     dropout_test.cpp
     half_precision_test.cpp
     mf_sgd_block_test.cpp

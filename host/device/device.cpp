@@ -199,6 +199,27 @@ class Checker {
     vector(bias_name, params.bias, DType::f32, outputs);
   }
 
+  void dropout(const DropoutParams& params) const {
+    require(params.rate >= 0.0F && params.rate < 1.0F, "rate", "is not in [0, 1)");
+  }
+
+  void stack(const DenseStack& stack, const MatrixView& out, const MatrixView& in) const {
+    require(!stack.empty() && stack.size() <= static_cast<std::size_t>(kMostStackLayers), "stack",
+            fmt::format("has {} layers", stack.size()));
+    is("in", in, DType::f32);
+    std::int64_t width = in.cols;
+    for (const DenseStackLayer& layer : stack) {
+      const std::int64_t outputs = layer.params.weight.rows;
+      dense_params("weight", "bias", layer.params, outputs, width);
+      require(width >= 1 && width <= kWidestStackLayer && outputs >= 1 && outputs <= kWidestStackLayer, "stack",
+              fmt::format("has a layer of {} inputs and {} outputs", width, outputs));
+      dropout(layer.dropout);
+      width = outputs;
+    }
+    require(stack.back().dropout.rate == 0.0F, "stack", "drops outputs of its last layer");
+    matrix("out", out, DType::f32, in.rows, width);
+  }
+
   void segments(const SegmentsView& segments, std::int64_t num_ratings) const {
     vector("segments.rows", segments.rows, DType::i32, num_ratings);
     vector("segments.starts", segments.starts, DType::i32, num_ratings);
@@ -442,10 +463,38 @@ void Device::dense_backward(const DenseBatch& grad, const DenseParams& grad_para
   do_dense_backward(grad, grad_params, batch, params, activation, state);
 }
 
+bool Device::do_suits_dense_stack(const std::vector<std::int64_t>& /*widths*/) const {
+  return false;
+}
+
+void Device::dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
+                                 const MatrixView& state) {
+  const Checker check(this, "dense_stack_forward");
+  check.stack(stack, out, in);
+  check.state(state);
+  do_dense_stack_forward(out, in, stack, state);
+}
+
+void Device::dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
+                                  const MatrixView& in, const DenseStack& stack, const MatrixView& state) {
+  const Checker check(this, "dense_stack_backward");
+  check.stack(stack, grad.out, in);
+  if (!grad.in.empty()) {
+    check.matrix("grad.in", grad.in, DType::f32, in.rows, in.cols);
+  }
+  check.require(grad_params.size() == stack.size(), "grad_params", fmt::format("are of {} layers", grad_params.size()));
+  for (std::size_t l = 0; l < stack.size(); ++l) {
+    const MatrixView& weight = stack[l].params.weight;
+    check.dense_params("grad_params.weight", "grad_params.bias", grad_params[l], weight.rows, weight.cols);
+  }
+  check.state(state);
+  do_dense_stack_backward(grad, grad_params, in, stack, state);
+}
+
 void Device::dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) {
   const Checker check(this, "dropout");
   check.is("rows", rows, DType::f32);
-  check.require(params.rate >= 0.0F && params.rate < 1.0F, "rate", "is not in [0, 1)");
+  check.dropout(params);
   check.state(state);
   do_dropout(rows, params, state);
 }

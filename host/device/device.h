@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "device/step_state.h"
 
@@ -256,6 +257,20 @@ struct DropoutParams {
   RandomPurpose purpose{};  ///< tells the masks of several dropouts of one step apart
 };
 
+/// One layer of a stack that is worked on as a whole.
+struct DenseStackLayer {
+  DenseParams params;
+  Activation activation;
+  DropoutParams dropout;  ///< of what comes out, rate 0: none; the last layer has none
+};
+
+/// Dense layers one after the other, the first of them first.
+using DenseStack = std::vector<DenseStackLayer>;
+
+/// What dense_stack_forward and dense_stack_backward take at most.
+inline constexpr std::int64_t kMostStackLayers = 4;
+inline constexpr std::int64_t kWidestStackLayer = 128;
+
 struct MfSgdParams {
   float reg = 0.0F;  ///< lambda per rating, for factors and biases
   bool non_negative = false;
@@ -449,6 +464,29 @@ class Device {
   void dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                       const DenseParams& params, const Activation& activation, const MatrixView& state);
 
+  /// Whether models should hand such a stack to the two operations below rather than its layers to those above, once
+  /// prepare_dense has said how operands are rounded. `widths` has the inputs of the first layer, then every layer's
+  /// outputs. The CPU engine: never; a GPU: kernels/dense_stack.h has the rule.
+  bool suits_dense_stack(const std::vector<std::int64_t>& widths) const { return do_suits_dense_stack(widths); }
+
+  /// out = the last layer's output, where in is the first one's input and every other layer's is the output of the one
+  /// before, after its dropout: dense_forward and dropout of all layers, without keeping anything in between. out
+  /// [batch, outputs of the last layer], in [batch, inputs of the first], any ld; up to kMostStackLayers layers with
+  /// kWidestStackLayer inputs and outputs at most. Rounds as prepare_dense was asked to, narrow layers too: inputs,
+  /// weights, and hidden outputs once when they are made and once after their dropout. Deterministic. 4 (inputs +
+  /// outputs) bytes of the stack and 2 inputs outputs flops of every layer per row.
+  void dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
+                           const MatrixView& state);
+
+  /// Its gradients, from grad.out and what dense_stack_forward has seen: grad_params of every layer and grad.in (not
+  /// computed where absent), by the formulas of dense_backward and dropout. Outputs of layers are computed anew, slopes
+  /// come from them as they were rounded, and gradients are rounded as they are made. grad_params are overwritten (with
+  /// zeros for a batch of 0 ratings); grad.out stays. Rows past the batch's count are not read, and what grad.in holds
+  /// there stays, too. Deterministic, and the same for every GPU. 4 (2 inputs + outputs) bytes of the stack and 6
+  /// inputs outputs flops of every layer per row.
+  void dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params, const MatrixView& in,
+                            const DenseStack& stack, const MatrixView& state);
+
   /// In place: rows[b, c] = 0 where the mask drops the element, else rows[b, c] * (1 / (1 - rate)) in f32. The mask is
   /// drawn anew by each call (dropout_mask.h) and depends on the state's seed and epoch, the position state.batch_begin
   /// + b, c and purpose alone, so that the same call in the backward pass masks the gradient (Srivastava et al. 2014,
@@ -523,6 +561,11 @@ class Device {
                                 const MatrixView& state) = 0;
   virtual void do_dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                                  const DenseParams& params, const Activation& activation, const MatrixView& state) = 0;
+  virtual bool do_suits_dense_stack(const std::vector<std::int64_t>& widths) const;
+  virtual void do_dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
+                                      const MatrixView& state) = 0;
+  virtual void do_dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
+                                       const MatrixView& in, const DenseStack& stack, const MatrixView& state) = 0;
   virtual void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) = 0;
   virtual void do_rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings,
                                 ClipRange clip, const MatrixView& state) = 0;

@@ -33,6 +33,11 @@ class DenseLayer : public Layer {
     device_->dense_backward(grad, params(gradients_), batch, params(parameters_), activation_, state);
   }
 
+  void add_to(DenseStack& stack, std::vector<DenseParams>& gradients) const override {
+    stack.push_back({params(parameters_), activation_, {}});
+    gradients.push_back(params(gradients_));
+  }
+
   void update(const MatrixView& state) override {
     const DenseParams moments1 = params(first_moments_);
     const DenseParams moments2 = params(second_moments_);

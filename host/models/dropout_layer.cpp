@@ -22,6 +22,10 @@ class DropoutLayer : public Layer {
     device_->dropout(grad.in, params_, state);
   }
 
+  void add_to(DenseStack& stack, std::vector<DenseParams>& /*gradients*/) const override {
+    stack.back().dropout = params_;
+  }
+
  private:
   Device* device_;
   std::int64_t width_;

@@ -35,6 +35,10 @@ class Layer {
   /// Enqueues the gradients of the parameters and grad.in, from grad.out (which may be overwritten) and what forward
   /// has seen and made.
   virtual void backward(const DenseBatch& grad, const DenseBatch& batch, const MatrixView& state) = 0;
+  /// Adds what the layer is to a stack that its device works on as a whole, and where its gradients go: absent views
+  /// before prepare_training.
+  virtual void add_to(DenseStack& stack, std::vector<DenseParams>& gradients) const = 0;
+
   /// Enqueues the optimizer's step.
   virtual void update(const MatrixView& /*state*/) {}
 };

@@ -203,20 +203,19 @@ class NeuralNetwork : public RatingModel {
     }
     if (plan.dense_dropout > 0.0F) {
       add_dropout_layers();
-      // Predictions made earlier had a buffer for every layer of then.
-      walk_.reset();
-      predictions_.clear();
     }
+    // Predictions made earlier had buffers for the layers of then.
+    walk_.reset();
+    predictions_.clear();
     if (dot_) {
       grad_prediction_.emplace(*device_, plan.batch, 1);
     }
-    values_.emplace_back(*device_, plan.batch, input_width_);
-    gradients_.emplace_back(*device_, plan.batch, input_width_);
     for (const auto& layer : layers_) {
       layer->prepare_training(plan);
-      values_.emplace_back(*device_, plan.batch, layer->outputs());
-      gradients_.emplace_back(*device_, plan.batch, layer->outputs());
     }
+    fused_ = fused_stack(true);
+    add_values(values_, plan.batch, fused_.has_value());
+    add_values(gradients_, plan.batch, fused_.has_value());
     // dense_backward asks for finite rows past the end of a short batch; from here on every row holds those of a batch.
     for (const Values& values : values_) {
       device_->zero(values.buffer.view(DType::f32, values.rows, padded(values.cols)));
@@ -232,10 +231,14 @@ class NeuralNetwork : public RatingModel {
         device_->dropout(rows, input.dropout, state);
       }
     }
-    for (std::size_t l = 0; l < layers_.size(); ++l) {
-      layers_[l]->forward(batch_of(values_, l), state);
-    }
     const MatrixView output = values_.back().view();
+    if (fused_) {
+      device_->dense_stack_forward(output, values_.front().view(), fused_->layers, state);
+    } else {
+      for (std::size_t l = 0; l < layers_.size(); ++l) {
+        layers_[l]->forward(batch_of(values_, l), state);
+      }
+    }
     const MatrixView grad_output = gradients_.back().view();
     if (dot_) {
       dot_->forward(output, epoch.ratings, state);
@@ -245,8 +248,13 @@ class NeuralNetwork : public RatingModel {
     } else {
       device_->rating_loss(grad_output, epoch.sums, output, epoch.ratings.ratings, plan_.loss, state);
     }
-    for (std::size_t l = layers_.size(); l-- > 0;) {
-      layers_[l]->backward(batch_of(gradients_, l), batch_of(values_, l), state);
+    if (fused_) {
+      device_->dense_stack_backward({grad_output, gradients_.front().view()}, fused_->gradients, values_.front().view(),
+                                    fused_->layers, state);
+    } else {
+      for (std::size_t l = layers_.size(); l-- > 0;) {
+        layers_[l]->backward(batch_of(gradients_, l), batch_of(values_, l), state);
+      }
     }
     for (Input& input : inputs_) {
       const MatrixView rows = input.columns_of(gradients_.front());
@@ -357,22 +365,55 @@ class NeuralNetwork : public RatingModel {
     return {values[l + 1].view(), values[l].view()};
   }
 
+  /// All layers as one operation.
+  struct FusedStack {
+    DenseStack layers;
+    std::vector<DenseParams> gradients;
+  };
+
+  /// Nothing where the device has the layers one by one.
+  std::optional<FusedStack> fused_stack(bool training) const {
+    FusedStack fused;
+    std::vector<std::int64_t> widths = {input_width_};
+    for (const auto& layer : layers_) {
+      if (training || !layer->only_when_training()) {
+        layer->add_to(fused.layers, fused.gradients);
+      }
+    }
+    for (const DenseStackLayer& layer : fused.layers) {
+      widths.push_back(layer.params.weight.rows);
+    }
+    return plan_.fuse_layers && device_->suits_dense_stack(widths) ? std::optional(std::move(fused)) : std::nullopt;
+  }
+
+  /// Buffers for what goes into the first layer and what comes out of every one, of a fused stack of the last one.
+  void add_values(std::vector<Values>& values, std::int64_t batch, bool fused) const {
+    values.emplace_back(*device_, batch, input_width_);
+    for (const auto& layer : layers_) {
+      if (!fused || layer == layers_.back()) {
+        values.emplace_back(*device_, batch, layer->outputs());
+      }
+    }
+  }
+
   /// Predictions batch by batch: use(prediction, state, begin, count).
   template <typename Use>
   void enqueue_predictions(const RatingsView& ratings, Use use) {
     if (!walk_) {
       walk_.emplace(*device_, kPredictionBatch);
-      predictions_.emplace_back(*device_, kPredictionBatch, input_width_);
-      for (const auto& layer : layers_) {
-        predictions_.emplace_back(*device_, kPredictionBatch, layer->outputs());
-      }
+      fused_prediction_ = fused_stack(false);
+      add_values(predictions_, kPredictionBatch, fused_prediction_.has_value());
     }
     walk_->run(ratings.users.rows, [&](const MatrixView& state, std::int64_t begin, std::int64_t count) {
       for (const Input& input : inputs_) {
         input.table.gather(input.columns_of(predictions_.front()), input.index(ratings), state);
       }
       MatrixView values = predictions_.front().view();
-      for (std::size_t l = 0; l < layers_.size(); ++l) {
+      if (fused_prediction_) {
+        values = predictions_.back().view();
+        device_->dense_stack_forward(values, predictions_.front().view(), fused_prediction_->layers, state);
+      }
+      for (std::size_t l = 0; !fused_prediction_ && l < layers_.size(); ++l) {
         if (!layers_[l]->only_when_training()) {
           const MatrixView out = predictions_[l + 1].view();
           layers_[l]->forward({out, values}, state);
@@ -390,7 +431,9 @@ class NeuralNetwork : public RatingModel {
   std::optional<Values> grad_prediction_;  ///< with a dot product
   std::vector<std::unique_ptr<Layer>> layers_;
   TrainingPlan plan_;
-  std::vector<Values> values_;  ///< the input of the first layer, then every layer's output
+  std::optional<FusedStack> fused_;             ///< while training
+  std::optional<FusedStack> fused_prediction_;  ///< outside of it
+  std::vector<Values> values_;  ///< the input of the first layer, then every layer's output; fused: the last one's
   std::vector<Values> gradients_;
   std::optional<BatchWalk> walk_;
   std::vector<Values> predictions_;

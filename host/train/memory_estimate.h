@@ -54,8 +54,9 @@ struct TrainingSize {
 ///               of the larger of the two embeddings while padded ones, or some of 16 bits, come back to the host
 ///   batches     mf: 8 B (2 p(dim + 1) + 1), without biases 8 B (2 p(dim) + 1): gathered rows, predictions and their
 ///               gradients; mlp: 8 B (p(inputs) + p(outputs) of every layer), where p(1) = 1: values and their
-///               gradients, and half of that once more for predicting, with B = 16384; neumf: 16 B (p(factors) + 1)
-///               more, and half of that for predicting
+///               gradients, and half of that once more for predicting, with B = 16384 (all but the first p(inputs)
+///               and the last p(outputs) are not there where a GPU works on the layers as one stack); neumf:
+///               16 B (p(factors) + 1) more, and half of that for predicting
 ///   scratch     mini-batches: 24 R, keys and positions while an epoch's order is drawn; per-rating SGD: 32 (U + I)
 ///               while ratings are
 ///               packed, or at most 4 I (dim + 1), dim rounded up to a multiple of 32, where that is more, while the

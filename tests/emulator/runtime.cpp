@@ -83,6 +83,16 @@ LaunchLog& launch_log() {
   return log;
 }
 
+/// Of a block: without asking, and at most.
+constexpr std::size_t kPlainShared = std::size_t{48} << 10U;
+constexpr std::size_t kMostShared = std::size_t{227} << 10U;
+
+/// What kernels asked for.
+std::map<const void*, std::size_t>& allowed_shared() {
+  static std::map<const void*, std::size_t> allowed;
+  return allowed;
+}
+
 }  // namespace
 
 /// Operations in order. They run when somebody waits for them, as late as a GPU may run them, or at once.
@@ -219,12 +229,20 @@ void name_next_launch(const char* name) {
   next_kernel = name;
 }
 
-cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+cudaError_t allow_dynamic_shared(const void* kernel, int bytes) {
+  CURATE_MAY_FAIL("cudaFuncSetAttribute");
+  if (bytes < 0 || static_cast<std::size_t>(bytes) > kMostShared) {
+    return remember(cudaErrorInvalidValue);
+  }
+  allowed_shared()[kernel] = static_cast<std::size_t>(bytes);
+  return cudaSuccess;
+}
+
+cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, const void* kernel_address, std::function<void()> thread) {
   CURATE_MAY_FAIL("cudaLaunchKernelEx");
   constexpr unsigned kMostThreads = 1024;
   constexpr unsigned kMostBlocksX = 0x7FFFFFFF;
   constexpr unsigned kMostBlocksYz = 65535;
-  constexpr std::size_t kMostShared = std::size_t{227} << 10U;
   const dim3& grid = config.gridDim;
   const dim3& block = config.blockDim;
   const char* const kernel = std::exchange(next_kernel, "unnamed");
@@ -236,6 +254,12 @@ cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, std::function<void(
       grid.x > kMostBlocksX || grid.y > kMostBlocksYz || grid.z > kMostBlocksYz ||
       config.dynamicSmemBytes > kMostShared) {
     return remember(cudaErrorInvalidConfiguration);
+  }
+  if (config.dynamicSmemBytes > kPlainShared) {
+    const auto allowed = allowed_shared().find(kernel_address);
+    if (allowed == allowed_shared().end() || allowed->second < config.dynamicSmemBytes) {
+      return remember(cudaErrorInvalidValue);
+    }
   }
   const Options options = config.stream->options();
   Launch launch{kernel, std::move(thread), grid, block, config.dynamicSmemBytes};
@@ -327,7 +351,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) 
   // Few, so that grids which are cut to the size of the device are cut in tests too.
   properties->multiProcessorCount = 3;
   properties->maxThreadsPerMultiProcessor = 2048;
-  properties->sharedMemPerBlockOptin = std::size_t{227} << 10U;
+  properties->sharedMemPerBlockOptin = curate::emulator::kMostShared;
   properties->l2CacheSize = 50 << 20;
   properties->memoryPoolsSupported = 1;
   return cudaSuccess;

@@ -270,6 +270,20 @@ class CpuDevice : public Device {
     });
   }
 
+  void do_dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
+                              const MatrixView& state) override {
+    enqueue("dense_stack_forward", [=, this] {
+      cpu::dense_stack_forward(pool_, stack_scratch_.values, out, in, stack, step_state(state));
+    });
+  }
+
+  void do_dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
+                               const MatrixView& in, const DenseStack& stack, const MatrixView& state) override {
+    enqueue("dense_stack_backward", [=, this] {
+      cpu::dense_stack_backward(pool_, stack_scratch_, grad, grad_params, in, stack, step_state(state));
+    });
+  }
+
   void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) override {
     enqueue("dropout", [=, this] { cpu::dropout(pool_, cpu::resolve<float>(rows), params, step_state(state)); });
   }
@@ -353,6 +367,7 @@ class CpuDevice : public Device {
 
   ThreadPool pool_;
   std::vector<float> scratch_;
+  cpu::DenseStackScratch stack_scratch_;
   CpuStream stream_;
   std::deque<Operation> queue_;
   CpuGraph* capturing_ = nullptr;

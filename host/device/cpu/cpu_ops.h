@@ -79,6 +79,16 @@ void dense_forward(ThreadPool& pool, const DenseBatch& batch, const DenseParams&
 void dense_backward(ThreadPool& pool, std::vector<float>& scratch, const DenseBatch& grad,
                     const DenseParams& grad_params, const DenseBatch& batch, const DenseParams& params,
                     const Activation& activation, const StepState& state);
+/// `memory` and `scratch` are working memory that the next call may use again.
+void dense_stack_forward(ThreadPool& pool, std::vector<float>& memory, const MatrixView& out, const MatrixView& in,
+                         const DenseStack& stack, const StepState& state);
+struct DenseStackScratch {
+  std::vector<float> values;
+  std::vector<float> sums;
+};
+void dense_stack_backward(ThreadPool& pool, DenseStackScratch& scratch, const DenseBatch& grad,
+                          const std::vector<DenseParams>& grad_params, const MatrixView& in, const DenseStack& stack,
+                          const StepState& state);
 void dropout(ThreadPool& pool, Matrix<float> rows, const DropoutParams& params, const StepState& state);
 void rating_errors(ThreadPool& pool, ErrorSums& sums, const float* prediction, const float* ratings, ClipRange clip,
                    const StepState& state);

@@ -24,6 +24,7 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 // ---- The device's side
 
@@ -287,7 +288,9 @@ struct cudaLaunchConfig_t {
 namespace curate::emulator {
 /// The name under which the next launch is reported.
 void name_next_launch(const char* name);
-cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, std::function<void()> thread);
+cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread);
+/// The dynamic shared memory that a kernel may ask for from here on.
+cudaError_t allow_dynamic_shared(const void* kernel, int bytes);
 /// For the stand-ins of the toolkit's libraries: something that the device does in stream order. It may fail() with
 /// its return value, empty for success.
 cudaError_t enqueue_host(cudaStream_t stream, const char* name, std::function<std::string()> work);
@@ -297,11 +300,19 @@ bool fails_now(const char* call);
 void count_handles(std::int64_t change);
 }  // namespace curate::emulator
 
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+
+template <typename... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute /*attribute*/, int bytes) {
+  return curate::emulator::allow_dynamic_shared(reinterpret_cast<const void*>(kernel), bytes);
+}
+
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
   return curate::emulator::enqueue_launch(
-      *config, [kernel, values = std::tuple<std::decay_t<Parameters>...>(std::forward<Arguments>(arguments)...)] {
+      *config, reinterpret_cast<const void*>(kernel),
+      [kernel, values = std::tuple<std::decay_t<Parameters>...>(std::forward<Arguments>(arguments)...)] {
         std::apply(kernel, values);
       });
 }

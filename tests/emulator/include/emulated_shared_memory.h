@@ -56,4 +56,11 @@ class SharedArray {
   SharedBlock* block_;
 };
 
+/// For accesses of several elements at once.
+inline void check_aligned(std::int64_t index, int elements) {
+  if (index % elements != 0) {
+    fail("takes several elements of shared memory at once from where it may not");
+  }
+}
+
 }  // namespace curate::emulator

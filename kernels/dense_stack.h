@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "device/device.h"
+#include "kernels/dense.h"
+
+namespace curate::cuda {
+
+// Stacks of small dense layers, each a kernel forward and a kernel backward: what is between the layers never leaves a
+// multiprocessor.
+
+/// The rule: up to four layers, none wider than 128; in f32 those alone whose weights stay in shared memory. A block
+/// keeps a tile of rows with all layers' values there, and the weights where there is room beside them. Then a stack is
+/// bound by arithmetic, not by memory, and takes a quarter of the launches. Where the weights come from the L2 cache
+/// for every tile (some 12,000 of them and more), tensor cores are still faster than what the layers' values would take
+/// to and from memory; f32, where the backward pass multiplies a third more than layer by layer, is not. The numbers
+/// are estimates: no GPU has measured them yet.
+bool suits_dense_stack(const std::vector<std::int64_t>& widths, ProductPrecision precision);
+
+/// Device::dense_stack_forward.
+void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const MatrixView& in, const DenseStack& stack,
+                         ProductPrecision precision, const MatrixView& state);
+
+/// Device::dense_stack_backward.
+void dense_stack_backward(cudaStream_t stream, const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
+                          const MatrixView& in, const DenseStack& stack, ProductPrecision precision,
+                          const MatrixView& state, const DenseScratch& scratch);
+
+}  // namespace curate::cuda
