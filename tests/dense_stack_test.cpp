@@ -522,7 +522,8 @@ TEST_P(DenseStackTest, rounded_products_match_reference) {
   if (!rounds(device())) {
     return;
   }
-  for (const auto& [precision, relative] : {std::pair{ProductPrecision::tf32, 0x1p-11}, {ProductPrecision::bf16, 0x1p-8}}) {
+  for (const auto& [precision, relative] :
+       {std::pair{ProductPrecision::tf32, 0x1p-11}, {ProductPrecision::bf16, 0x1p-8}}) {
     device().prepare_dense({}, precision);
     for (StackCase test : stack_cases()) {
       // A relu whose sum is nearly 0 would be on in one place and off in the other; far out on a tanh rounding changes

@@ -35,8 +35,8 @@ struct TrainingSize {
 /// and p(n) = n rounded up to a multiple of 4:
 ///
 ///   ratings     12 (R + V): user, item and rating as read; mini-batches: 12 R for those in the epoch's order and 4 R
-///               for the order; per-rating SGD on a CPU: 4 R packed (8 R where they are not on a grid of half-stars) and 8 U
-///               (and that again for every further group of items, of which there are as many as threads)
+///               for the order; per-rating SGD on a CPU: 4 R packed (8 R where they are not on a grid of half-stars)
+///               and 8 U (and that again for every further group of items, of which there are as many as threads)
 ///   segments    2 (12 R + 4 S): every batch's rows, starts, positions and counts, for users and for items; nothing for
 ///               per-rating SGD
 ///   parameters  mf: 4 (U + I) p(dim + 1), without biases 4 (U + I) p(dim), and 4 for the mean; mlp: 4 (U p(user_dim) +
