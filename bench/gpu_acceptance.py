@@ -7,7 +7,8 @@ usage: bench/gpu_acceptance.sh [build|test|sanitize|bench|ncu|all]... [--out DIR
   test      the operations' and models' tests on the GPU, and trainings beside the CPU engine
   sanitize  compute-sanitizer: memcheck and racecheck on small cases
   variants  ways of the per-rating SGD kernel, stored in f32, f16 and bf16, to choose the defaults by
-  bench     ratings/s by model and optimizer, beside the roof and the CPU; PyTorch's network where Python has torch
+  bench     ratings/s by model and optimizer, beside the roof and the CPU
+  peers     matrix factorization by PyTorch on the GPU and on the CPU, where Python has torch
   ncu       Nsight Compute's figures for the hot kernels
 
 A stage that has passed for this commit is not run again unless it is named. Every stage has eight minutes. A table of
@@ -27,7 +28,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-STAGES = ["build", "test", "sanitize", "variants", "bench", "ncu"]
+STAGES = ["build", "test", "sanitize", "variants", "bench", "peers", "ncu"]
 STAGE_SECONDS = 480
 HOT_KERNELS = ["mf_sgd_epoch", "gather_rows", "dot_rows", "scatter_add_rows", "scatter_add_segments", "update_rows",
                "dense_forward", "dense_grad_weight", "sum_squared_error"]
@@ -167,16 +168,18 @@ def stage_sanitize(machine):
 
 
 def stage_variants(machine):
-    """M ratings/s and RMSE of every --sgd-kernel, by precision and dim; the fastest is named."""
+    """M ratings/s and RMSE of every --sgd-kernel, by precision and dim; the fastest is named. Ends before its time."""
     data = made_up(machine, machine.like, machine.scale)
     rates = {}
-    for dim in machine.dims:
+    for dim in sorted(machine.dims, reverse=True):
         for precision in ("f32", "f16", "bf16"):
             packs = dim // (4 if precision == "f32" else 8)
             kernels = ["", "ahead=1", "ahead=4", f"lanes={packs // 2}", "hot=32", "hot=64", "split=512",
                        "reductions=scalar"]
             row = {}
             for kernel in kernels:
+                if machine.deadline - time.monotonic() < 60:
+                    return {"kernels": rates, "cut off": f"at dim {dim}, {precision}"}
                 options = ["--sgd-kernel", kernel] if kernel else []
                 rmse, rate = train(machine, data, machine.device, "--dim", dim, "--epochs", "4", "--precision", precision,
                                    *options)
@@ -214,6 +217,18 @@ def stage_bench(machine):
                             "--json"], stderr=subprocess.DEVNULL)
         result["curate bench"] = json.loads(text)["configurations"]
     return result
+
+
+def stage_peers(machine):
+    if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, check=False).returncode != 0:
+        return {"absent": "no torch for this Python"}
+    data = made_up(machine, machine.like, machine.scale)
+    peers = "pytorch-gpu,pytorch" if machine.device == "cuda" else "pytorch"
+    results = machine.build / "peers.json"
+    text = machine.run([sys.executable, ROOT / "bench/peers/mf_peers.py", machine.curate, data, "--peers", peers, "--dim", "64",
+                        "--epochs", "4", "--rounds", "1", "--max-seconds", "60", "--json", results],
+                       stderr=subprocess.DEVNULL)
+    return {"table": [line for line in text.splitlines() if line.strip()]}
 
 
 def stage_ncu(machine):
@@ -272,7 +287,7 @@ def markdown(report):
             own, cpu = row[report["device"]], row["cpu"]
             lines.append(f"| {name} | {own['ratings_per_second'] / 1e6:.3f} | {cpu['ratings_per_second'] / 1e6:.3f} "
                          f"| {row['times the CPU']} | {own['test_rmse']:.4f} ({cpu['test_rmse']:.4f}) |")
-    for stage in ("test", "sanitize", "variants", "ncu"):
+    for stage in ("test", "sanitize", "variants", "peers", "ncu"):
         figures = report["stages"].get(stage, {}).get("figures")
         if figures:
             lines += ["", f"{stage}:", "", "```", json.dumps(figures, indent=2), "```"]

@@ -4,6 +4,7 @@
 usage: gpu_acceptance_test.py BUILD
 """
 
+import importlib.util
 import json
 import pathlib
 import shutil
@@ -75,6 +76,10 @@ class GpuAcceptanceTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual({self.report()["stages"][stage]["status"] for stage in ("sanitize", "ncu")}, {"skipped"})
         self.assertIn("no compute-sanitizer here", done.stdout)
+        if importlib.util.find_spec("torch") is None:
+            done = self.accept("peers")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.report()["stages"]["peers"]["status"], "skipped")
 
     def test_a_failure_is_named_and_ends_with_1(self):
         done = self.accept("test", "--test-filter", "*NoSuchTest*")

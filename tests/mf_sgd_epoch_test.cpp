@@ -166,7 +166,7 @@ void expect_epoch(Device& device, const Epoch& epoch) {
 // taken twice, an order other than the plan's, the regularizer missed on factors or biases or scaled, e of the wrong
 // sign, errors summed after the update, sums overwritten, a projection of the biases, tails and ld.
 TEST_P(MfSgdEpochTest, matches_the_sequential_reference) {
-  for (const std::int64_t dim : {1, 2, 3, 7, 16, 17, 64, 100, 128, 300}) {
+  for (const std::int64_t dim : {1, 2, 3, 7, 16, 17, 64, 100, 128, 300, 512}) {
     for (const Biases& biases : all_biases()) {
       Epoch epoch;
       epoch.dim = dim;
