@@ -163,6 +163,7 @@ INSTANTIATE_TEST_SUITE_P(
                           options.model = "neumf";
                           options.user_dim = 5;
                           options.item_dim = 16;
+                          options.layers = "132,32";  // wider than what a GPU fuses
                         }}),
     [](const auto& way) { return std::string(way.param.name); });
 
