@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include <type_traits>
+
 #include "kernels/mf_epoch_plan.h"
 #include "kernels/mf_rows.cuh"
 #include "support/philox.h"
@@ -206,9 +208,19 @@ struct RowRates {
 template <int kVector>
 constexpr int kMostPacks = 32 / kVector;
 
-/// Of tables of f32. A single element that is left at the end of a row would need a way of its own.
-inline int sgd_vector_width(const MfTables& tables) {
-  return tables.user.cols % 4 == 0 ? vector_width(tables.user.cols, tables.user, tables.item) : 1;
+/// body(T(), elements of a pack) for the tables' type and layout. Of f32 single elements that are left at the end of a
+/// row would need a way of their own: where there are some, all are single.
+template <typename Body>
+void with_sgd_element(const MfTables& tables, const Body& body) {
+  with_element(tables.user.dtype, [&](auto element) {
+    if constexpr (sizeof(element) == 2) {
+      body(element, std::integral_constant<int, 8>());
+    } else if (tables.user.cols % 4 == 0 && vector_width(tables.user.cols, tables.user, tables.item) == 4) {
+      body(element, std::integral_constant<int, 4>());
+    } else {
+      body(element, std::integral_constant<int, 1>());
+    }
+  });
 }
 
 /// How rows are shared among lanes: of `lanes` to a rating (0: as many as there are packs, up to a warp), but no more

@@ -171,15 +171,9 @@ void launch_blocks(cudaStream_t stream, const MfTables& tables, const MatrixView
 
 void mf_sgd_blocks(cudaStream_t stream, const MfTables& tables, const MatrixView& sums, const CudaMfEpochPlan& plan,
                    const MfSgdParams& params, const MatrixView& state, ErrorScratch* scratch) {
-  const auto run = [&](auto launch_it) { launch_it(stream, tables, sums, plan, params, state, scratch); };
-  switch (tables.user.dtype) {
-    case DType::f16:
-      return run(launch_blocks<F16, 8>);
-    case DType::bf16:
-      return run(launch_blocks<Bf16, 8>);
-    default:
-      return sgd_vector_width(tables) == 4 ? run(launch_blocks<float, 4>) : run(launch_blocks<float, 1>);
-  }
+  with_sgd_element(tables, [&](auto element, auto vector) {
+    launch_blocks<decltype(element), vector.value>(stream, tables, sums, plan, params, state, scratch);
+  });
 }
 
 }  // namespace curate::cuda

@@ -443,15 +443,9 @@ void mf_sgd_epoch(cudaStream_t stream, const MfTables& tables, const MatrixView&
     mf_sgd_blocks(stream, tables, sums, plan, params, state, scratch);
     return;
   }
-  const auto run = [&](auto launch_it) { launch_it(stream, tables, sums, plan, params, state, scratch, most_blocks); };
-  switch (tables.user.dtype) {
-    case DType::f16:
-      return run(launch_epoch<F16, 8>);
-    case DType::bf16:
-      return run(launch_epoch<Bf16, 8>);
-    default:
-      return sgd_vector_width(tables) == 4 ? run(launch_epoch<float, 4>) : run(launch_epoch<float, 1>);
-  }
+  with_sgd_element(tables, [&](auto element, auto vector) {
+    launch_epoch<decltype(element), vector.value>(stream, tables, sums, plan, params, state, scratch, most_blocks);
+  });
 }
 
 }  // namespace curate::cuda
