@@ -92,7 +92,9 @@ class CudaCliTest(unittest.TestCase):
         done = run("curate-emulated", "bench", self.data, "--device", "cuda-emulated", "--dim", 16, "--epochs", 2, "--rounds",
                    1, "--precision", "f16", "--sgd-kernel", "ahead=4", "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
-        (row,) = json.loads(done.stdout)["configurations"]
+        result = json.loads(done.stdout)
+        self.assertEqual(result["gpu"], {"precision": "f16", "sgd_kernel": "ahead=4"})
+        (row,) = result["configurations"]
         self.assertEqual(row["device"], "cuda-emulated")
         self.assertGreater(row["ratings_per_second"]["median"], 0)
         done = run("curate", "bench", self.data, "--device", "cpu", "--precision", "f16")

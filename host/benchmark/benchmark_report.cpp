@@ -8,6 +8,7 @@
 
 #include "report/progress.h"
 #include "support/machine.h"
+#include "support/printable.h"
 #include "support/thread_pool.h"
 #include "train/option_table.h"
 
@@ -120,8 +121,10 @@ std::string explanation(const BenchmarkResult& result) {
   std::string text = "ratings/s, epoch   medians of all epochs but the first of each round (column first)\n";
   if (any([](const BenchmarkRow& row) { return row.unit == "bytes"; })) {
     const bool biases = any([](const BenchmarkRow& row) { return row.unit == "bytes" && row.options.biases; });
-    text += fmt::format("work done, mf      8 dim{} + 4 bytes a rating: item's row{} read and written, rating read\n",
-                        biases ? " + 8" : "", biases ? " and bias" : "");
+    const bool halves = any([](const BenchmarkRow& row) { return row.options.precision != "f32"; });
+    text += fmt::format("work done, mf      8 dim{} + 4 bytes a rating: item's row{} read and written, rating read{}\n",
+                        biases ? " + 8" : "", biases ? " and bias" : "",
+                        halves ? "\n                   (rows in 16 bits: 4 dim)" : "");
   }
   if (any([](const BenchmarkRow& row) { return row.unit == "flops"; })) {
     text += "work done, mlp     6 x inputs x outputs of every dense layer a rating, forward and backward\n";
@@ -240,6 +243,10 @@ std::string benchmark_head(const BenchmarkOptions& options, const BenchmarkData&
   }
   text += fmt::format("training  on 90 % of the ratings, RMSE on the other 10 %; {}; {} round{}; seed {}\n",
                       fmt::join(epochs, ", "), options.rounds, options.rounds == 1 ? "" : "s", options.seed);
+  if (options.precision != "f32" || !options.sgd_kernel.empty()) {
+    text += fmt::format("GPU       embeddings in {}{}{}\n", options.precision,
+                        options.sgd_kernel.empty() ? "" : "; kernel of mf ", printable(options.sgd_kernel));
+  }
   return text;
 }
 
@@ -268,6 +275,7 @@ nlohmann::ordered_json benchmark_json(const BenchmarkOptions& options, const Ben
   json["held_out"] = kBenchmarkHeldOut;
   json["rounds"] = options.rounds;
   json["seed"] = options.seed;
+  json["gpu"] = {{"precision", options.precision}, {"sgd_kernel", options.sgd_kernel}};
   json["target_rmse_given"] = options.target_rmse.has_value();
   json["peak_memory_by_configuration"] = result.peak_by_row;
   json["devices"] = nlohmann::ordered_json::array();
