@@ -156,6 +156,7 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   config.options = resolve(config.options);
   if (config.options.device == "auto") {
     config.options.device = choose_device().name;
+    config.options = resolve(config.options);  // some options are of one device alone
   }
   // A device that is not there is better known before the data are read.
   const std::unique_ptr<Device> device = make_device(config.options.device, 1);
