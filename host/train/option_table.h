@@ -50,7 +50,7 @@ void visit_options(Options& options, Visitor&& visit) {
         "0.045; mlp 0.01, by Adam 0.1)");
   visit("dense_reg", options.dense_reg, "mlp: L2 of the dense weights (default: 0)");
   visit("products", options.products,
-        "mlp on a GPU: rounding of what layers of 64 and more multiply: f32 (default), tf32 or bf16");
+        "mlp on a GPU: rounding of what wide layers and small stacks multiply: f32 (default), tf32 or bf16");
   visit("weight_decay", options.weight_decay, "decoupled from the gradient, as AdamW has it");
   visit("batch", options.batch, "ratings per step; 1: per-rating SGD (default: mf with sgd 1, else 1024; mlp 512)");
   visit("biases", options.biases, "mf: user and item biases");
