@@ -105,7 +105,7 @@ template <ProductPrecision kPrecision, typename Words>
 __device__ void load_weights(const StackLayer& layer, const Words& shared, int to, int j0, int rows, int k0,
                              int width) {
   using Numbers = SharedNumbers<kPrecision>;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int warp = warp_of_block();
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int ld = Numbers::ld(width);
   for (int j = warp; j < rows; j += kWarps) {
@@ -152,7 +152,7 @@ struct Part {
   int wide;  ///< in eights
 
   __device__ explicit Part(int columns) {
-    const int warp = static_cast<int>(threadIdx.x) / 32;
+    const int warp = warp_of_block();
     const int all = eights(columns);
     const int each = (all + kWarpsAcross - 1) / kWarpsAcross;
     const int first = warp / kWarpsDown * each;
@@ -222,7 +222,7 @@ __device__ void add_parameters(float* partial, bool first_tile, const StackLayer
   using Numbers = SharedNumbers<kPrecision>;
   constexpr int kHeight = 2;
   constexpr int kWidth = WarpSums<kHeight>::kWidth;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int warp = warp_of_block();
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int high = eights(layer.outputs);
   const int wide = eights(layer.inputs + 1);

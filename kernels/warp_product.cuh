@@ -14,6 +14,17 @@
 
 namespace curate::cuda {
 
+/// The warp's number in its block. All lanes of the warp must call it.
+__device__ inline int warp_of_block() {
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+#if defined(__CUDA_ARCH__)
+  // The compiler then knows that it is one number: branches on it need no convergence, addresses are made once a warp.
+  return __shfl_sync(0xFFFFFFFFU, warp, 0);
+#else
+  return warp;
+#endif
+}
+
 /// How numbers lie in shared memory.
 template <ProductPrecision kPrecision>
 struct SharedNumbers {
