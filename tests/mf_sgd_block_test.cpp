@@ -66,7 +66,7 @@ void expect_reference(const cpu::MfSgdKernel& kernel, const Case& of) {
     state.epoch = epoch;
     cpu::mf_sgd_epoch(pool, tables.tables(), sums, plan, params, state, kernel);
     HostRatings ordered;
-    for (const std::int32_t k : plan.order(epoch, kernel.lanes(static_cast<std::size_t>(of.dim), of.non_negative))) {
+    for (const std::int32_t k : plan.order(epoch, of.dim, of.non_negative, kernel)) {
       ordered.users.push_back(given.users.at(static_cast<std::size_t>(k)));
       ordered.items.push_back(given.items.at(static_cast<std::size_t>(k)));
       ordered.ratings.push_back(given.ratings.at(static_cast<std::size_t>(k)));

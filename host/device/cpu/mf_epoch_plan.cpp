@@ -318,7 +318,9 @@ std::int64_t MfEpochPlan::block_ratings(std::int32_t user_group, std::int32_t it
 }
 
 /// Follows the lanes of mf_sgd_kernel.h.
-std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::size_t num_lanes) const {
+std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::int64_t dim, bool non_negative,
+                                             const MfSgdKernel& kernel) const {
+  const std::size_t num_lanes = kernel.lanes(static_cast<std::size_t>(dim), packed_ && !non_negative);
   std::vector<std::int32_t> order;
   order.reserve(positions_.size());
   std::vector<MfSgdRun> runs;
@@ -376,7 +378,7 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::size_t num
 }
 
 std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::int64_t dim, bool non_negative) const {
-  return order(epoch, mf_sgd_kernels().back().lanes(static_cast<std::size_t>(dim), non_negative));
+  return order(epoch, dim, non_negative, mf_sgd_kernels().back());
 }
 
 }  // namespace curate::cpu

@@ -32,8 +32,9 @@ class MfEpochPlan : public curate::MfEpochPlan {
               const MfPlanOptions& options, std::int32_t blocks, std::int32_t turns, ThreadPool& pool);
 
   std::vector<std::int32_t> order(std::int64_t epoch, std::int64_t dim, bool non_negative) const override;
-  /// The same for a kernel that has so many users in hand.
-  std::vector<std::int32_t> order(std::int64_t epoch, std::size_t lanes) const;
+  /// The same for a kernel of this machine's.
+  std::vector<std::int32_t> order(std::int64_t epoch, std::int64_t dim, bool non_negative,
+                                  const MfSgdKernel& kernel) const;
 
   std::int32_t blocks() const { return blocks_; }
   std::int32_t rounds() const { return turns_ * blocks_; }

@@ -74,14 +74,14 @@ void mf_sgd_block_4(const MfSgdBlock& block, MfSgdErrors& errors);
 void mf_sgd_block_8(const MfSgdBlock& block, MfSgdErrors& errors);
 void mf_sgd_block_16(const MfSgdBlock& block, MfSgdErrors& errors);
 
-/// Users that each of them has in hand at a time.
-std::size_t mf_sgd_lanes_4(std::size_t dim, bool non_negative);
-std::size_t mf_sgd_lanes_8(std::size_t dim, bool non_negative);
-std::size_t mf_sgd_lanes_16(std::size_t dim, bool non_negative);
+/// Users that each of them has in hand at a time. `common`: ratings are packed, and factors may be negative.
+std::size_t mf_sgd_lanes_4(std::size_t dim, bool common);
+std::size_t mf_sgd_lanes_8(std::size_t dim, bool common);
+std::size_t mf_sgd_lanes_16(std::size_t dim, bool common);
 
 struct MfSgdKernel {
   void (*run)(const MfSgdBlock& block, MfSgdErrors& errors);
-  std::size_t (*lanes)(std::size_t dim, bool non_negative);
+  std::size_t (*lanes)(std::size_t dim, bool common);
 };
 
 }  // namespace curate::cpu

@@ -7,8 +7,8 @@ void mf_sgd_block_8(const MfSgdBlock& block, MfSgdErrors& errors) {
   run(block, errors);
 }
 
-std::size_t mf_sgd_lanes_8(std::size_t dim, bool non_negative) {
-  return lanes(dim, non_negative);
+std::size_t mf_sgd_lanes_8(std::size_t dim, bool common) {
+  return lanes(dim, common);
 }
 
 }  // namespace curate::cpu

@@ -2,8 +2,8 @@
 // which are compiled for different instruction sets. Everything here has internal linkage and includes no code, for
 // what is inline with external linkage would be taken from any of them.
 //
-// Several users at a time, a lane each, in groups of up to four lanes. Their rows stay in registers (of dims that fit)
-// or in the first-level cache while their runs of ratings are gone through, and the predictions of a group are summed
+// Several users at a time, a lane each, in groups of up to four lanes. Their rows stay in registers (with AVX-512, of
+// dims that fit) or in the first-level cache while their runs of ratings are gone through, and the predictions of a group are summed
 // across vectors together. A rating waits for the one before it in its lane, some 50 cycles: where registers allow it
 // a second group works meanwhile. Sequentially the ratings of a step come in the order of the lanes: users differ, and
 // where items do not the step goes rating by rating, so that the result is that of the sequential algorithm, but for
@@ -943,58 +943,55 @@ struct Kernel {
   }
 };
 
-/// body(shape) for the shape of a dim.
-template <typename Body>
-CURATE_INLINE auto for_shape(std::size_t dim, bool non_negative, const Body& body) {
-  // As many users as there are registers for, measured: 32 with AVX-512, 16 without.
-  const std::size_t vectors = non_negative ? 0 : mf_row_stride(dim) / kWidth;
-  switch (vectors) {
+/// body(shape) for the shape of a dim: with rows in registers for the usual ratings alone, as each shape is minutes of
+/// compiling, and with AVX-512 alone, as elsewhere registers are too few.
+template <bool kCommon, typename Body>
+CURATE_INLINE auto for_shape(std::size_t dim, const Body& body) {
 #if CURATE_WIDTH == 16
-    case 1:
-      return body(Shape<1, 3, 4>());
-    case 2:
-      return body(Shape<2, 2, 4>());
-    case 3:
-      return body(Shape<3, 2, 3>());
-    case 4:
-      return body(Shape<4, 2, 3>());
-    case 6:
-      return body(Shape<6, 1, 4>());
-    case 8:
-      return body(Shape<8, 1, 3>());
-#else
-    case 2:
-      return body(Shape<2, 1, 4>());
-    case 4:
-      return body(Shape<4, 1, 3>());
-#endif
-    default:
-      return body(Shape<0, 2, 4>());
+  if constexpr (kCommon) {
+    // As many users as there are registers for, measured.
+    switch (mf_row_stride(dim) / kWidth) {
+      case 1:
+        return body(Shape<1, 3, 4>());
+      case 2:
+        return body(Shape<2, 2, 4>());
+      case 3:
+        return body(Shape<3, 2, 3>());
+      case 4:
+        return body(Shape<4, 2, 3>());
+      case 6:
+        return body(Shape<6, 1, 4>());
+      case 8:
+        return body(Shape<8, 1, 3>());
+      default:
+        break;
+    }
   }
+#else
+  (void)dim;
+#endif
+  return body(Shape<0, 2, 4>());
 }
 
-template <typename Rating, bool kBiased, bool kRates>
+template <typename Rating, bool kBiased, bool kRates, bool kNonNegative>
 void run_shape(const MfSgdBlock& block, MfSgdErrors& errors) {
-  for_shape(block.dim, block.non_negative, [&](auto shape) CURATE_INLINE_LAMBDA {
-    using Of = decltype(shape);
-    const auto run = [&](auto kernel) CURATE_INLINE_LAMBDA {
-      kernel.run();
-      errors.squared += kernel.squared;
-    };
-    if constexpr (Of::kVectors == 0) {
-      if (block.non_negative) {
-        run(Kernel<Rating, Of, kBiased, kRates, true>(block));
-        return;
-      }
-    }
-    run(Kernel<Rating, Of, kBiased, kRates, false>(block));
+  constexpr bool kCommon = !kNonNegative && sizeof(Rating) == sizeof(PackedRating);
+  for_shape<kCommon>(block.dim, [&](auto shape) CURATE_INLINE_LAMBDA {
+    Kernel<Rating, decltype(shape), kBiased, kRates, kNonNegative> kernel(block);
+    kernel.run();
+    errors.squared += kernel.squared;
   });
 }
 
 template <typename Rating, bool kBiased>
 CURATE_INLINE void run_rates(const MfSgdBlock& block, MfSgdErrors& errors) {
-  block.user_rates != nullptr ? run_shape<Rating, kBiased, true>(block, errors)
-                              : run_shape<Rating, kBiased, false>(block, errors);
+  if (block.non_negative) {
+    block.user_rates != nullptr ? run_shape<Rating, kBiased, true, true>(block, errors)
+                                : run_shape<Rating, kBiased, false, true>(block, errors);
+  } else {
+    block.user_rates != nullptr ? run_shape<Rating, kBiased, true, false>(block, errors)
+                                : run_shape<Rating, kBiased, false, false>(block, errors);
+  }
 }
 
 CURATE_INLINE void run(const MfSgdBlock& block, MfSgdErrors& errors) {
@@ -1006,8 +1003,9 @@ CURATE_INLINE void run(const MfSgdBlock& block, MfSgdErrors& errors) {
   }
 }
 
-CURATE_INLINE std::size_t lanes(std::size_t dim, bool non_negative) {
-  return for_shape(dim, non_negative, [](auto shape) CURATE_INLINE_LAMBDA { return decltype(shape)::kAllLanes; });
+CURATE_INLINE std::size_t lanes(std::size_t dim, bool common) {
+  const auto of_shape = [](auto shape) CURATE_INLINE_LAMBDA { return decltype(shape)::kAllLanes; };
+  return common ? for_shape<true>(dim, of_shape) : for_shape<false>(dim, of_shape);
 }
 
 }  // namespace
