@@ -35,3 +35,13 @@ if(CURATE_FUZZ)
                                                    -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_definitions(curate_settings INTERFACE CURATE_SMALL_PIECES)
 endif()
+
+# For code that has no need to be fast, of which the libraries that it takes from headers would be most of the build:
+# optimised less, and with those headers compiled once.
+function(curate_quick_to_compile target)
+  target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # Warnings that GCC 12 hides in the library's own headers, but not where they were compiled before.
+    target_compile_options(${target} PRIVATE -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
+  endif()
+endfunction()
