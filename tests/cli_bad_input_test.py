@@ -487,7 +487,9 @@ class Features(BadInput):
                         ("--feature-reg", 0.1, *mlp), ("--factors", 4), ("--factors", 4, *mlp),
                         ("--factors", 0, "--model", "neumf"), ("--factors", 1025, "--model", "neumf"),
                         ("--output", "relu", "--model", "neumf"), ("--output", "sigmoid", "--model", "neumf"),
-                        ("--features", ""), ("--layers", "0", "--model", "neumf")):
+                        ("--features", ""), ("--layers", "0", "--model", "neumf"), ("--warmup", 1),
+                        ("--warmup", -1, *mlp), ("--warmup", "nan", *mlp), ("--warmup", 26, *mlp), ("--damping", 0.1),
+                        ("--damping", -1, *mlp), ("--damping", 0.1, "--optimizer", "adam"), ("--beta2", 1, *mlp)):
             with self.subTest(options):
                 self.train(*options, naming=[options[0]])
         for options in (("--feature-dim", 8), ("--feature-dropout", 0.1), ("--batch", 1), ("--feature-reg", -1),

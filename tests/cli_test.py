@@ -623,6 +623,38 @@ class OptimizerTest(CliCase):
                 self.assertLess(min(validation), validation[0] - 0.003)
                 self.assertLess(read_metrics(run)["train"]["rmse"], 0.92 * deviation)
 
+    def test_large_batches(self):
+        """Defaults by batch, warm-up, and runs of before these options."""
+        data = self.generate()
+        options = read_config(self.train(data, "--optimizer", "sgd", "--batch", 8192, "--epochs", 2))
+        self.assertEqual((options["lr"], options["damping"], options["warmup"]), (0.02 * 8192, 0.1, 0.0))
+        options = read_config(self.train(data, "--optimizer", "adam", "--batch", 16384, "--epochs", 2, out="adam"))
+        self.assertEqual((options["lr"], options["beta1"], options["beta2"]), (0.01, 0.5, 0.9))
+        self.assertNotIn("damping", options)
+
+        warm = self.train(data, "--optimizer", "sgd", "--batch", 64, "--epochs", 4, "--warmup", 1.5, "--damping", 0.2,
+                          "--no-biases", out="warm")
+        options = read_config(warm)
+        self.assertEqual((options["warmup"], options["damping"]), (1.5, 0.2))
+        rates = [float(row["learning_rate"]) for row in read_history(warm)]
+        self.assertLess(rates[0], 0.1 * rates[1])
+        self.curate("train", "--config", warm / "config.toml", "--quiet", "--out", "again")
+        self.assertEqual(model_bytes(self.folder / "again"), model_bytes(warm))
+        for option in ("--warmup", "--damping"):
+            self.curate("train", "--config", warm / "config.toml", option, 0, "--quiet", "--out", "without" + option)
+            self.assertNotEqual(model_bytes(self.folder / ("without" + option)), model_bytes(warm), option)
+
+        plain = self.train(data, "--optimizer", "sgd", "--batch", 64, "--epochs", 2, out="plain")
+        text = (plain / "config.toml").read_text(encoding="utf-8")
+        before = self.write("before.toml", "".join(line for line in text.splitlines(keepends=True)
+                                                   if not line.startswith(("warmup", "damping"))))
+        self.assertNotEqual(before.read_text(encoding="utf-8"), text)
+        self.curate("train", "--config", before, "--quiet", "--out", "as-before")
+        self.assertEqual(model_bytes(self.folder / "as-before"), model_bytes(plain))
+        said = self.run_curate("train", data, "--optimizer", "sgd", "--batch", 8192, "--epochs", 1, "--warmup", 0.5,
+                               "--out", "said").stderr
+        self.assertIn("learning rate 164 linear, warm-up 0.5 epochs, damping 0.1, L2", said)
+
     def test_losses_differ(self):
         """MAE wins by the mean error and loses by the squared one."""
         data = self.generate(users=150, items=80, ratings=5000)

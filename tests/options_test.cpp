@@ -72,7 +72,7 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   const TrainOptions resolved = resolve(options);
   EXPECT_DOUBLE_EQ(resolved.learning_rate, 20.0) << "of a mean over the batch: it grows with that";
   options.batch = 1 << 20;
-  EXPECT_DOUBLE_EQ(resolve(options).learning_rate, 40.96) << "but not without end";
+  EXPECT_DOUBLE_EQ(resolve(options).learning_rate, 10485.76) << "without end: damping keeps it from overshooting";
   options.batch = 2000;
   const TrainingPlan plan = make_plan(resolved);
   EXPECT_EQ(plan.optimizer.kind, OptimizerKind::sgd);
@@ -89,6 +89,75 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   EXPECT_THROW(resolve(options), InputError) << "mf has nothing for Adam without features";
   options.features = "genres";
   EXPECT_EQ(resolve(options).batch, 1024);
+}
+
+TEST(Options, DefaultsUpToBatch4096AreThoseOfSmallBatches) {
+  for (const char* optimizer : {"sgd", "adam", "adagrad"}) {
+    TrainOptions options;
+    options.optimizer = optimizer;
+    options.batch = 4096;
+    const TrainOptions resolved = resolve(options);
+    EXPECT_EQ(resolved.damping, -1.0) << optimizer;
+    EXPECT_EQ(resolved.beta1, 0.9) << optimizer;
+    EXPECT_EQ(resolved.beta2, 0.999) << optimizer;
+    EXPECT_EQ(resolved.warmup, 0.0) << optimizer;
+    EXPECT_EQ(to_toml(resolved).find("damping"), std::string::npos) << "runs of before have no such line";
+    EXPECT_EQ(make_plan(resolved).optimizer.kind, optimizer == std::string("sgd")    ? OptimizerKind::sgd
+                                                  : optimizer == std::string("adam") ? OptimizerKind::adam
+                                                                                     : OptimizerKind::adagrad);
+  }
+}
+
+TEST(Options, LargeBatchesOfSgdGrowTheRateAndDampTheRows) {
+  TrainOptions options;
+  options.optimizer = "sgd";
+  options.batch = 65536;
+  EXPECT_DOUBLE_EQ(resolve(options).learning_rate, 0.02 * 65536);
+  EXPECT_EQ(resolve(options).damping, 0.1);
+  options.model = "mlp";  // the rate is that of what all users and items share, too: it does not grow
+  EXPECT_EQ(resolve(options).learning_rate, 0.05);
+  EXPECT_EQ(resolve(options).damping, -1.0);
+  options.optimizer = "sgd+adam";
+  options.weight_decay = 0.5;
+  const TrainOptions resolved = resolve(options);
+  EXPECT_DOUBLE_EQ(resolved.learning_rate, 0.01 * 65536);
+  EXPECT_EQ(resolved.adam_lr, 0.005);
+  EXPECT_EQ(resolved.beta2, 0.999);
+  EXPECT_EQ(resolved.damping, 0.1);
+  EXPECT_EQ(to_toml(resolve(resolved)), to_toml(resolved));
+  const TrainingPlan plan = make_plan(resolved);
+  EXPECT_EQ(plan.optimizer.kind, OptimizerKind::adam);
+  EXPECT_EQ(plan.optimizer.beta1, 0.0F) << "damped SGD has no momentum";
+  EXPECT_FLOAT_EQ(plan.optimizer.epsilon, 1.0F / 6553.6F);
+  EXPECT_EQ(plan.optimizer.rate, plan.optimizer.epsilon) << "where gradients are small it is SGD";
+  EXPECT_FLOAT_EQ(plan.optimizer.rate * plan.optimizer.weight_decay, 0.5F);
+  EXPECT_EQ(dense_optimizer(plan).beta1, 0.9F);
+  EXPECT_EQ(dense_optimizer(plan).epsilon, 1e-8F);
+  EXPECT_EQ(dense_optimizer(plan).weight_decay, 0.5F);
+  options.damping = 0.0;
+  EXPECT_EQ(make_plan(resolve(options)).optimizer.kind, OptimizerKind::sgd);
+  options.optimizer = "sgd";
+  options.damping = 0.3;
+  EXPECT_EQ(dense_optimizer(make_plan(resolve(options))).kind, OptimizerKind::sgd) << "damping is of rows alone";
+  EXPECT_EQ(make_plan(resolve(options)).optimizer.kind, OptimizerKind::adam);
+}
+
+TEST(Options, LargeBatchesOfAdamHaveALargerRateAndAShorterMemory) {
+  for (const char* model : {"mf", "mlp"}) {
+    TrainOptions options;
+    options.model = model;
+    options.optimizer = "adam";
+    options.batch = 16384;
+    const TrainOptions resolved = resolve(options);
+    EXPECT_DOUBLE_EQ(resolved.learning_rate, 0.01) << "the square root of the batch";
+    EXPECT_EQ(resolved.beta1, 0.5);
+    EXPECT_EQ(resolved.beta2, 0.9);
+    EXPECT_EQ(resolved.damping, -1.0);
+    options.beta1 = 0.0;
+    options.beta2 = 0.99;
+    EXPECT_EQ(resolve(options).beta1, 0.0);
+    EXPECT_EQ(resolve(options).beta2, 0.99);
+  }
 }
 
 TEST(Options, StringsAreQuotedInToml) {
@@ -146,6 +215,15 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"--rate-decay", [](auto& o) { o.rate_decay = 0.1, o.model = "mlp"; }},
       {"--schedule", [](auto& o) { o.schedule = "cosine"; }},
       {"--batch", [](auto& o) { o.batch = -1; }},
+      {"--damping", [](auto& o) { o.damping = 0.1; }},  // per-rating SGD has none
+      {"--damping", [](auto& o) { o.damping = -0.1, o.batch = 64; }},
+      {"--damping", [&](auto& o) { o.damping = nan, o.batch = 64; }},
+      {"--damping", [](auto& o) { o.damping = 0.1, o.optimizer = "adam"; }},
+      {"--damping", [](auto& o) { o.damping = 0.1, o.optimizer = "adagrad", o.model = "mlp"; }},
+      {"--warmup", [](auto& o) { o.warmup = 1.0; }},  // per-rating SGD has no steps
+      {"--warmup", [](auto& o) { o.warmup = -1.0, o.batch = 64; }},
+      {"--warmup", [&](auto& o) { o.warmup = nan, o.batch = 64; }},
+      {"--warmup", [](auto& o) { o.warmup = 3.5, o.epochs = 3, o.batch = 64; }},
       {"--init", [](auto& o) { o.init = "zeros"; }},
       {"--beta1", [](auto& o) { o.beta1 = 1.0; }},
       {"--beta2", [&](auto& o) { o.beta2 = nan; }},
@@ -241,6 +319,9 @@ TEST(Options, NotebookPresetIsTheNotebooks) {
   EXPECT_EQ(options.learning_rate, 0.001);
   EXPECT_EQ(options.schedule, "constant");
   EXPECT_EQ(options.batch, 32);
+  EXPECT_EQ(options.beta1, 0.9);
+  EXPECT_EQ(options.beta2, 0.999);
+  EXPECT_EQ(options.warmup, 0.0);
   EXPECT_EQ(options.epochs, 50);
   EXPECT_TRUE(options.non_negative);
   EXPECT_FALSE(options.biases);

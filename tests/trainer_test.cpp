@@ -193,6 +193,109 @@ TEST(Trainer, KeepsTheEpochWithTheLowestValidationError) {
   EXPECT_EQ(static_cast<std::int32_t>(early.history.size()), early.best_epoch + 3);
 }
 
+TEST(Trainer, WarmupRaisesTheRateOverTheFirstSteps) {
+  const Dataset dataset = small_dataset();
+  TrainOptions options = small_options();
+  options.optimizer = "sgd";
+  options.batch = 400;  // ten steps an epoch
+  options.validation = 0.0;
+  options.schedule = "constant";
+  options.learning_rate = 4.0;
+  options.epochs = 4;
+  options.warmup = 2.0;
+  const TrainResult slow = Trainer(options).train(dataset, dataset.ratings);
+  const std::vector<double> expected = {4.0 * 1 / 20, 4.0 * 11 / 20, 4.0, 4.0};
+  for (std::size_t epoch = 0; epoch < expected.size(); ++epoch) {
+    EXPECT_NEAR(slow.history[epoch].learning_rate, expected[epoch], 1e-6) << epoch;
+  }
+
+  // The device follows it: the first steps move little.
+  options.epochs = 1;
+  options.warmup = 0.0;
+  const TrainResult whole = Trainer(options).train(dataset, dataset.ratings);
+  options.warmup = 1.0;
+  const TrainResult warm = Trainer(options).train(dataset, dataset.ratings);
+  options.warmup = 0.1;  // one step, at the whole rate
+  const TrainResult one_step = Trainer(options).train(dataset, dataset.ratings);
+  const auto bias = [](const TrainResult& result) {
+    double squared = 0.0;
+    for (const float value : result.model.parts().tensors.at("item.bias").values) {
+      squared += static_cast<double>(value) * static_cast<double>(value);
+    }
+    return std::sqrt(squared);
+  };
+  EXPECT_LT(bias(warm), 0.75 * bias(whole));
+  EXPECT_EQ(bias(one_step), bias(whole));
+  EXPECT_GT(slow.history[0].train_rmse, warm.history[0].train_rmse) << "a warm-up of two epochs learns less in one";
+}
+
+// Two ratings of two users, no factors: biases step by lr g / (1 + damping |g|) with g = 2 (0 - 3.5).
+TEST(Trainer, DampedStepsAreShorterTheLargerTheGradient) {
+  Dataset dataset;
+  dataset.ratings.users = {dataset.users.find_or_add(7), dataset.users.find_or_add(6)};
+  dataset.ratings.items = {dataset.items.find_or_add(8), dataset.items.find_or_add(9)};
+  dataset.ratings.ratings = {3.5F, 3.5F};
+  dataset.scale = {0.5F, 5.0F, 0.5F};
+  TrainOptions options = small_options();
+  options.optimizer = "sgd";
+  options.init_scale = 0.0;
+  options.global_mean = false;
+  options.validation = 0.0;
+  options.reg = 0.0;
+  options.epochs = 1;
+  options.batch = 8192;
+  options.learning_rate = 0.1 * 8192;  // 0.1 a rating
+  options.damping = 0.5;
+  const auto bias = [&] {
+    return Trainer(options).train(dataset, dataset.ratings).model.parts().tensors.at("user.bias").values[0];
+  };
+  EXPECT_NEAR(bias(), 0.1 * 7.0 / (1.0 + 0.5 * 7.0), 1e-6);
+  options.damping = 1e-6;
+  EXPECT_NEAR(bias(), 0.1 * 7.0, 1e-5) << "without damping it is SGD";
+  dataset.ratings = {{0}, {0}, {3.5F}, {}};
+  EXPECT_LT(bias(), 2.0F) << "a single rating is no larger a batch";
+}
+
+// Four steps an epoch instead of some seventy.
+TEST(Trainer, DefaultsOfLargeBatchesKeepAccuracy) {
+  SyntheticOptions synthetic;
+  synthetic.users = 500;
+  synthetic.items = 200;
+  synthetic.ratings = 40000;
+  synthetic.rank = 3;
+  synthetic.noise = 0.4;
+  const Dataset dataset = generate_dataset(synthetic).dataset;
+  const Split split = split_random(dataset.ratings, 0.1, 1);
+  for (const char* optimizer : {"sgd", "adam"}) {
+    TrainOptions options = small_options();
+    options.optimizer = optimizer;
+    options.epochs = 20;
+    options.batch = 512;
+    const auto train = [&] { return Trainer(options).train(dataset, split.train).model; };
+    const double small = train().evaluate(split.test, {"cpu", 1}).rmse;
+    options.batch = 10000;
+    const Model large = train();
+    const double rmse = large.evaluate(split.test, {"cpu", 1}).rmse;
+    if (options.optimizer == "sgd") {
+      EXPECT_LT(rmse, 1.01 * small);
+    }
+    options.threads = 1;
+    EXPECT_EQ(train().parts().tensors.at("item.embedding").values, large.parts().tensors.at("item.embedding").values)
+        << optimizer;
+    // With the rates of small batches.
+    options.damping = 0.0;
+    options.beta1 = 0.9;
+    options.beta2 = 0.999;
+    options.learning_rate = options.optimizer == "sgd" ? 0.02 * 4096 : 0.005;
+    EXPECT_GT(train().evaluate(split.test, {"cpu", 1}).rmse, 1.02 * rmse) << optimizer;
+  }
+  TrainOptions plain = small_options();
+  plain.optimizer = "sgd";
+  plain.batch = 10000;
+  plain.damping = 0.0;
+  EXPECT_THROW(Trainer(plain).train(dataset, split.train), Error) << "diverges";
+}
+
 TEST(Trainer, NonNegativeFactorsAreNeverBelowZero) {
   const Dataset dataset = small_dataset();
   for (const char* optimizer : {"sgd", "adam"}) {

@@ -228,8 +228,10 @@ void describe(const RunConfig& config, const RunData& data) {
   if (!dataset.features.empty()) {
     fmt::print(stderr, "features  {}\n", describe_features(options, dataset.features));
   }
-  fmt::print(stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}, L2 {:.3g}{}; seed {}\n",
-             options.optimizer, options.loss, options.batch, options.learning_rate, options.schedule, options.reg,
+  fmt::print(stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}{}{}, L2 {:.3g}{}; seed {}\n",
+             options.optimizer, options.loss, options.batch, options.learning_rate, options.schedule,
+             options.warmup > 0.0 ? fmt::format(", warm-up {:.3g} epochs", options.warmup) : "",
+             options.damping > 0.0 ? fmt::format(", damping {:.3g}", options.damping) : "", options.reg,
              options.weight_decay > 0.0 ? fmt::format(", weight decay {:.3g}", options.weight_decay) : "",
              options.seed);
   fmt::print(stderr, "device    {}\n", make_device(options.device, options.threads)->info().description);

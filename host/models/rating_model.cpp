@@ -40,6 +40,19 @@ const Tensor& find_tensor(const TensorMap& tensors, const std::string& name) {
   return found->second;
 }
 
+/// SGD whose steps are divided by 1 + damping * s with s the root mean square of the gradient in the latest ten steps
+/// or so, element by element: Adam without momentum, and with an epsilon that most gradients stay below.
+///   lr * rate * g / (s + epsilon) = lr * g / (1 + damping * s)  for  rate = epsilon = 1 / damping
+OptimizerParams damped_sgd(OptimizerParams sgd, double damping) {
+  sgd.kind = OptimizerKind::adam;
+  sgd.beta1 = 0.0F;
+  sgd.beta2 = 0.9F;
+  sgd.epsilon = static_cast<float>(1.0 / damping);
+  sgd.rate = sgd.epsilon;
+  sgd.weight_decay /= sgd.rate;  // decays at the whole rate
+  return sgd;
+}
+
 }  // namespace
 
 TrainingPlan make_plan(const TrainOptions& resolved) {
@@ -68,6 +81,10 @@ TrainingPlan make_plan(const TrainOptions& resolved) {
     shared.kind = OptimizerKind::adam;
     shared.rate = static_cast<float>(resolved.adam_lr / resolved.learning_rate);
     plan.shared_optimizer = shared;
+  }
+  if (resolved.damping > 0.0) {
+    plan.shared_optimizer = plan.shared_optimizer.value_or(plan.optimizer);
+    plan.optimizer = damped_sgd(plan.optimizer, resolved.damping * static_cast<double>(resolved.batch));
   }
   if (is_network(resolved.model)) {
     plan.feature_dropout = static_cast<float>(std::max(0.0, resolved.feature_dropout));

@@ -32,7 +32,7 @@ struct NamedParameter {
 struct TrainingPlan {
   std::int64_t batch = 1;
   bool per_rating = true;     ///< one fused pass of per-rating SGD an epoch; else mini-batch steps
-  OptimizerParams optimizer;  ///< of embeddings: l2 is 0, reg is what counts
+  OptimizerParams optimizer;  ///< of embeddings, damped SGD as Adam: l2 is 0, reg is what counts
   /// Of what all users and items share, features' embeddings and dense layers; without: optimizer. l2 is 0, feature_reg
   /// and dense_reg are what counts.
   std::optional<OptimizerParams> shared_optimizer;

@@ -40,11 +40,17 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("feature_dropout", options.feature_dropout, "mlp: rate after every feature's embedding (default: 0)");
   visit("feature_reg", options.feature_reg, "L2 of features' embeddings (default: mf 0.01, mlp 0.001)");
   visit("epochs", options.epochs, "passes over the training ratings, at most (default: mf 20, mlp 25)");
-  visit("lr", options.learning_rate, "learning rate (default: by optimizer)");
+  visit("lr", options.learning_rate, "learning rate (default: by optimizer and batch)");
   visit("adam_lr", options.adam_lr, "sgd+adam: learning rate of Adam (default: mf 0.004, mlp 0.005)");
+  visit(
+      "damping", options.damping,
+      "mini-batch sgd: an element of a user or item steps by lr / (1 + damping * RMS of its gradient, summed over the "
+      "batch); 0: plain SGD (default: 0, above batch 4096 0.1)");
   visit("rate_decay", options.rate_decay,
         "per-rating SGD: users and items of n ratings learn at lr / sqrt(1 + rate-decay n (epoch + 1/2))");
   visit("schedule", options.schedule, "learning rate over the run: constant, or linear to zero (default)");
+  visit("warmup", options.warmup,
+        "mini-batches: epochs over which the learning rates rise linearly from near zero, like 0.5");
   visit("reg", options.reg,
         "L2 per rating, of factors and biases, mlp: of embeddings (default: mf 0.055, by Adam 0.07, with features "
         "0.045; mlp 0.01, by Adam 0.1)");
@@ -60,8 +66,9 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("init_scale", options.init_scale,
         "standard deviation (normal) or half-width (uniform) of the first factors (default: mf 0.02, mlp 0.05)");
   visit("dense_updates", options.dense_updates, "update every row at every step, as Keras does; not only the batch's");
-  visit("beta1", options.beta1, "Adam: decay of the first moment");
-  visit("beta2", options.beta2, "Adam: decay of the second moment");
+  visit("beta1", options.beta1, "Adam: decay of the first moment (default: 0.9; optimizer adam above batch 4096 0.5)");
+  visit("beta2", options.beta2,
+        "Adam: decay of the second moment (default: 0.999; optimizer adam above batch 4096 0.9)");
   visit("epsilon", options.epsilon, "Adam, Adagrad: added to the denominator");
   visit("validation", options.validation,
         "fraction of the training ratings held out to choose the best epoch; 0: none");

@@ -150,21 +150,50 @@ void refuse_network_options(const TrainOptions& options) {
   require(options.products.empty(), "products", options.products, kRemedy);
 }
 
+/// Defaults change above this batch: the most popular films have tens of the batch's ratings then, and an epoch has few
+/// steps.
+constexpr std::int64_t kLargeBatch = 4096;
+
+bool is_large_batch(const TrainOptions& options) {
+  return options.batch > kLargeBatch;
+}
+
+/// Whether users and items, and nothing that all of them share, are learnt by mini-batch SGD.
+bool has_sgd_of_rows(const TrainOptions& options, bool per_rating) {
+  return options.optimizer == "sgd+adam" || (options.optimizer == "sgd" && options.model == "mf" && !per_rating);
+}
+
 double default_learning_rate(const TrainOptions& options, bool per_rating) {
   if (per_rating) {
     return 0.03;
   }
-  // The gradient is a mean over the batch while a row sees few of its ratings: the step grows with the batch, up to
-  // where the most popular films have so many of them that it would overshoot.
-  constexpr std::int64_t kLargest = 4096;
-  const auto batch = static_cast<double>(std::min(options.batch, kLargest));
-  if (options.optimizer == "sgd+adam") {
-    return (options.model == "mf" ? 0.012 : 0.01) * batch;
+  const auto batch = static_cast<double>(options.batch);
+  if (has_sgd_of_rows(options, per_rating)) {
+    // The gradient is a mean over the batch while a row sees few of its ratings: with a rate in proportion to the batch
+    // a rating moves its rows as far whatever the batch. default_damping keeps that from overshooting.
+    return (options.optimizer == "sgd" ? 0.02 : options.model == "mf" ? 0.012 : 0.01) * batch;
   }
-  if (options.optimizer == "sgd" && options.model == "mf") {
-    return 0.02 * batch;
+  if (options.optimizer == "adam") {
+    // Adam's step is as long whatever the gradient. In a batch k times as large the gradient has 1/sqrt(k) of the
+    // noise: the square root rule (Malladi et al. 2022, On the SDEs and scaling rules for adaptive gradient
+    // algorithms).
+    return 0.005 * (is_large_batch(options) ? std::sqrt(batch / static_cast<double>(kLargeBatch)) : 1.0);
   }
-  return options.optimizer == "adam" ? 0.005 : 0.05;
+  return 0.05;
+}
+
+/// Auto where there is none, so that runs of plain SGD say nothing of it.
+double default_damping(const TrainOptions& options, bool per_rating) {
+  // A row with n ratings in the batch steps n times as far as for one of them, all from the same point: with n beyond
+  // 1 / (rate per rating) it overshoots and diverges, however slowly the rate rises before. Rows with few ratings must
+  // keep the whole rate, or they learn too little in the few steps there are.
+  return is_large_batch(options) && has_sgd_of_rows(options, per_rating) ? 0.1 : kAuto;
+}
+
+/// Adam's decay of the first and second moment. With a few steps an epoch, 0.999 would average over the whole run, and
+/// a momentum of 0.9 is stale by the time it acts. Not in sgd+adam: dense layers and features gained nothing from it.
+std::pair<double, double> default_betas(const TrainOptions& options) {
+  return options.optimizer == "adam" && is_large_batch(options) ? std::pair(0.5, 0.9) : std::pair(0.9, 0.999);
 }
 
 double default_reg(const TrainOptions& options, bool per_rating) {
@@ -359,8 +388,6 @@ TrainOptions resolve(const TrainOptions& given) {
     options.init_scale = mlp ? 0.05 : 0.02;
   }
   require_in("init-scale", options.init_scale, 0.0, 1e6, "must be 0 or more");
-  require_in("beta1", options.beta1, 0.0, 1.0 - 1e-7, "must be in [0, 1)");
-  require_in("beta2", options.beta2, 0.0, 1.0 - 1e-7, "must be in [0, 1)");
   require_in("epsilon", options.epsilon, 1e-30, 1.0, "must be above 0");
   require_in("validation", options.validation, 0.0, 0.9, "must be 0 to 0.9");
   require(options.patience == 0 || options.validation > 0.0, "patience", fmt::format("{}", options.patience),
@@ -392,6 +419,23 @@ TrainOptions resolve(const TrainOptions& given) {
     require(options.adam_lr == kAuto, "adam-lr", fmt::format("{}", options.adam_lr),
             "only the optimizer sgd+adam has that beside --lr; give --optimizer sgd+adam, or --lr");
   }
+  options.damping = options.damping == kAuto ? default_damping(options, per_rating) : options.damping;
+  if (options.damping != kAuto) {
+    require_in("damping", options.damping, 0.0, 1e6, "must be 0 or more");
+    require(options.damping == 0.0 || options.optimizer.starts_with("sgd"), "damping",
+            fmt::format("{}", options.damping), "only SGD has it; give --optimizer sgd, or leave it out");
+    require(options.damping == 0.0 || !per_rating, "damping", fmt::format("{}", options.damping),
+            "per-rating SGD steps on one rating at a time and has --rate-decay; give --batch 1024 as well");
+  }
+  const auto [beta1, beta2] = default_betas(options);
+  options.beta1 = options.beta1 == kAuto ? beta1 : options.beta1;
+  options.beta2 = options.beta2 == kAuto ? beta2 : options.beta2;
+  require_in("beta1", options.beta1, 0.0, 1.0 - 1e-7, "must be in [0, 1)");
+  require_in("beta2", options.beta2, 0.0, 1.0 - 1e-7, "must be in [0, 1)");
+  require_in("warmup", options.warmup, 0.0, static_cast<double>(options.epochs),
+             fmt::format("must be 0 to the {} epochs of the run", options.epochs).c_str());
+  require(options.warmup == 0.0 || !per_rating, "warmup", fmt::format("{}", options.warmup),
+          "per-rating SGD has one rate an epoch; give --batch 1024 or --optimizer adam as well");
   parse_sgd_kernel(options.sgd_kernel);
   require(
       options.sgd_kernel.empty() || (per_rating && !on_cpu), "sgd-kernel", options.sgd_kernel,

@@ -34,6 +34,17 @@ Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
   return split_random(ratings, options.validation, seed, options.threads);
 }
 
+/// A batch has all the ratings at most. The rate of damped SGD is that of a batch of the size asked for, which by
+/// default it is in proportion to: it goes down with it.
+TrainOptions fit_batch(const TrainOptions& options, std::int64_t ratings) {
+  TrainOptions fitted = options;
+  if (options.damping > 0.0 && options.batch > ratings) {
+    fitted.batch = std::max<std::int64_t>(2, ratings);  // 1 is per-rating SGD
+    fitted.learning_rate *= static_cast<double>(fitted.batch) / static_cast<double>(options.batch);
+  }
+  return fitted;
+}
+
 /// The grouping of every batch by user or item, in device memory.
 class DeviceSegments {
  public:
@@ -110,6 +121,7 @@ class EpochLoop {
     schedule_.kind = options.schedule == "linear" ? ScheduleKind::linear : ScheduleKind::constant;
     schedule_.base = static_cast<float>(options.learning_rate);
     schedule_.total_steps = steps_ * options.epochs;
+    schedule_.warmup_steps = std::llround(options.warmup * static_cast<double>(steps_));
     view_.state = state_.view(DType::step_state, 1);
     view_.sums = sums_.view(DType::error_sums, 1);
     const StepState start;
@@ -269,7 +281,8 @@ TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, c
   const auto model = make_model(*device, spec, start_tensors, storage_of(options_));
   start_tensors.clear();
   const auto start = Clock::now();
-  EpochLoop loop(*device, *model, split.train, dataset, options_);
+  const TrainOptions fitted = fit_batch(options_, split.train.size());
+  EpochLoop loop(*device, *model, split.train, dataset, fitted);
   split.train = {};  // the device has them
   std::optional<Evaluator> validation;
   if (split.test.size() > 0) {

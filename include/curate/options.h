@@ -35,8 +35,13 @@ struct CURATE_API TrainOptions {
   std::int32_t epochs = -1;       ///< auto
   double learning_rate = -1.0;    ///< auto: by optimizer and batch
   double adam_lr = -1.0;          ///< sgd+adam: learning rate of Adam; auto
+  /// Mini-batch SGD of users' and items' vectors, and of their biases: an element whose gradient g, summed over the
+  /// batch, has had root mean square s in its latest steps moves by lr * g / batch / (1 + damping * s), 0 or more; 0:
+  /// plain SGD; auto: by batch
+  double damping = -1.0;
   double rate_decay = 0.0;    ///< batch 1: rows of n ratings learn at lr / sqrt(1 + rate_decay n (epochs so far + 1/2))
   std::string schedule;       ///< constant, linear (falls to zero over the epochs); auto: linear
+  double warmup = 0.0;        ///< mini-batches: epochs, 0 to epochs, over which all learning rates rise linearly
   double reg = -1.0;          ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses
   double dense_reg = -1.0;    ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; auto
   std::string products;       ///< mlp, CUDA: rounding of what wide layers multiply: f32, tf32, bf16; auto: f32
@@ -48,8 +53,8 @@ struct CURATE_API TrainOptions {
   std::string init = "normal";  ///< embeddings: normal (deviation init_scale), uniform (-init_scale .. init_scale)
   double init_scale = -1.0;     ///< auto
   bool dense_updates = false;   ///< the optimizer steps on every embedding row at every step, as in Keras
-  double beta1 = 0.9;           ///< Adam
-  double beta2 = 0.999;         ///< Adam
+  double beta1 = -1.0;          ///< Adam: decay of the first moment a step, 0 to below 1; auto: by batch
+  double beta2 = -1.0;          ///< Adam: decay of the second moment a step, 0 to below 1; auto: by batch
   double epsilon = 1e-8;        ///< Adam, Adagrad
   double validation = 0.05;     ///< fraction of the training ratings held out to choose the epoch; 0: none
   std::int32_t patience = 0;    ///< stop after so many epochs without improvement; 0: never stop early
