@@ -7,8 +7,8 @@ usage: large_batches.py CURATE DATA_ROOT [--sets ml-100k,ml-1m] [--models "NAME;
 Needs Python 3.9 and nothing else.
 
 Every model is trained with its default epochs at every batch, ml-100k on u1, ml-1m on a 90/10 split. "before" is what was
-the default up to batch 4096, where both are the same, and beyond: SGD's rate as at 4096, Adam as in small batches, no
-damping. RMSE and MAE are those of the test part.
+the default before: beyond batch 4096, up to which both are the same, SGD has its rate of 4096 and no damping, Adam what it
+has in small batches. RMSE and MAE are those of the test part.
 """
 import argparse
 import math
@@ -21,11 +21,13 @@ from model_table import SETS, run_json
 
 LARGE = 4096
 # Their options, the batch that others are compared with, and what was the default of large batches before.
+ADAM = ["--lr", "0.005", "--beta1", "0.9", "--beta2", "0.999"]
 SGD_ADAM = ["--beta1", "0.9", "--beta2", "0.999", "--damping", "0"]
 MODELS = {
     "mf, sgd": (["--optimizer", "sgd"], 1024, [*SGD_ADAM, "--lr", str(0.02 * LARGE)]),
-    "mf, adam": (["--optimizer", "adam"], 1024, ["--lr", "0.005", "--beta1", "0.9", "--beta2", "0.999"]),
+    "mf, adam": (["--optimizer", "adam"], 1024, ADAM),
     "mf + features": (["--features"], 1024, [*SGD_ADAM, "--lr", str(0.012 * LARGE), "--adam-lr", "0.004"]),
+    "mlp, adam": (["--model", "mlp", "--optimizer", "adam"], 512, ADAM),
     "mlp": (["--model", "mlp"], 512, [*SGD_ADAM, "--lr", str(0.01 * LARGE), "--adam-lr", "0.005"]),
     "neumf": (["--model", "neumf"], 512, [*SGD_ADAM, "--lr", str(0.01 * LARGE), "--adam-lr", "0.005"]),
 }
