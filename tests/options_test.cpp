@@ -66,20 +66,20 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   TrainOptions options;
   options.model = "mlp";
   options.optimizer = "sgd+adam";
-  options.batch = 2000;
+  options.batch = 1000;
   options.adam_lr = 0.01;
   options.dense_reg = 0.5;
   const TrainOptions resolved = resolve(options);
-  EXPECT_DOUBLE_EQ(resolved.learning_rate, 20.0) << "of a mean over the batch: it grows with that";
+  EXPECT_DOUBLE_EQ(resolved.learning_rate, 10.0) << "of a mean over the batch: it grows with that";
   options.batch = 1 << 20;
   EXPECT_DOUBLE_EQ(resolve(options).learning_rate, 10485.76) << "without end: damping keeps it from overshooting";
-  options.batch = 2000;
+  options.batch = 1000;
   const TrainingPlan plan = make_plan(resolved);
   EXPECT_EQ(plan.optimizer.kind, OptimizerKind::sgd);
   EXPECT_EQ(plan.optimizer.rate, 1.0F);
   ASSERT_TRUE(plan.shared_optimizer.has_value());
   EXPECT_EQ(dense_optimizer(plan).kind, OptimizerKind::adam);
-  EXPECT_FLOAT_EQ(dense_optimizer(plan).rate, 0.0005F);
+  EXPECT_FLOAT_EQ(dense_optimizer(plan).rate, 0.001F);
   EXPECT_EQ(dense_optimizer(plan).l2, 0.5F);
   EXPECT_EQ(feature_optimizer(plan).l2, 0.0F);
   options.optimizer = "adam";
@@ -91,11 +91,11 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   EXPECT_EQ(resolve(options).batch, 1024);
 }
 
-TEST(Options, DefaultsUpToBatch4096AreThoseOfSmallBatches) {
+TEST(Options, DefaultsOfSmallBatchesAreWhatTheyWere) {
   for (const char* optimizer : {"sgd", "adam", "adagrad"}) {
     TrainOptions options;
     options.optimizer = optimizer;
-    options.batch = 4096;
+    options.batch = optimizer == std::string("sgd") ? 1024 : 4096;
     const TrainOptions resolved = resolve(options);
     EXPECT_EQ(resolved.damping, -1.0) << optimizer;
     EXPECT_EQ(resolved.beta1, 0.9) << optimizer;
@@ -114,6 +114,9 @@ TEST(Options, LargeBatchesOfSgdGrowTheRateAndDampTheRows) {
   options.batch = 65536;
   EXPECT_DOUBLE_EQ(resolve(options).learning_rate, 0.02 * 65536);
   EXPECT_EQ(resolve(options).damping, 0.1);
+  options.batch = 1025;
+  EXPECT_EQ(resolve(options).damping, 0.1);
+  options.batch = 65536;
   options.model = "mlp";  // the rate is that of what all users and items share, too: it does not grow
   EXPECT_EQ(resolve(options).learning_rate, 0.05);
   EXPECT_EQ(resolve(options).damping, -1.0);

@@ -45,7 +45,7 @@ void visit_options(Options& options, Visitor&& visit) {
   visit(
       "damping", options.damping,
       "mini-batch sgd: an element of a user or item steps by lr / (1 + damping * RMS of its gradient, summed over the "
-      "batch); 0: plain SGD (default: 0, above batch 4096 0.1)");
+      "batch); 0: plain SGD (default: 0, above batch 1024 0.1)");
   visit("rate_decay", options.rate_decay,
         "per-rating SGD: users and items of n ratings learn at lr / sqrt(1 + rate-decay n (epoch + 1/2))");
   visit("schedule", options.schedule, "learning rate over the run: constant, or linear to zero (default)");

@@ -150,8 +150,10 @@ void refuse_network_options(const TrainOptions& options) {
   require(options.products.empty(), "products", options.products, kRemedy);
 }
 
-/// Defaults change above this batch: the most popular films have tens of the batch's ratings then, and an epoch has few
-/// steps.
+/// Beyond it the most active user or the most popular film may have so many ratings in a batch that SGD overshoots.
+constexpr std::int64_t kLargestPlainSgd = 1024;
+
+/// Beyond it an epoch has few steps for Adam as it is in small batches.
 constexpr std::int64_t kLargeBatch = 4096;
 
 bool is_large_batch(const TrainOptions& options) {
@@ -187,7 +189,7 @@ double default_damping(const TrainOptions& options, bool per_rating) {
   // A row with n ratings in the batch steps n times as far as for one of them, all from the same point: with n beyond
   // 1 / (rate per rating) it overshoots and diverges, however slowly the rate rises before. Rows with few ratings must
   // keep the whole rate, or they learn too little in the few steps there are.
-  return is_large_batch(options) && has_sgd_of_rows(options, per_rating) ? 0.1 : kAuto;
+  return options.batch > kLargestPlainSgd && has_sgd_of_rows(options, per_rating) ? 0.1 : kAuto;
 }
 
 /// Adam's decay of the first and second moment. With a few steps an epoch, 0.999 would average over the whole run, and
