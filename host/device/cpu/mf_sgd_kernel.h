@@ -3,11 +3,11 @@
 // what is inline with external linkage would be taken from any of them.
 //
 // Several users at a time, a lane each, in groups of up to four lanes. Their rows stay in registers (with AVX-512, of
-// dims that fit) or in the first-level cache while their runs of ratings are gone through, and the predictions of a group are summed
-// across vectors together. A rating waits for the one before it in its lane, some 50 cycles: where registers allow it
-// a second group works meanwhile. Sequentially the ratings of a step come in the order of the lanes: users differ, and
-// where items do not the step goes rating by rating, so that the result is that of the sequential algorithm, but for
-// rounding.
+// dims that fit) or in the first-level cache while their runs of ratings are gone through, and the predictions of a
+// group are summed across vectors together. A rating waits for the one before it in its lane, some 50 cycles: where
+// registers allow it a second group works meanwhile. Sequentially the ratings of a step come in the order of the lanes:
+// users differ, and where items do not the step goes rating by rating, so that the result is that of the sequential
+// algorithm, but for rounding.
 //
 // With rows in memory two groups take turns, and a group's rows learn from its errors only while the other's are
 // multiplied for its next predictions, lane by lane in one loop: what each waits for is hidden by the other, which is
