@@ -256,6 +256,29 @@ TEST(Trainer, DampedStepsAreShorterTheLargerTheGradient) {
   EXPECT_LT(bias(), 2.0F) << "a single rating is no larger a batch";
 }
 
+// 257 ratings in batches of 32 would leave one, with the rate of 32: it would throw its user's bias off by stars.
+TEST(Trainer, NoRatingIsLeftOverForABatchOfItsOwn) {
+  const Dataset dataset = small_dataset(257);
+  TrainOptions options = small_options();
+  options.optimizer = "sgd";
+  options.batch = 32;
+  options.schedule = "constant";
+  options.epochs = 1;
+  options.validation = 0.0;
+  options.reg = 0.0;
+  const auto furthest = [&] {
+    const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
+    float most = 0.0F;
+    for (const float bias : result.model.parts().tensors.at("user.bias").values) {
+      most = std::max(most, std::abs(bias));
+    }
+    return most;
+  };
+  EXPECT_LT(furthest(), 1.0F);
+  options.batch = 256;  // 257 ratings: one batch of some 230 and a rest, and not one of 256 and one rating
+  EXPECT_LT(furthest(), 1.0F);
+}
+
 // Four steps an epoch instead of some seventy.
 TEST(Trainer, DefaultsOfLargeBatchesKeepAccuracy) {
   SyntheticOptions synthetic;
