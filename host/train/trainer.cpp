@@ -41,16 +41,17 @@ TrainOptions fit_batch(const TrainOptions& options, std::int64_t ratings) {
   if (!options.optimizer.starts_with("sgd") || options.batch == 1) {
     return fitted;
   }
-  if (options.batch < ratings) {
+  const bool damped = options.damping > 0.0;
+  if (!damped && options.batch < ratings) {
     // The mean of a few left over would step as far as that of a whole batch, each of them many times as far as others:
-    // a bias was thrown off by stars. A somewhat smaller batch leaves none, or more.
+    // a bias was thrown off by stars. A somewhat smaller batch leaves none, or more. Damping keeps such steps short.
     constexpr std::int64_t kFewest = 8;  // a part of a batch
     std::int64_t left = ratings % fitted.batch;
     while (left > 0 && kFewest * left < fitted.batch) {
       --fitted.batch;
       left = ratings % fitted.batch;
     }
-  } else if (options.damping > 0.0) {
+  } else if (damped && options.batch > ratings) {
     fitted.batch = std::max<std::int64_t>(2, ratings);  // 1 is per-rating SGD
   }
   fitted.learning_rate *= static_cast<double>(fitted.batch) / static_cast<double>(options.batch);

@@ -46,8 +46,8 @@ struct CURATE_API TrainOptions {
   double dense_reg = -1.0;    ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; auto
   std::string products;       ///< mlp, CUDA: rounding of what wide layers multiply: f32, tf32, bf16; auto: f32
   double weight_decay = 0.0;  ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
-  /// 1: per-rating SGD (mf); more: mini-batches, of SGD up to an eighth smaller where few ratings would be left for the
-  /// last one; auto: mf 1 with sgd, else 1024; mlp 512
+  /// 1: per-rating SGD (mf); more: mini-batches, of SGD without damping up to an eighth smaller where few ratings would
+  /// be left for the last one; auto: mf 1 with sgd, else 1024; mlp 512
   std::int64_t batch = 0;
   bool biases = true;           ///< mf: user and item biases
   bool global_mean = true;      ///< mf: the mean training rating is added; mlp: the first predictions are near it
