@@ -36,8 +36,8 @@ if(CURATE_FUZZ)
   target_compile_definitions(curate_settings INTERFACE CURATE_SMALL_PIECES)
 endif()
 
-# For code that has no need to be fast, of which the libraries that it takes from headers would be most of the build:
-# optimised less, and with those headers compiled once.
+# For code that has no need to be fast, of which the libraries that it takes from headers would be most of the build: it is
+# optimised less. Those headers are compiled once by target_precompile_headers beside this.
 function(curate_quick_to_compile target)
   target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)

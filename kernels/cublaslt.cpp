@@ -59,8 +59,8 @@ std::optional<CublasLtFunctions> find_cublaslt(std::string& problem) {
   // Older ones run wherever this program does; a newer one could ask for a newer driver.
   for (int major = kMajor; major >= kOldest; --major) {
     CublasLtFunctions functions;
-    functions.library = fmt::format("libcublasLt.so.{}", major);
-    void* const library = open_library(functions.library.c_str());
+    functions.file = fmt::format("libcublasLt.so.{}", major);
+    void* const library = open_library(functions.file.c_str());
     if (library == nullptr) {
       continue;
     }
@@ -69,7 +69,7 @@ std::optional<CublasLtFunctions> find_cublaslt(std::string& problem) {
       return functions;
     }
     if (problem.empty()) {
-      problem = fmt::format("{} has no {}", functions.library, missing);
+      problem = fmt::format("{} has no {}", functions.file, missing);
     }
   }
   if (problem.empty()) {
@@ -84,7 +84,7 @@ std::optional<CublasLtFunctions> find_cublaslt(std::string& problem) {
 std::string describe_cublaslt() {
   std::string problem;
   const std::optional<CublasLtFunctions> functions = find_cublaslt(problem);
-  return functions ? fmt::format("{} ({})", version_text(functions->get_version()), functions->library)
+  return functions ? fmt::format("{} ({})", version_text(functions->get_version()), functions->file)
                    : fmt::format("not used, wide dense layers are slower: {}", problem);
 }
 
@@ -134,7 +134,7 @@ void CublasLt::check(cublasStatus_t status, const char* call, const char* operat
   const std::string cause =
       error == cudaSuccess ? "" : fmt::format(": {}: {}", cudaGetErrorName(error), cudaGetErrorString(error));
   throw DeviceError(
-      fmt::format("{}: {}: {} of {}{}", operation, call, functions_.status_name(status), functions_.library, cause));
+      fmt::format("{}: {}: {} of {}{}", operation, call, functions_.status_name(status), functions_.file, cause));
 }
 
 bool CublasLt::multiply(const char* operation, const Product& product, float* out, const void* first,

@@ -18,7 +18,7 @@ namespace curate::cuda {
 /// The functions of cuBLASLt that are used, found by name: half a gigabyte that programs without wide dense layers, and
 /// machines without it, do not load.
 struct CublasLtFunctions {
-  std::string library;  ///< its file's name
+  std::string file;  ///< the library's file name
 
   decltype(&::cublasLtGetVersion) get_version = nullptr;
   decltype(&::cublasLtGetStatusName) status_name = nullptr;

@@ -335,8 +335,8 @@ TEST(FindCublasLt, takes_the_toolkits_version_then_older_ones) {
     std::string problem;
     const auto found = cuda::find_cublaslt(problem);
     ASSERT_TRUE(found) << problem;
-    EXPECT_EQ(found->library, "libcublasLt.so." + std::to_string(major));
-    EXPECT_EQ(cuda::describe_cublaslt(), std::to_string(major) + ".2.3 (" + found->library + ")");
+    EXPECT_EQ(found->file, "libcublasLt.so." + std::to_string(major));
+    EXPECT_EQ(cuda::describe_cublaslt(), std::to_string(major) + ".2.3 (" + found->file + ")");
   }
   for (const int major : {0, 10, 14}) {
     emulator::set_cublaslt({major, "", true, true});

@@ -18,6 +18,7 @@
 // the power of s that is due, which saves a multiplication of each: (p / c)' = p / c + t / (c s) q. c starts at 1 with
 // every stretch of steps.
 
+#include <type_traits>
 #include <utility>
 
 #include "device/cpu/mf_sgd_block.h"
@@ -943,8 +944,8 @@ struct Kernel {
   }
 };
 
-/// body(shape) for the shape of a dim: with rows in registers for the usual ratings alone, as each shape is minutes of
-/// compiling, and with AVX-512 alone, as elsewhere registers are too few.
+/// body(shape) for the shape of a dim: with rows in registers for the usual ratings alone, as these shapes take the
+/// longest to compile, and with AVX-512 alone, as elsewhere registers are too few.
 template <bool kCommon, typename Body>
 CURATE_INLINE auto for_shape(std::size_t dim, const Body& body) {
 #if CURATE_WIDTH == 16
@@ -975,7 +976,7 @@ CURATE_INLINE auto for_shape(std::size_t dim, const Body& body) {
 
 template <typename Rating, bool kBiased, bool kRates, bool kNonNegative>
 void run_shape(const MfSgdBlock& block, MfSgdErrors& errors) {
-  constexpr bool kCommon = !kNonNegative && sizeof(Rating) == sizeof(PackedRating);
+  constexpr bool kCommon = !kNonNegative && std::is_same_v<Rating, PackedRating>;
   for_shape<kCommon>(block.dim, [&](auto shape) CURATE_INLINE_LAMBDA {
     Kernel<Rating, decltype(shape), kBiased, kRates, kNonNegative> kernel(block);
     kernel.run();
