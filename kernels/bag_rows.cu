@@ -34,19 +34,19 @@ Bags bags_of(const BagsView& bags, const MatrixView& index, BagKind kind) {
 }
 
 /// out[b, :] = the sum of table[row, :] over the rows of the bag, divided by the divisor, for b < batch_count; kAdd:
-/// +=. out [batch, cols] f32; table [rows, cols] f32. Neighbouring threads take neighbouring packs of a row. Per
-/// rating, with m rows to a bag, (4 cols + 4) m + 4 cols + 12 bytes (kAdd: 4 cols more) and cols m flops.
-/// Deterministic: in the order of the bag.
-template <int kVector, bool kAdd>
+/// +=. out [batch, cols] of Out, f32 or rounded to the nearest; table [rows, cols] f32. Neighbouring threads take
+/// neighbouring packs of a row. Per rating, with m rows to a bag, (4 cols + 4) m + 4 cols (2 cols) + 12 bytes (kAdd: as
+/// many more as are written) and cols m flops. Deterministic: in the order of the bag.
+template <typename Out, int kVector, bool kAdd>
 __global__ void __launch_bounds__(kBlockThreads)
-    bag_rows_kernel(Rows<float> out, Rows<const float> table, Bags bags, RowShare share, const StepState* state) {
+    bag_rows_kernel(Rows<Out> out, Rows<const float> table, Bags bags, RowShare share, const StepState* state) {
   const std::int64_t thread = global_thread();
   const std::int64_t b = share.row(thread);
   if (b >= state->batch_count) {
     return;
   }
   const Bags::Range bag = bags.range(*state, b);
-  float* const to = out.row(b);
+  Out* const to = out.row(b);
   share.visit<kVector>(
       share.lane(thread),
       [&](std::int64_t c) {
@@ -71,7 +71,11 @@ __global__ void __launch_bounds__(kBlockThreads)
         for (std::int32_t j = bag.begin; j < bag.end; ++j) {
           sum += table.row(bags.rows[j])[c];
         }
-        to[c] = (kAdd ? to[c] : 0.0F) + sum / bag.divisor;
+        Pack<1> before{};
+        if constexpr (kAdd) {
+          before = Pack<1>::load(to + c);
+        }
+        Pack<1>{{before.value[0] + sum / bag.divisor}}.store(to + c);
       });
 }
 
@@ -186,10 +190,13 @@ void bag_rows(cudaStream_t stream, const MatrixView& out, const MatrixView& tabl
               const MatrixView& index, BagKind kind, const MatrixView& state, bool add) {
   const int vector = vector_width(out.cols, out, table);
   const RowShare share = share_rows(out.cols, vector);
-  const auto kernel = vector == 4 ? (add ? bag_rows_kernel<4, true> : bag_rows_kernel<4, false>)
-                                  : (add ? bag_rows_kernel<1, true> : bag_rows_kernel<1, false>);
-  launch("bag_rows", stream, geometry_for_rows(out.rows, share), kernel, rows_of<float>(out),
-         rows_of<const float>(table), bags_of(bags, index, kind), share, pointer_of<const StepState>(state));
+  with_values(out.dtype, [&](auto value) {
+    using Out = decltype(value);
+    const auto kernel = vector == 4 ? (add ? bag_rows_kernel<Out, 4, true> : bag_rows_kernel<Out, 4, false>)
+                                    : (add ? bag_rows_kernel<Out, 1, true> : bag_rows_kernel<Out, 1, false>);
+    launch("bag_rows", stream, geometry_for_rows(out.rows, share), kernel, rows_of<Out>(out),
+           rows_of<const float>(table), bags_of(bags, index, kind), share, pointer_of<const StepState>(state));
+  });
 }
 
 void bag_rows_backward(cudaStream_t stream, const MatrixView& grad_table, const MatrixView& grad_rows,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <stdexcept>
 #include <utility>
 
 #include "curate/error.h"
@@ -49,6 +50,28 @@ std::string find_functions(void* library, CublasLtFunctions& functions) {
 std::string version_text(std::size_t version) {
   const std::size_t major = version >= 100000 ? version / 10000 : version / 1000;
   return fmt::format("{}.{}.{}", major, version / 100 % (version >= 100000 ? 100 : 10), version % 100);
+}
+
+bool has_mask(Epilogue epilogue) {
+  return epilogue == Epilogue::add_bias_relu_mask || epilogue == Epilogue::apply_mask;
+}
+
+cublasLtEpilogue_t epilogue_of(Epilogue epilogue) {
+  switch (epilogue) {
+    case Epilogue::none:
+      return CUBLASLT_EPILOGUE_DEFAULT;
+    case Epilogue::add_bias:
+      return CUBLASLT_EPILOGUE_BIAS;
+    case Epilogue::sum_of_first:
+      return CUBLASLT_EPILOGUE_BGRADB;
+    case Epilogue::add_bias_relu:
+      return CUBLASLT_EPILOGUE_RELU_BIAS;
+    case Epilogue::add_bias_relu_mask:
+      return CUBLASLT_EPILOGUE_RELU_AUX_BIAS;
+    case Epilogue::apply_mask:
+      return CUBLASLT_EPILOGUE_DRELU;
+  }
+  throw std::logic_error("unknown epilogue");
 }
 
 }  // namespace
@@ -137,25 +160,40 @@ void CublasLt::check(cublasStatus_t status, const char* call, const char* operat
       fmt::format("{}: {}: {} of {}{}", operation, call, functions_.status_name(status), functions_.file, cause));
 }
 
-bool CublasLt::multiply(const char* operation, const Product& product, float* out, const void* first,
-                        const void* second, float* bias) {
+bool CublasLt::has(const char* operation, const Product& product) {
+  return plan_of(operation, product).algorithm.has_value();
+}
+
+bool CublasLt::multiply(const char* operation, const Product& product, const ProductMemory& memory) {
   const Plan& plan = plan_of(operation, product);
   if (!plan.algorithm) {
     return false;
   }
-  if (product.epilogue != Epilogue::none) {
-    // Read when a product is enqueued, so that layers of one shape share a plan.
-    const void* const pointer = bias;
-    check(functions_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &pointer, sizeof(pointer)),
-          "cublasLtMatmulDescSetAttribute", operation);
-  }
+  // Read when a product is enqueued, so that layers of one shape share a plan.
+  set_pointers(operation, plan, memory.bias, memory.mask);
   const float one = 1.0F;
   const float zero = 0.0F;
   // Columns for rows: see make_plan.
-  check(functions_.matmul(handle_, plan.desc, &one, second, plan.second, first, plan.first, &zero, out, plan.out, out,
-                          plan.out, &*plan.algorithm, workspace_.data(), workspace_bytes_, stream_),
+  check(functions_.matmul(handle_, plan.desc, &one, memory.second, plan.second, memory.first, plan.first, &zero,
+                          memory.out, plan.out, memory.out, plan.out, &*plan.algorithm, workspace_.data(),
+                          workspace_bytes_, stream_),
         "cublasLtMatmul", operation);
   return true;
+}
+
+void CublasLt::set(const char* operation, const Plan& plan, cublasLtMatmulDescAttributes_t attribute, const void* value,
+                   std::size_t bytes) const {
+  check(functions_.desc_set(plan.desc, attribute, value, bytes), "cublasLtMatmulDescSetAttribute", operation);
+}
+
+void CublasLt::set_pointers(const char* operation, const Plan& plan, const void* bias, const void* mask) const {
+  const Epilogue epilogue = plan.product.epilogue;
+  if (epilogue != Epilogue::none && epilogue != Epilogue::apply_mask) {
+    set(operation, plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
+  }
+  if (has_mask(epilogue)) {
+    set(operation, plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &mask, sizeof(mask));
+  }
 }
 
 const CublasLt::Plan& CublasLt::plan_of(const char* operation, const Product& product) {
@@ -173,30 +211,28 @@ const CublasLt::Plan& CublasLt::plan_of(const char* operation, const Product& pr
 ///   D = out^T, A = second^T, B = first^T; m = cols, n = rows, k = depth.
 /// A bias to add has one element for every row of D, that is for every column of out. The gradient of one has, with
 /// BGRADB, one for every column of D and is the sum of op(B) over k: for every row of out the sum of what `first` has
-/// there.
+/// there. A mask has a bit for every element of D, column by column of it: row by row of out.
 std::unique_ptr<CublasLt::Plan> CublasLt::make_plan(const char* operation, const Product& product) const {
   auto plan = std::make_unique<Plan>(functions_, product);
   const cublasComputeType_t compute =
       product.precision == ProductPrecision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
   check(functions_.desc_create(&plan->desc, compute, CUDA_R_32F), "cublasLtMatmulDescCreate", operation);
-  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
-    check(functions_.desc_set(plan->desc, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute",
-          operation);
+  const auto set_value = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+    set(operation, *plan, attribute, &value, sizeof(value));
   };
   const auto operation_of = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
-  set(CUBLASLT_MATMUL_DESC_TRANSA, operation_of(product.second_transposed));
-  set(CUBLASLT_MATMUL_DESC_TRANSB, operation_of(product.first_transposed));
-  const cublasLtEpilogue_t epilogue = product.epilogue == Epilogue::add_bias       ? CUBLASLT_EPILOGUE_BIAS
-                                      : product.epilogue == Epilogue::sum_of_first ? CUBLASLT_EPILOGUE_BGRADB
-                                                                                   : CUBLASLT_EPILOGUE_DEFAULT;
-  set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
-  if (product.epilogue != Epilogue::none) {
-    // The heuristic looks at the address alone, for how it is aligned.
-    const void* const aligned = workspace_.data() + kAlignment;
-    set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, aligned);
+  set_value(CUBLASLT_MATMUL_DESC_TRANSA, operation_of(product.second_transposed));
+  set_value(CUBLASLT_MATMUL_DESC_TRANSB, operation_of(product.first_transposed));
+  set_value(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(product.epilogue));
+  if (has_mask(product.epilogue)) {
+    set_value(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, 8 * mask_bytes(product.cols));
   }
+  // The heuristic looks at the addresses alone, for how they are aligned.
+  const void* const aligned = workspace_.data() + kAlignment;
+  set_pointers(operation, *plan, aligned, aligned);
 
   const cudaDataType_t type = product.precision == ProductPrecision::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+  const cudaDataType_t out_type = product.out == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
   const auto make_layout = [&](cublasLtMatrixLayout_t& layout, cudaDataType_t element, std::int64_t rows,
                                std::int64_t cols, std::int64_t ld) {
     check(functions_.layout_create(&layout, element, static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(cols),
@@ -209,7 +245,7 @@ std::unique_ptr<CublasLt::Plan> CublasLt::make_plan(const char* operation, const
   make_operand(plan->second, product.second_transposed, product.cols, product.second_ld);
   // What multiplies from the left is the first operand for us, the second one for the library.
   make_operand(plan->first, !product.first_transposed, product.rows, product.first_ld);
-  make_layout(plan->out, CUDA_R_32F, product.cols, product.rows, product.out_ld);
+  make_layout(plan->out, out_type, product.cols, product.rows, product.out_ld);
 
   cublasLtMatmulPreference_t made = nullptr;
   check(functions_.preference_create(&made), "cublasLtMatmulPreferenceCreate", operation);
@@ -221,10 +257,15 @@ std::unique_ptr<CublasLt::Plan> CublasLt::make_plan(const char* operation, const
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes_);
   // The library takes 256 for granted.
+  const auto element = static_cast<std::uint32_t>(size_of(product.out));
+  const bool rows_aligned = product.out_ld * element % kAlignment == 0;
   for (const auto attribute :
-       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES}) {
     prefer(attribute, kAlignment);
+  }
+  for (const auto attribute :
+       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+    prefer(attribute, rows_aligned ? kAlignment : element);
   }
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;

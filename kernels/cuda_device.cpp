@@ -290,19 +290,32 @@ class CudaDevice : public Device {
     operation("dense_backward");
     products_->backward(grad, grad_params, batch, params, activation, state, capturing_);
   }
-  bool do_suits_dense_stack(const std::vector<std::int64_t>& widths) const override {
-    return cuda::suits_dense_stack(widths, products_->precision());
+  std::optional<DenseStackPlan> do_plan_dense_stack(const DenseStack& stack, std::int64_t batch) override {
+    check_not_capturing("plan_dense_stack");
+    if (suits_dense_stack(stack, products_->precision())) {
+      return DenseStackPlan{};
+    }
+    return products_->plan_stack(stack, batch);
   }
   void do_dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
-                              const MatrixView& state) override {
+                              const MatrixView& workspace, const MatrixView& state) override {
     operation("dense_stack_forward");
-    cuda::dense_stack_forward(stream(), out, in, stack, products_->precision(), state);
+    if (in.dtype == DType::bf16) {
+      products_->stack_forward(out, in, stack, workspace, state);
+    } else {
+      cuda::dense_stack_forward(stream(), out, in, stack, products_->precision(), state);
+    }
   }
   void do_dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
-                               const MatrixView& in, const DenseStack& stack, const MatrixView& state) override {
+                               const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
+                               const MatrixView& state) override {
     operation("dense_stack_backward");
-    cuda::dense_stack_backward(stream(), grad, grad_params, in, stack, products_->precision(), state,
-                               products_->scratch());
+    if (in.dtype == DType::bf16) {
+      products_->stack_backward(grad, grad_params, in, stack, workspace, state);
+    } else {
+      cuda::dense_stack_backward(stream(), grad, grad_params, in, stack, products_->precision(), state,
+                                 products_->scratch());
+    }
   }
   void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) override {
     operation("dropout");

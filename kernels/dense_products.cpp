@@ -28,12 +28,14 @@ bool rows_aligned(const MatrixView& view) {
 /// batch's count, and need no library to be loaded. The library's fast kernels load 16 bytes at once, so that rows have
 /// to begin there: those of the weights do where widths are multiples of four. The numbers are estimates: no GPU has
 /// measured them yet.
-bool suits_library(const DenseSize& size, std::initializer_list<MatrixView> matrices) {
+bool is_wide(const DenseSize& size) {
   constexpr std::int64_t kNarrowest = 64;
   constexpr std::int64_t kShortest = 512;
+  return size.batch >= kShortest && size.inputs >= kNarrowest && size.outputs >= kNarrowest;
+}
+bool suits_library(const DenseSize& size, std::initializer_list<MatrixView> matrices) {
   constexpr std::int64_t kFloats = 4;
-  return size.batch >= kShortest && size.inputs >= kNarrowest && size.outputs >= kNarrowest &&
-         size.inputs % kFloats == 0 && size.outputs % kFloats == 0 &&
+  return is_wide(size) && size.inputs % kFloats == 0 && size.outputs % kFloats == 0 &&
          std::all_of(matrices.begin(), matrices.end(), rows_aligned);
 }
 
@@ -132,8 +134,7 @@ bool DenseProducts::multiply(const char* operation, Product product, const Matri
   product.first_ld = first.ld;
   product.second_ld = second.ld;
   product.precision = precision_;
-  return library_->multiply(operation, product, static_cast<float*>(out.data), first.data, second.data,
-                            static_cast<float*>(bias.data));
+  return library_->multiply(operation, product, {out.data, first.data, second.data, bias.data, nullptr});
 }
 
 /// What was asked for in less than f32 is not done in f32 unseen.
@@ -213,6 +214,42 @@ void DenseProducts::backward(const DenseBatch& grad, const DenseParams& grad_par
       dense_grad_in(stream_, grad.in, grad.out, params.weight, state);
     }
   }
+}
+
+std::optional<DenseStackPlan> DenseProducts::plan_stack(const DenseStack& stack, std::int64_t batch) {
+  const bool any_wide = std::any_of(stack.begin(), stack.end(), [batch](const DenseStackLayer& layer) {
+    return is_wide({batch, layer.params.weight.cols, layer.params.weight.rows});
+  });
+  if (precision_ != ProductPrecision::bf16 || !any_wide || !WideStack::suits(stack) || library(false) == nullptr) {
+    return std::nullopt;
+  }
+  WideStack wide(stream_, *library_, stack, batch, nullptr);
+  if (!wide.supported()) {
+    return std::nullopt;
+  }
+  return DenseStackPlan{DType::bf16, wide.bytes() / static_cast<std::int64_t>(sizeof(float))};
+}
+
+WideStack DenseProducts::wide_stack(const DenseStack& stack, std::int64_t batch, const MatrixView& workspace) const {
+  if (library_ == nullptr) {
+    throw std::logic_error("a wide stack that plan_dense_stack was not asked for");
+  }
+  WideStack wide(stream_, *library_, stack, batch, workspace.data);
+  if (wide.bytes() > workspace.rows * static_cast<std::int64_t>(sizeof(float))) {
+    throw std::logic_error("a workspace for a smaller stack");
+  }
+  return wide;
+}
+
+void DenseProducts::stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
+                                  const MatrixView& workspace, const MatrixView& state) {
+  wide_stack(stack, in.rows, workspace).forward(out, in, state);
+}
+
+void DenseProducts::stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
+                                   const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
+                                   const MatrixView& state) {
+  wide_stack(stack, in.rows, workspace).backward(grad, grad_params, in, state, scratch());
 }
 
 }  // namespace curate::cuda

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "kernels/cublaslt.h"
 #include "kernels/dense.h"
 #include "kernels/scratch.h"
+#include "kernels/wide_stack.h"
 
 namespace curate::cuda {
 
@@ -34,6 +36,15 @@ class DenseProducts {
   void backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                 const DenseParams& params, const Activation& activation, const MatrixView& state, bool capturing);
 
+  /// How a stack of layers goes by the library as a whole, if it does. Not inside a capture.
+  std::optional<DenseStackPlan> plan_stack(const DenseStack& stack, std::int64_t batch);
+  /// Device::dense_stack_forward of a stack that plan_stack() took.
+  void stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
+                     const MatrixView& state);
+  /// Device::dense_stack_backward of the same.
+  void stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params, const MatrixView& in,
+                      const DenseStack& stack, const MatrixView& workspace, const MatrixView& state);
+
   /// 16 MiB, for whatever operation needs it: eight slices of a layer of 512 x 1024, and more of smaller ones.
   DenseScratch scratch() const { return {scratch_.data(), kScratchFloats}; }
 
@@ -49,6 +60,8 @@ class DenseProducts {
   class Operands;
 
   void load();
+  /// A stack in a workspace that has to have room for it.
+  WideStack wide_stack(const DenseStack& stack, std::int64_t batch, const MatrixView& workspace) const;
   CublasLt* library(bool capturing);
   /// That may multiply such a layer, with the memory that it takes; nullptr where there is none.
   CublasLt* library_for(const DenseSize& size, bool capturing);

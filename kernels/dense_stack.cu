@@ -612,13 +612,18 @@ std::optional<Plan> plan_stack(const std::vector<std::int64_t>& widths, ProductP
   return std::nullopt;
 }
 
-/// The plan of a stack with its parameters.
-Plan plan_stack(const DenseStack& layers, ProductPrecision precision, std::int64_t batch) {
+/// Inputs of the first layer, then every layer's outputs.
+std::vector<std::int64_t> widths_of(const DenseStack& layers) {
   std::vector<std::int64_t> widths = {layers.front().params.weight.cols};
   for (const DenseStackLayer& layer : layers) {
     widths.push_back(layer.params.weight.rows);
   }
-  std::optional<Plan> plan = plan_stack(widths, precision, batch);
+  return widths;
+}
+
+/// The plan of a stack with its parameters.
+Plan plan_stack(const DenseStack& layers, ProductPrecision precision, std::int64_t batch) {
+  std::optional<Plan> plan = plan_stack(widths_of(layers), precision, batch);
   if (!plan) {
     throw std::logic_error("a dense stack that fits no multiprocessor");
   }
@@ -663,8 +668,8 @@ std::int64_t tile_rows_of(const Plan& plan) {
 
 }  // namespace
 
-bool suits_dense_stack(const std::vector<std::int64_t>& widths, ProductPrecision precision) {
-  const std::optional<Plan> plan = plan_stack(widths, precision, 0);
+bool suits_dense_stack(const DenseStack& stack, ProductPrecision precision) {
+  const std::optional<Plan> plan = plan_stack(widths_of(stack), precision, 0);
   return plan && (plan->stack.panel_depth == 0 || precision != ProductPrecision::f32);
 }
 

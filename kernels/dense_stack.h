@@ -19,7 +19,7 @@ namespace curate::cuda {
 /// for every tile (some 12,000 of them and more), tensor cores are still faster than what the layers' values would take
 /// to and from memory; f32, where the backward pass multiplies a third more than layer by layer, is not. The numbers
 /// are estimates: no GPU has measured them yet.
-bool suits_dense_stack(const std::vector<std::int64_t>& widths, ProductPrecision precision);
+bool suits_dense_stack(const DenseStack& stack, ProductPrecision precision);
 
 /// Device::dense_stack_forward.
 void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const MatrixView& in, const DenseStack& stack,

@@ -6,12 +6,12 @@ namespace curate::cuda {
 namespace {
 
 /// out[b, :] = table[index[batch_begin + b], :] for b < batch_count.
-/// out [batch, cols] f32; table [rows, cols] of T; index [n] i32 in [0, rows). Neighbouring threads take neighbouring
-/// packs of a row. Per rating 4 bytes of index, 4 cols (2 cols in 16 bits) read and 4 cols written, no arithmetic.
-/// Deterministic.
-template <typename T, int kVector>
+/// out [batch, cols] of Out, f32 or rounded to the nearest; table [rows, cols] of T; index [n] i32 in [0, rows).
+/// Neighbouring threads take neighbouring packs of a row. Per rating 4 bytes of index, 4 cols (2 cols in 16 bits) read
+/// and as many written, no arithmetic. Deterministic.
+template <typename Out, typename T, int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
-    gather_rows_kernel(Rows<float> out, Rows<const T> table, const std::int32_t* index, RowShare share,
+    gather_rows_kernel(Rows<Out> out, Rows<const T> table, const std::int32_t* index, RowShare share,
                        const StepState* state) {
   const std::int64_t thread = global_thread();
   const std::int64_t b = share.row(thread);
@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     return;
   }
   const T* const from = table.row(index[state->batch_begin + b]);
-  float* const to = out.row(b);
+  Out* const to = out.row(b);
   share.visit<kVector>(
       share.lane(thread), [&](std::int64_t c) { Pack<kVector>::load(from + c).store(to + c); },
       [&](std::int64_t c) { Pack<1>::load(from + c).store(to + c); });
@@ -31,11 +31,14 @@ void gather_rows(cudaStream_t stream, const MatrixView& out, const MatrixView& t
                  const MatrixView& state) {
   const int vector = vector_width(out.cols, out, table);
   const RowShare share = share_rows(out.cols, vector);
-  with_element(table.dtype, [&](auto element) {
-    using T = decltype(element);
-    launch("gather_rows", stream, geometry_for_rows(out.rows, share),
-           vector == 4 ? gather_rows_kernel<T, 4> : gather_rows_kernel<T, 1>, rows_of<float>(out),
-           rows_of<const T>(table), pointer_of<const std::int32_t>(index), share, pointer_of<const StepState>(state));
+  with_values(out.dtype, [&](auto value) {
+    with_element(table.dtype, [&](auto element) {
+      using Out = decltype(value);
+      using T = decltype(element);
+      launch("gather_rows", stream, geometry_for_rows(out.rows, share),
+             vector == 4 ? gather_rows_kernel<Out, T, 4> : gather_rows_kernel<Out, T, 1>, rows_of<Out>(out),
+             rows_of<const T>(table), pointer_of<const std::int32_t>(index), share, pointer_of<const StepState>(state));
+    });
   });
 }
 

@@ -108,6 +108,9 @@ __device__ uint4 word_of(const T (&from)[8]) {
   return make_uint4(pair_of(from), pair_of(from + 2), pair_of(from + 4), pair_of(from + 6));
 }
 
+template <typename T, int kVector>
+struct RoundedPack;
+
 /// `kVector` elements of a row, moved in one instruction. Elements of 16 bits are floats meanwhile.
 template <int kVector>
 struct Pack {
@@ -139,6 +142,15 @@ struct Pack {
     }
   }
   __device__ void store(float* to) const { *reinterpret_cast<Word<float>*>(to) = word_of(value); }
+  /// Rounded to the nearest.
+  template <typename T>
+  __device__ void store(T* to) const {
+    RoundedPack<T, kVector> rounded;
+    for (int i = 0; i < kVector; ++i) {
+      rounded.value[i] = to_nearest<T>(value[i]);
+    }
+    rounded.store(to);
+  }
   __device__ void store_global(float* to) const { __stwb(reinterpret_cast<Word<float>*>(to), word_of(value)); }
 
  private:

@@ -16,6 +16,7 @@ set(CURATE_KERNELS
     rating_loss.cu
     scatter_add_rows.cu
     sort.cu
+    stack_head.cu
     step_state.cu
     sum_squared_error.cu
     update_rows.cu)
@@ -23,4 +24,5 @@ set(CURATE_CUDA_HOST
     cublaslt.cpp
     cuda_device.cpp
     cuda_error.cpp
-    dense_products.cpp)
+    dense_products.cpp
+    wide_stack.cpp)

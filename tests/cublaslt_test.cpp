@@ -166,6 +166,56 @@ TEST_F(CublasLtStandIn, biases_go_down_columns_and_their_gradients_over_the_dept
   EXPECT_EQ(bias(), (std::vector<float>{1, 1, 1, 3}));
 }
 
+// By hand: of the sums 1 4 2 5 3 6 6 15 with the bias -2, -5 those of the second and third column, and parts of the
+// others, are above 0.
+TEST_F(CublasLtStandIn, masks_of_a_relu_are_written_and_applied) {
+  set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias_);
+  bias_[0] = -2.0F;
+  bias_[1] = -5.0F;
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_RELU_AUX_BIAS);
+  EXPECT_EQ(choose(), CUBLAS_STATUS_INVALID_VALUE) << "no mask";
+  float* const mask = array(std::vector<float>(16, -1.0F));  // 128 bits a column
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, mask);
+  EXPECT_EQ(choose(), CUBLAS_STATUS_INVALID_VALUE) << "no distance between its columns";
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, std::int64_t{64});
+  EXPECT_EQ(choose(), CUBLAS_STATUS_INVALID_VALUE) << "columns that begin anywhere";
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, std::int64_t{128});
+  EXPECT_EQ(product(), (std::vector<float>{0, 0, 0, 0, 1, 1, 4, 10}));
+  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(mask);
+  for (const auto& [column, bits] : {std::pair{0, 0}, {1, 0}, {2, 3}, {3, 3}}) {
+    EXPECT_EQ(bytes[16 * column] & 3, bits) << "column " << column;
+  }
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DRELU);
+  EXPECT_EQ(product(), (std::vector<float>{0, 0, 0, 0, 3, 6, 6, 15}));
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, mask + 1);
+  EXPECT_EQ(enqueue(), CUBLAS_STATUS_INVALID_VALUE) << "a mask that begins anywhere";
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, mask + 8);
+  EXPECT_EQ(enqueue(), CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(cudaStreamSynchronize(stream_), cudaErrorIllegalAddress) << "a mask that leaves its memory";
+}
+
+TEST_F(CublasLtStandIn, products_in_bf16_have_biases_in_bf16) {
+  layout(d_layout_, 2, 4, 2, CUDA_R_16BF);
+  EXPECT_EQ(choose(), CUBLAS_STATUS_NOT_SUPPORTED) << "of operands in f32";
+  layout(a_layout_, 2, 3, 2, CUDA_R_16BF);
+  layout(b_layout_, 3, 4, 4, CUDA_R_16BF);
+  auto* const a = reinterpret_cast<std::uint16_t*>(a_);
+  auto* const b = reinterpret_cast<std::uint16_t*>(b_);
+  std::fill_n(a, 6, std::uint16_t{0x3F80});   // 1
+  std::fill_n(b, 16, std::uint16_t{0x3B80});  // 2^-8
+  b[0] = 0x3F80;
+  auto* const bias = reinterpret_cast<std::uint16_t*>(bias_);
+  bias[0] = 0x3F80;
+  bias[1] = 0xBF80;  // -1
+  set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias_);
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+  product();
+  const auto* const d = reinterpret_cast<const std::uint16_t*>(d_);
+  EXPECT_EQ(d[0], 0x4000) << "2 + 2^-7, half-way, to even";
+  EXPECT_EQ(d[1], 0x3C00) << "2^-7";
+  EXPECT_EQ(d[2], 0x3F82) << "1 + 3 * 2^-8, half-way, to even";
+}
+
 TEST_F(CublasLtStandIn, rounds_to_tf32_and_reads_bf16) {
   a_[0] = 1.0F + 0x1p-11F;  // half-way: to even
   a_[1] = 1.0F + 0x1p-10F;

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -24,6 +25,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/dense.h"
 #include "tests/support/devices.h"
+#include "tests/support/failing_calls.h"
 #include "tests/support/random_inputs.h"
 
 namespace curate::test {
@@ -292,15 +294,13 @@ TEST_P(DenseProducts, the_same_bits_on_every_device) {
 
 // Catches: results of the library's calls that nobody looks at, errors that do not name them, descriptors and memory
 // that a failure leaves behind.
-TEST_P(DenseProducts, every_call_that_fails_is_named_and_leaves_nothing_behind) {
-  std::int64_t named = 0;
-  std::int64_t call = 0;
-  for (bool done = false; !done; ++call) {
-    emulator::fail_call(-1);
-    try {
-      const auto device = make_device(GetParam());
+TEST(DenseProductsFailures, every_call_that_fails_is_named_and_leaves_nothing_behind) {
+  emulator::add_emulated_engine();
+  for (const char* name : {"cuda-emulated", "cuda-emulated:reverse,eager"}) {
+    const std::int64_t calls = fail_every_call([name](const std::function<void()>& begin) {
+      const auto device = make_device(name);
       const Layer layer(*device, linear(64, 64, 512, 12));
-      emulator::fail_call(call);
+      begin();
       device->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
       const auto graph = device->capture([&] {
         layer.forward();
@@ -309,24 +309,9 @@ TEST_P(DenseProducts, every_call_that_fails_is_named_and_leaves_nothing_behind) 
       device->replay(*graph, 1);
       layer.backward();
       device->synchronize();
-      done = emulator::failed_call().empty();
-      EXPECT_TRUE(done) << emulator::failed_call() << ", call " << call << ", fails unnoticed";
-    } catch (const DeviceError& error) {
-      const std::string text = error.what();
-      const std::string failed = emulator::failed_call();
-      if (failed.starts_with("cublasLt")) {
-        ++named;
-        EXPECT_NE(text.find(failed + ": CUBLAS_STATUS_"), std::string::npos) << failed << ": " << text;
-        EXPECT_NE(text.find("libcublasLt.so.13"), std::string::npos) << text;
-      } else {
-        EXPECT_NE(text.find("cudaErrorUnknown"), std::string::npos) << text;
-      }
-    }
-    emulator::fail_call(-1);
-    ASSERT_EQ(emulator::allocations_in_use(), 0U) << emulator::failed_call() << ", call " << call;
-    ASSERT_EQ(emulator::handles_in_use(), 0) << emulator::failed_call() << ", call " << call;
+    });
+    EXPECT_GT(calls, 30);
   }
-  EXPECT_GT(named, 30);
 }
 
 TEST(FindCublasLt, takes_the_toolkits_version_then_older_ones) {

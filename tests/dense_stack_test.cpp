@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -115,9 +116,9 @@ struct DeviceStack {
     state = on_device(*device, at);
   }
 
-  void forward() const { device->dense_stack_forward(out.view(), in.view(), stack, state.view()); }
+  void forward() const { device->dense_stack_forward(out.view(), in.view(), stack, {}, state.view()); }
   void backward() const {
-    device->dense_stack_backward({grad_out.view(), grad_in.view()}, grad_views, in.view(), stack, state.view());
+    device->dense_stack_backward({grad_out.view(), grad_in.view()}, grad_views, in.view(), stack, {}, state.view());
   }
 
   /// Outputs and all gradients, one after the other, of the first `count` rows. Blocks.
@@ -416,10 +417,10 @@ TEST_P(DenseStackTest, works_on_columns_of_wider_matrices) {
     const DeviceWindow out(device(), std::vector<float>(21 * 3, kUntouched), 21, 3, before);
     const DeviceWindow grad_out(device(), host.grad_out, 21, 3, 4 - before);
     const DeviceWindow grad_in(device(), std::vector<float>(21 * 9, kUntouched), 21, 9, before);
-    device().dense_stack_forward(out.view(), in.view(), plain.stack, plain.state.view());
+    device().dense_stack_forward(out.view(), in.view(), plain.stack, {}, plain.state.view());
     EXPECT_TRUE(bits_equal(out.values(), plain.out.values(), "outputs"));
     EXPECT_TRUE(out.others_untouched());
-    device().dense_stack_backward({grad_out.view(), grad_in.view()}, plain.grad_views, in.view(), plain.stack,
+    device().dense_stack_backward({grad_out.view(), grad_in.view()}, plain.grad_views, in.view(), plain.stack, {},
                                   plain.state.view());
     EXPECT_TRUE(bits_equal(grad_in.values(), plain.grad_in.values(), "gradient of the inputs"));
     EXPECT_TRUE(grad_in.others_untouched());
@@ -569,7 +570,16 @@ TEST_P(DenseStackTest, rounding_goes_to_the_nearest_and_keeps_nan) {
 // The rule: what a block has room for, in f32 together with its weights; never on a CPU.
 TEST_P(DenseStackTest, suits_small_stacks) {
   const bool gpu = rounds(device());
-  const auto suits = [this](const std::vector<std::int64_t>& widths) { return device().suits_dense_stack(widths); };
+  const auto suits = [this](const std::vector<std::int64_t>& widths) {
+    DenseStack stack;
+    for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
+      stack.push_back({{{&device(), nullptr, widths[l + 1], widths[l], widths[l]}, {}}, {}, {}});
+    }
+    const std::optional<DenseStackPlan> plan = device().plan_dense_stack(stack, 100);
+    EXPECT_TRUE(!plan || (plan->in == DType::f32 && plan->workspace == 0));
+    return plan.has_value();
+  };
+  EXPECT_FALSE(device().plan_dense_stack({}, 100));
   EXPECT_EQ(suits({13, 100, 50, 20, 1}), gpu);
   EXPECT_EQ(suits({128, 64, 32, 1}), gpu);
   EXPECT_FALSE(suits({128, 128, 128, 1}));

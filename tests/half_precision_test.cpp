@@ -15,6 +15,7 @@
 #include "tests/reference/mf_sgd_epoch.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/half_matrix.h"
 #include "tests/support/random_inputs.h"
 #include "tests/support/trained_table.h"
 
@@ -93,31 +94,6 @@ double nearest(DType dtype, double value) {
   const double above = between.high - value;
   return below < above || (below == above && between.low_is_even) ? between.low : between.high;
 }
-
-/// A table of 16 bits on a device, of values rounded to the nearest.
-class HalfMatrix {
- public:
-  HalfMatrix(Device& device, DType dtype, const std::vector<float>& values, std::int64_t rows, std::int64_t cols,
-             std::int64_t ld = 0)
-      : device_(&device), buffer_(device.allocate(static_cast<std::size_t>(rows * (ld == 0 ? cols : ld)) * 2)) {
-    view_ = buffer_.view(dtype, rows, cols, ld);
-    const DeviceMatrix<float> exact(device, values, rows, cols);
-    device.copy(view_, exact.view());
-  }
-
-  const MatrixView& view() const { return view_; }
-  std::vector<float> values() const {
-    const DeviceMatrix<float> exact(*device_, std::vector<float>(static_cast<std::size_t>(view_.rows * view_.cols)),
-                                    view_.rows, view_.cols);
-    device_->copy(exact.view(), view_);
-    return exact.values();
-  }
-
- private:
-  Device* device_;
-  Buffer buffer_;
-  MatrixView view_;
-};
 
 // Catches: a bit lost, subnormals flushed, ties to the wrong side, overflow or NaN that becomes a number, an ld
 // ignored.
@@ -299,6 +275,76 @@ TEST_P(HalfPrecisionTest, reading_operations_give_what_the_same_table_in_f32_giv
         };
         EXPECT_TRUE(sums_match(errors(half.view(), other_half.view()), errors(full.view(), other_full.view()),
                                {0.0, 1e-5}, label + ", sum_squared_error"));
+      }
+    }
+  }
+}
+
+/// A batch's values in f32 and in bf16, columns [before, before + dim) of wider matrices, and what fills them.
+struct TwoBatches {
+  TwoBatches(Device& device, RandomInputs& inputs, std::int64_t rows, std::int64_t before, std::int64_t dim)
+      : before_(before),
+        dim_(dim),
+        f32(device, inputs.matrix(rows, before + dim + 1), rows, before + dim + 1),
+        bf16(device, DType::bf16, f32.values(), rows, before + dim + 1),
+        rounded(device, DType::bf16, f32.values(), rows, before + dim + 1) {}
+
+  MatrixView in_f32() const { return f32.view().columns(before_, dim_); }
+  MatrixView in_bf16() const { return bf16.view().columns(before_, dim_); }
+
+  /// Whether bf16 holds what f32 does, to the nearest, in all columns and rows.
+  testing::AssertionResult agree(Device& device, const std::string& label) const {
+    device.copy(rounded.view(), f32.view());
+    return bits_equal(bf16.values(), rounded.values(), label);
+  }
+
+  std::int64_t before_;
+  std::int64_t dim_;
+  DeviceMatrix<float> f32;
+  HalfMatrix bf16;
+  HalfMatrix rounded;
+};
+
+// Catches: another rounding than to the nearest, neighbouring columns or rows past the count that are written, packs
+// where rows begin anywhere.
+TEST_P(HalfPrecisionTest, values_in_bf16_are_those_in_f32_rounded) {
+  constexpr std::int64_t kRows = 40;
+  constexpr std::int64_t kBatch = 70;
+  for (const std::int64_t dim : {1, 3, 4, 8, 12, 33, 64}) {
+    for (const std::int64_t before : {0, 3, 8}) {
+      RandomInputs inputs(static_cast<std::uint64_t>(100 * dim + before));
+      const std::string label = "dim " + std::to_string(dim) + " from column " + std::to_string(before);
+      const DeviceMatrix<float> table(device(), inputs.matrix(kRows, dim), kRows, dim);
+      const DeviceMatrix<std::int32_t> index(device(), inputs.skewed_indices(kBatch, kRows), kBatch);
+      // 60 ratings of a batch that has room for 70.
+      const DeviceMatrix<StepState> state = on_device(device(), batch_state(60, kBatch));
+      const TwoBatches values(device(), inputs, kBatch, before, dim);
+      for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+        const Buffer memory = device().allocate_array<float>(kRows * dim);
+        const MatrixView stored = memory.view(dtype, kRows, dim);
+        device().copy(stored, table.view());
+        device().gather_rows(values.in_f32(), stored, index.view(), state.view());
+        device().gather_rows(values.in_bf16(), stored, index.view(), state.view());
+        EXPECT_TRUE(values.agree(device(), label + ", gather_rows from " + name_of(dtype)));
+      }
+      const DropoutParams params{0.25F, RandomPurpose::dropout_user};
+      device().copy(values.f32.view(), values.bf16.view());
+      device().dropout(values.in_f32(), params, state.view());
+      device().dropout(values.in_bf16(), params, state.view());
+      EXPECT_TRUE(values.agree(device(), label + ", dropout"));
+
+      std::vector<std::int32_t> starts = {0};
+      for (std::int64_t bag = 0; bag < kRows; ++bag) {
+        starts.push_back(starts.back() + static_cast<std::int32_t>(bag % 4));
+      }
+      const DeviceMatrix<std::int32_t> bag_starts(device(), starts, kRows + 1);
+      const DeviceMatrix<std::int32_t> bag_rows(device(), inputs.indices(starts.back(), kRows), starts.back());
+      const BagsView bags = {bag_starts.view(), bag_rows.view()};
+      for (const bool add : {false, true}) {
+        device().copy(values.f32.view(), values.bf16.view());
+        device().bag_rows(values.in_f32(), table.view(), bags, index.view(), BagKind::mean, state.view(), add);
+        device().bag_rows(values.in_bf16(), table.view(), bags, index.view(), BagKind::mean, state.view(), add);
+        EXPECT_TRUE(values.agree(device(), label + (add ? ", bag_rows added" : ", bag_rows")));
       }
     }
   }
@@ -489,11 +535,15 @@ TEST_P(HalfPrecisionRefusalTest, tables_of_16_bits_are_taken_where_the_contract_
   if (!stores) {
     EXPECT_THROW(where.copy(half, full.view()), std::invalid_argument);
     EXPECT_THROW(where.gather_rows(full.view(), half, index.view(), state.view()), std::invalid_argument);
+    const MatrixView values = memory.view(DType::bf16, 4, 8);
+    EXPECT_THROW(where.gather_rows(values, full.view(), index.view(), state.view()), std::invalid_argument);
+    EXPECT_THROW(where.dropout(values, {0.5F, RandomPurpose::dropout_user}, state.view()), std::invalid_argument);
     EXPECT_THROW(where.update_dense({half, full.view(), {}, {}}, {}, state.view()), std::invalid_argument);
     return;
   }
-  // Only tables: not what is gathered, nor gradients, nor matrices of layers.
+  // Only tables: not what is gathered, but for bf16, nor gradients, nor matrices of layers.
   EXPECT_THROW(where.gather_rows(half, full.view(), index.view(), state.view()), std::invalid_argument);
+  EXPECT_THROW(where.dropout(half, {0.5F, RandomPurpose::dropout_user}, state.view()), std::invalid_argument);
   EXPECT_THROW(where.update_dense({full.view(), half, {}, {}}, {}, state.view()), std::invalid_argument);
   const DeviceMatrix<float> mean(where, {0.0F}, 1);
   const DeviceMatrix<ErrorSums> sums = on_device(where, ErrorSums{});

@@ -203,21 +203,30 @@ class Checker {
     require(params.rate >= 0.0F && params.rate < 1.0F, "rate", "is not in [0, 1)");
   }
 
-  void stack(const DenseStack& stack, const MatrixView& out, const MatrixView& in) const {
-    require(!stack.empty() && stack.size() <= static_cast<std::size_t>(kMostStackLayers), "stack",
+  /// Values of a batch that go into products: f32, or bf16 on a device that has it.
+  void values(const char* name, const MatrixView& view) const {
+    const bool half = view.dtype == DType::bf16 && device_->can_store(DType::bf16);
+    is(name, view, half ? DType::bf16 : DType::f32);
+  }
+
+  void stack(const DenseStack& stack, const MatrixView& out, const MatrixView& in, const MatrixView& workspace) const {
+    values("in", in);
+    const bool small = in.dtype == DType::f32;
+    require(!stack.empty() && (!small || stack.size() <= static_cast<std::size_t>(kMostStackLayers)), "stack",
             fmt::format("has {} layers", stack.size()));
-    is("in", in, DType::f32);
     std::int64_t width = in.cols;
     for (const DenseStackLayer& layer : stack) {
       const std::int64_t outputs = layer.params.weight.rows;
       dense_params("weight", "bias", layer.params, outputs, width);
-      require(width >= 1 && width <= kWidestStackLayer && outputs >= 1 && outputs <= kWidestStackLayer, "stack",
+      const std::int64_t most = small ? kWidestStackLayer : std::numeric_limits<std::int64_t>::max();
+      require(width >= 1 && width <= most && outputs >= 1 && outputs <= most, "stack",
               fmt::format("has a layer of {} inputs and {} outputs", width, outputs));
       dropout(layer.dropout);
       width = outputs;
     }
     require(stack.back().dropout.rate == 0.0F, "stack", "drops outputs of its last layer");
     matrix("out", out, DType::f32, in.rows, width);
+    vector("workspace", workspace, DType::f32, workspace.rows);
   }
 
   void segments(const SegmentsView& segments, std::int64_t num_ratings) const {
@@ -231,7 +240,7 @@ class Checker {
   void bags(const char* table_name, const MatrixView& table, const char* rows_name, const MatrixView& rows,
             const BagsView& bags, const MatrixView& index) const {
     is(table_name, table, DType::f32);
-    matrix(rows_name, rows, DType::f32, rows.rows, table.cols);
+    matrix(rows_name, rows, rows.dtype, rows.rows, table.cols);
     vector("index", index, DType::i32, index.rows);
     vector("bags.starts", bags.starts, DType::i32, bags.starts.rows);
     vector("bags.rows", bags.rows, DType::i32, bags.rows.rows);
@@ -330,7 +339,8 @@ void Device::gather_rows(const MatrixView& out, const MatrixView& table, const M
                          const MatrixView& state) {
   const Checker check(this, "gather_rows");
   check.table("table", table);
-  check.matrix("out", out, DType::f32, out.rows, table.cols);
+  check.values("out", out);
+  check.matrix("out", out, out.dtype, out.rows, table.cols);
   check.vector("index", index, DType::i32, index.rows);
   check.state(state);
   do_gather_rows(out, table, index, state);
@@ -339,6 +349,7 @@ void Device::gather_rows(const MatrixView& out, const MatrixView& table, const M
 void Device::bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
                       BagKind kind, const MatrixView& state, bool add) {
   const Checker check(this, "bag_rows");
+  check.values("out", out);
   check.bags("table", table, "out", out, bags, index);
   check.state(state);
   do_bag_rows(out, table, bags, index, kind, state, add);
@@ -347,6 +358,7 @@ void Device::bag_rows(const MatrixView& out, const MatrixView& table, const Bags
 void Device::bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
                                const MatrixView& index, BagKind kind, ScatterKind scatter, const MatrixView& state) {
   const Checker check(this, "bag_rows_backward");
+  check.is("grad_rows", grad_rows, DType::f32);
   check.bags("grad_table", grad_table, "grad_rows", grad_rows, bags, index);
   check.state(state);
   do_bag_rows_backward(grad_table, grad_rows, bags, index, kind, scatter, state);
@@ -463,22 +475,27 @@ void Device::dense_backward(const DenseBatch& grad, const DenseParams& grad_para
   do_dense_backward(grad, grad_params, batch, params, activation, state);
 }
 
-bool Device::do_suits_dense_stack(const std::vector<std::int64_t>& /*widths*/) const {
-  return false;
+std::optional<DenseStackPlan> Device::plan_dense_stack(const DenseStack& stack, std::int64_t batch) {
+  return stack.empty() ? std::nullopt : do_plan_dense_stack(stack, batch);
+}
+
+std::optional<DenseStackPlan> Device::do_plan_dense_stack(const DenseStack& /*stack*/, std::int64_t /*batch*/) {
+  return std::nullopt;
 }
 
 void Device::dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
-                                 const MatrixView& state) {
+                                 const MatrixView& workspace, const MatrixView& state) {
   const Checker check(this, "dense_stack_forward");
-  check.stack(stack, out, in);
+  check.stack(stack, out, in, workspace);
   check.state(state);
-  do_dense_stack_forward(out, in, stack, state);
+  do_dense_stack_forward(out, in, stack, workspace, state);
 }
 
 void Device::dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
-                                  const MatrixView& in, const DenseStack& stack, const MatrixView& state) {
+                                  const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
+                                  const MatrixView& state) {
   const Checker check(this, "dense_stack_backward");
-  check.stack(stack, grad.out, in);
+  check.stack(stack, grad.out, in, workspace);
   if (!grad.in.empty()) {
     check.matrix("grad.in", grad.in, DType::f32, in.rows, in.cols);
   }
@@ -488,12 +505,12 @@ void Device::dense_stack_backward(const DenseBatch& grad, const std::vector<Dens
     check.dense_params("grad_params.weight", "grad_params.bias", grad_params[l], weight.rows, weight.cols);
   }
   check.state(state);
-  do_dense_stack_backward(grad, grad_params, in, stack, state);
+  do_dense_stack_backward(grad, grad_params, in, stack, workspace, state);
 }
 
 void Device::dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) {
   const Checker check(this, "dropout");
-  check.is("rows", rows, DType::f32);
+  check.values("rows", rows);
   check.dropout(params);
   check.state(state);
   do_dropout(rows, params, state);

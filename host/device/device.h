@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -267,9 +268,15 @@ struct DenseStackLayer {
 /// Dense layers one after the other, the first of them first.
 using DenseStack = std::vector<DenseStackLayer>;
 
-/// What dense_stack_forward and dense_stack_backward take at most.
+/// What dense_stack_forward and dense_stack_backward take at most, with inputs in f32.
 inline constexpr std::int64_t kMostStackLayers = 4;
 inline constexpr std::int64_t kWidestStackLayer = 128;
+
+/// How a device takes a stack as a whole.
+struct DenseStackPlan {
+  DType in = DType::f32;       ///< of what goes into the first layer
+  std::int64_t workspace = 0;  ///< floats of memory that belong to the two operations, between them too
+};
 
 struct MfSgdParams {
   float reg = 0.0F;  ///< lambda per rating, for factors and biases
@@ -380,13 +387,14 @@ class Device {
   void build_segments(const SegmentsView& out, const MatrixView& index, std::int64_t num_rows, const MatrixView& state);
 
   /// out[b, :] = table[index[state.batch_begin + b], :]. out [batch, d] f32 (any ld, so that several gathers build one
-  /// concatenated matrix), table [rows, d] f32, index [n] i32. Bit-exact. 8d + 4 bytes.
+  /// concatenated matrix), table [rows, d] f32, index [n] i32. Bit-exact. 8d + 4 bytes. out may be bf16 where tables
+  /// may: then it is rounded to the nearest.
   void gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index, const MatrixView& state);
 
   /// out[b, :] = the sum of table[row, :] over the rows of bag index[state.batch_begin + b], added in their order;
   /// mean: that divided by their number. An empty bag gives zeros. With `add` it is added to what out[b, :] is. out
-  /// [batch, d] f32 (any ld), table [rows, d] f32, index [n] i32 in [0, bags). Bit-exact. With m rows to a bag
-  /// (4d + 4) m + 4d + 12 bytes, 4d more with `add`.
+  /// [batch, d] f32 or bf16 as in gather_rows (any ld), table [rows, d] f32, index [n] i32 in [0, bags). Bit-exact.
+  /// With m rows to a bag (4d + 4) m + 4d + 12 bytes, 4d more with `add`.
   void bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
                 BagKind kind, const MatrixView& state, bool add = false);
 
@@ -464,33 +472,46 @@ class Device {
   void dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                       const DenseParams& params, const Activation& activation, const MatrixView& state);
 
-  /// Whether models should hand such a stack to the two operations below rather than its layers to those above, once
-  /// prepare_dense has said how operands are rounded. `widths` has the inputs of the first layer, then every layer's
-  /// outputs. The CPU engine: never; a GPU: kernels/dense_stack.h has the rule.
-  bool suits_dense_stack(const std::vector<std::int64_t>& widths) const { return do_suits_dense_stack(widths); }
+  /// How models should hand such a stack, for batches of up to that size, to the two operations below; nothing where
+  /// its layers should go to those above. Once prepare_dense has said how operands are rounded; not inside a capture.
+  /// The CPU engine: never; a GPU: kernels/README.md has the rule.
+  std::optional<DenseStackPlan> plan_dense_stack(const DenseStack& stack, std::int64_t batch);
 
   /// out = the last layer's output, where in is the first one's input and every other layer's is the output of the one
-  /// before, after its dropout: dense_forward and dropout of all layers, without keeping anything in between. out
-  /// [batch, outputs of the last layer], in [batch, inputs of the first], any ld; up to kMostStackLayers layers with
-  /// kWidestStackLayer inputs and outputs at most. Rounds as prepare_dense was asked to, narrow layers too: inputs,
-  /// weights, and hidden outputs once when they are made and once after their dropout. Deterministic. 4 (inputs +
-  /// outputs) bytes of the stack and 2 inputs outputs flops of every layer per row.
+  /// before, after its dropout: dense_forward and dropout of all layers. out [batch, outputs of the last layer], in
+  /// [batch, inputs of the first], any ld. Rounds as prepare_dense was asked to, narrow layers too: inputs, weights,
+  /// and hidden outputs once when they are made and once after their dropout. Deterministic.
+  ///
+  /// in f32: keeps nothing in between, and needs no workspace. Up to kMostStackLayers layers with kWidestStackLayer
+  /// inputs and outputs at most. 4 (inputs + outputs) bytes of the stack and 2 inputs outputs flops of every layer per
+  /// row.
+  ///
+  /// in bf16, where plan_dense_stack asks for it, and for a workspace [n] f32: the hidden layers' outputs stay there in
+  /// bf16. Rows begin at multiples of 16 bytes; those of `in` past the batch's count have to be finite. The biases of
+  /// hidden layers are rounded too; the last layer's product is one of f32. Where a weight or a bias is not finite no
+  /// output is. Of a hidden layer 2 (inputs + outputs) bytes per row.
   void dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
-                           const MatrixView& state);
+                           const MatrixView& workspace, const MatrixView& state);
 
-  /// Its gradients, from grad.out and what dense_stack_forward has seen: grad_params of every layer and grad.in (not
-  /// computed where absent), by the formulas of dense_backward and dropout. Outputs of layers are computed anew, slopes
-  /// come from them as they were rounded, and gradients are rounded as they are made. grad_params are overwritten (with
-  /// zeros for a batch of 0 ratings); grad.out stays. Rows past the batch's count are not read, and what grad.in holds
-  /// there stays, too. Deterministic, and the same for every GPU. 4 (2 inputs + outputs) bytes of the stack and 6
-  /// inputs outputs flops of every layer per row.
+  /// Its gradients, from grad.out and what dense_stack_forward has seen: grad_params of every layer and grad.in (f32;
+  /// not computed where absent), by the formulas of dense_backward and dropout. Slopes come from the hidden outputs as
+  /// they were rounded, and gradients are rounded as they are made. grad_params are overwritten (with zeros for a batch
+  /// of 0 ratings); grad.out stays. Deterministic, as dense_forward is.
+  ///
+  /// in f32: outputs of layers are computed anew. Rows past the batch's count are not read, and what grad.in holds
+  /// there stays, too. The same for every GPU. 4 (2 inputs + outputs) bytes of the stack and 6 inputs outputs flops of
+  /// every layer per row.
+  ///
+  /// in bf16: comes after dense_stack_forward of the same batch with the same workspace. What grad.in holds past the
+  /// count is undefined afterwards. Of a hidden layer 4 (inputs + outputs) bytes per row, 2 inputs more of the first.
   void dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params, const MatrixView& in,
-                            const DenseStack& stack, const MatrixView& state);
+                            const DenseStack& stack, const MatrixView& workspace, const MatrixView& state);
 
   /// In place: rows[b, c] = 0 where the mask drops the element, else rows[b, c] * (1 / (1 - rate)) in f32. The mask is
   /// drawn anew by each call (dropout_mask.h) and depends on the state's seed and epoch, the position state.batch_begin
   /// + b, c and purpose alone, so that the same call in the backward pass masks the gradient (Srivastava et al. 2014,
-  /// inverted). rows [batch, cols] f32, any ld. Bit-exact on every device. 8 bytes per element.
+  /// inverted). rows [batch, cols] f32 or bf16 as in gather_rows, any ld. Bit-exact on every device. 8 bytes per
+  /// element.
   void dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state);
 
   /// Adds the errors of prediction[b] clamped to `clip` against ratings[state.batch_begin + b] to sums [1] error_sums.
@@ -561,11 +582,12 @@ class Device {
                                 const MatrixView& state) = 0;
   virtual void do_dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                                  const DenseParams& params, const Activation& activation, const MatrixView& state) = 0;
-  virtual bool do_suits_dense_stack(const std::vector<std::int64_t>& widths) const;
+  virtual std::optional<DenseStackPlan> do_plan_dense_stack(const DenseStack& stack, std::int64_t batch);
   virtual void do_dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
-                                      const MatrixView& state) = 0;
+                                      const MatrixView& workspace, const MatrixView& state) = 0;
   virtual void do_dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
-                                       const MatrixView& in, const DenseStack& stack, const MatrixView& state) = 0;
+                                       const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
+                                       const MatrixView& state) = 0;
   virtual void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) = 0;
   virtual void do_rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings,
                                 ClipRange clip, const MatrixView& state) = 0;

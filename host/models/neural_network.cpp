@@ -17,21 +17,29 @@
 namespace curate {
 namespace {
 
-/// Rows padded to 16 bytes, but for vectors.
-std::int64_t padded(std::int64_t cols) {
-  return cols == 1 ? 1 : (cols + 3) / 4 * 4;
-}
+/// A [batch, cols] matrix, its rows padded to 16 bytes, but for vectors.
+class Values {
+ public:
+  Values(Device& device, std::int64_t rows, std::int64_t cols, DType dtype = DType::f32)
+      : rows_(rows),
+        cols_(cols),
+        dtype_(dtype),
+        buffer_(device.allocate(static_cast<std::size_t>(rows * ld()) * size_of(dtype))) {}
 
-/// A [batch, cols] matrix.
-struct Values {
-  Values(Device& device, std::int64_t num_rows, std::int64_t num_cols)
-      : rows(num_rows), cols(num_cols), buffer(device.allocate_array<float>(num_rows * padded(num_cols))) {}
+  MatrixView view() const { return buffer_.view(dtype_, rows_, cols_, ld()); }
+  /// With the padding.
+  MatrixView whole() const { return buffer_.view(dtype_, rows_, ld()); }
 
-  MatrixView view() const { return buffer.view(DType::f32, rows, cols, padded(cols)); }
+ private:
+  std::int64_t ld() const {
+    const auto unit = static_cast<std::int64_t>(16 / size_of(dtype_));
+    return cols_ == 1 ? 1 : (cols_ + unit - 1) / unit * unit;
+  }
 
-  std::int64_t rows;
-  std::int64_t cols;
-  Buffer buffer;
+  std::int64_t rows_;
+  std::int64_t cols_;
+  DType dtype_;
+  Buffer buffer_;
 };
 
 /// The dot product of a user's and an item's factors, which are not the embeddings that go into the layers.
@@ -213,12 +221,12 @@ class NeuralNetwork : public RatingModel {
     for (const auto& layer : layers_) {
       layer->prepare_training(plan);
     }
-    fused_ = fused_stack(true);
-    add_values(values_, plan.batch, fused_.has_value());
-    add_values(gradients_, plan.batch, fused_.has_value());
-    // dense_backward asks for finite rows past the end of a short batch; from here on every row holds those of a batch.
+    fused_ = fused_stack(true, plan.batch);
+    add_values(values_, plan.batch, fused_);
+    add_values(gradients_, plan.batch, fused_, DType::f32);
+    // Layers ask for finite rows past the end of a short batch; from here on every row holds those of a batch.
     for (const Values& values : values_) {
-      device_->zero(values.buffer.view(DType::f32, values.rows, padded(values.cols)));
+      device_->zero(values.whole());
     }
   }
 
@@ -233,7 +241,7 @@ class NeuralNetwork : public RatingModel {
     }
     const MatrixView output = values_.back().view();
     if (fused_) {
-      device_->dense_stack_forward(output, values_.front().view(), fused_->layers, state);
+      device_->dense_stack_forward(output, values_.front().view(), fused_->layers, fused_->workspace_view(), state);
     } else {
       for (std::size_t l = 0; l < layers_.size(); ++l) {
         layers_[l]->forward(batch_of(values_, l), state);
@@ -250,7 +258,7 @@ class NeuralNetwork : public RatingModel {
     }
     if (fused_) {
       device_->dense_stack_backward({grad_output, gradients_.front().view()}, fused_->gradients, values_.front().view(),
-                                    fused_->layers, state);
+                                    fused_->layers, fused_->workspace_view(), state);
     } else {
       for (std::size_t l = layers_.size(); l-- > 0;) {
         layers_[l]->backward(batch_of(gradients_, l), batch_of(values_, l), state);
@@ -369,26 +377,35 @@ class NeuralNetwork : public RatingModel {
   struct FusedStack {
     DenseStack layers;
     std::vector<DenseParams> gradients;
+    DenseStackPlan plan;
+    Buffer workspace;
+
+    MatrixView workspace_view() const { return workspace.view(DType::f32, plan.workspace); }
   };
 
   /// Nothing where the device has the layers one by one.
-  std::optional<FusedStack> fused_stack(bool training) const {
+  std::optional<FusedStack> fused_stack(bool training, std::int64_t batch) const {
     FusedStack fused;
-    std::vector<std::int64_t> widths = {input_width_};
     for (const auto& layer : layers_) {
       if (training || !layer->only_when_training()) {
         layer->add_to(fused.layers, fused.gradients);
       }
     }
-    for (const DenseStackLayer& layer : fused.layers) {
-      widths.push_back(layer.params.weight.rows);
+    const std::optional<DenseStackPlan> plan =
+        plan_.fuse_layers ? device_->plan_dense_stack(fused.layers, batch) : std::nullopt;
+    if (!plan) {
+      return std::nullopt;
     }
-    return plan_.fuse_layers && device_->suits_dense_stack(widths) ? std::optional(std::move(fused)) : std::nullopt;
+    fused.plan = *plan;
+    fused.workspace = device_->allocate_array<float>(plan->workspace);
+    return fused;
   }
 
-  /// Buffers for what goes into the first layer and what comes out of every one, of a fused stack of the last one.
-  void add_values(std::vector<Values>& values, std::int64_t batch, bool fused) const {
-    values.emplace_back(*device_, batch, input_width_);
+  /// Buffers for what goes into the first layer, in that type or in the one that a fused stack asks for, and what comes
+  /// out of every one, of a fused stack of the last one.
+  void add_values(std::vector<Values>& values, std::int64_t batch, const std::optional<FusedStack>& fused,
+                  std::optional<DType> inputs = std::nullopt) const {
+    values.emplace_back(*device_, batch, input_width_, inputs.value_or(fused ? fused->plan.in : DType::f32));
     for (const auto& layer : layers_) {
       if (!fused || layer == layers_.back()) {
         values.emplace_back(*device_, batch, layer->outputs());
@@ -401,8 +418,9 @@ class NeuralNetwork : public RatingModel {
   void enqueue_predictions(const RatingsView& ratings, Use use) {
     if (!walk_) {
       walk_.emplace(*device_, kPredictionBatch);
-      fused_prediction_ = fused_stack(false);
-      add_values(predictions_, kPredictionBatch, fused_prediction_.has_value());
+      fused_prediction_ = fused_stack(false, kPredictionBatch);
+      add_values(predictions_, kPredictionBatch, fused_prediction_);
+      device_->zero(predictions_.front().whole());
     }
     walk_->run(ratings.users.rows, [&](const MatrixView& state, std::int64_t begin, std::int64_t count) {
       for (const Input& input : inputs_) {
@@ -411,7 +429,8 @@ class NeuralNetwork : public RatingModel {
       MatrixView values = predictions_.front().view();
       if (fused_prediction_) {
         values = predictions_.back().view();
-        device_->dense_stack_forward(values, predictions_.front().view(), fused_prediction_->layers, state);
+        device_->dense_stack_forward(values, predictions_.front().view(), fused_prediction_->layers,
+                                     fused_prediction_->workspace_view(), state);
       }
       for (std::size_t l = 0; !fused_prediction_ && l < layers_.size(); ++l) {
         if (!layers_[l]->only_when_training()) {

@@ -22,7 +22,9 @@ struct cublasLtMatmulDescOpaque_t {
   cublasOperation_t transpose_a = CUBLAS_OP_N;
   cublasOperation_t transpose_b = CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  float* bias = nullptr;
+  void* bias = nullptr;
+  void* aux = nullptr;      ///< the mask of a relu, a bit for every element of D
+  std::int64_t aux_ld = 0;  ///< bits from one column to the next
 };
 struct cublasLtMatrixLayoutOpaque_t {
   cudaDataType type;
@@ -90,6 +92,11 @@ bool has_bias(cublasLtEpilogue_t epilogue) {
   return (epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB)) != 0;
 }
 
+bool has_mask(cublasLtEpilogue_t epilogue) {
+  constexpr int kAux = 128;
+  return (epilogue & kAux) != 0;
+}
+
 std::size_t size_of(cudaDataType type) {
   return type == CUDA_R_16BF ? 2 : 4;
 }
@@ -121,12 +128,16 @@ struct Product {
         turned(b_layout, desc.transpose_b) != std::pair(k(), n()) || c_layout.rows != m() || c_layout.cols != n()) {
       return CUBLAS_STATUS_INVALID_VALUE;
     }
-    const bool types = a_layout.type == b_layout.type && c_layout.type == CUDA_R_32F && d_layout.type == CUDA_R_32F &&
+    const bool types = a_layout.type == b_layout.type && c_layout.type == d_layout.type &&
+                       (d_layout.type == CUDA_R_32F || a_layout.type == CUDA_R_16BF) &&
                        (a_layout.type == CUDA_R_32F || desc.compute == CUBLAS_COMPUTE_32F);
     if (!types) {
       return CUBLAS_STATUS_NOT_SUPPORTED;
     }
-    return has_bias(desc.epilogue) && desc.bias == nullptr ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_SUCCESS;
+    const bool masked = !has_mask(desc.epilogue) || (desc.aux != nullptr && alignment_of(desc.aux) == 16 &&
+                                                     desc.aux_ld >= m() && desc.aux_ld % 128 == 0);
+    return (has_bias(desc.epilogue) && desc.bias == nullptr) || !masked ? CUBLAS_STATUS_INVALID_VALUE
+                                                                        : CUBLAS_STATUS_SUCCESS;
   }
 
   /// Tells problems apart for which algorithms are chosen.
@@ -134,6 +145,7 @@ struct Product {
     std::uint64_t hash = 1469598103934665603U;
     const auto add = [&hash](std::uint64_t value) { hash = (hash ^ value) * 1099511628211U; };
     add(desc.compute), add(desc.transpose_a), add(desc.transpose_b), add(desc.epilogue);
+    add(static_cast<std::uint64_t>(desc.aux_ld));
     for (const auto* layout : {&a_layout, &b_layout, &c_layout, &d_layout}) {
       add(layout->type), add(static_cast<std::uint64_t>(layout->rows)), add(static_cast<std::uint64_t>(layout->cols)),
           add(static_cast<std::uint64_t>(layout->ld));
@@ -152,6 +164,23 @@ float rounded(float value, unsigned bits) {
   return std::bit_cast<float>((word + half) >> bits << bits);
 }
 
+float value_at(const void* data, cudaDataType type, std::int64_t element) {
+  if (type == CUDA_R_32F) {
+    return static_cast<const float*>(data)[element];
+  }
+  return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(data)[element]) << 16U);
+}
+
+void store(void* data, cudaDataType type, std::int64_t element, float value) {
+  if (type == CUDA_R_32F) {
+    static_cast<float*>(data)[element] = value;
+    return;
+  }
+  constexpr std::uint32_t kQuiet = 0x40;
+  const std::uint32_t upper = std::bit_cast<std::uint32_t>(rounded(value, 16)) >> 16U;
+  static_cast<std::uint16_t*>(data)[element] = static_cast<std::uint16_t>(value != value ? upper | kQuiet : upper);
+}
+
 /// op(matrix) as [lines, depth], contiguous along `lines` for each step of the depth, as the arithmetic sees it.
 std::vector<float> load(const void* data, const cublasLtMatrixLayoutOpaque_t& layout, bool lines_are_rows,
                         cublasComputeType_t compute) {
@@ -159,14 +188,8 @@ std::vector<float> load(const void* data, const cublasLtMatrixLayoutOpaque_t& la
   std::vector<float> values(static_cast<std::size_t>(layout.rows * layout.cols));
   for (std::int64_t col = 0; col < layout.cols; ++col) {
     for (std::int64_t row = 0; row < layout.rows; ++row) {
-      const std::int64_t from = col * layout.ld + row;
-      float value = 0.0F;
-      if (layout.type == CUDA_R_16BF) {
-        value = std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(data)[from]) << 16U);
-      } else {
-        value = static_cast<const float*>(data)[from];
-        value = compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? rounded(value, 13) : value;
-      }
+      float value = value_at(data, layout.type, col * layout.ld + row);
+      value = compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? rounded(value, 13) : value;
       values[static_cast<std::size_t>(lines_are_rows ? col * lines + row : row * lines + col)] = value;
     }
   }
@@ -174,15 +197,44 @@ std::vector<float> load(const void* data, const cublasLtMatrixLayoutOpaque_t& la
 }
 
 /// The sum over the depth for every line of what load() gave.
-void sum_depth(float* sums, const std::vector<float>& operand, std::int64_t lines) {
-  std::fill_n(sums, lines, 0.0F);
+void sum_depth(void* sums, cudaDataType type, const std::vector<float>& operand, std::int64_t lines) {
+  std::vector<float> exact(static_cast<std::size_t>(lines));
   for (std::size_t e = 0; e < operand.size(); ++e) {
-    sums[e % static_cast<std::size_t>(lines)] += operand[e];
+    exact[e % exact.size()] += operand[e];
+  }
+  for (std::int64_t line = 0; line < lines; ++line) {
+    store(sums, type, line, exact[static_cast<std::size_t>(line)]);
   }
 }
 
-std::string multiply(const Product& product, float alpha, const void* a, const void* b, float beta, const float* c,
-                     float* d, void* workspace, std::size_t workspace_bytes) {
+/// Writes an element's bit of the mask, or reads it.
+void set_bit(void* mask, std::int64_t bit, bool value) {
+  auto& byte = static_cast<std::uint8_t*>(mask)[bit / 8];
+  const auto place = static_cast<std::uint8_t>(1U << static_cast<unsigned>(bit % 8));
+  byte = static_cast<std::uint8_t>(value ? byte | place : byte & ~place);
+}
+bool get_bit(const void* mask, std::int64_t bit) {
+  return (static_cast<const std::uint8_t*>(mask)[bit / 8] >> static_cast<unsigned>(bit % 8) & 1U) != 0;
+}
+
+/// What the epilogue makes of D's element [i, j], of which alpha op(A) op(B) + beta C is `value`.
+float finish(const cublasLtMatmulDescOpaque_t& desc, cudaDataType type, std::int64_t i, std::int64_t j, float value) {
+  if ((desc.epilogue & CUBLASLT_EPILOGUE_BIAS) != 0) {
+    value += value_at(desc.bias, type, i);
+  }
+  const std::int64_t bit = j * desc.aux_ld + i;
+  if ((desc.epilogue & CUBLASLT_EPILOGUE_RELU) != 0) {
+    const bool on = value > 0.0F;
+    if (has_mask(desc.epilogue)) {
+      set_bit(desc.aux, bit, on);
+    }
+    value = on ? value : 0.0F;  // max(x, 0) may take either for NaN; this one hides it
+  }
+  return desc.epilogue == CUBLASLT_EPILOGUE_DRELU && !get_bit(desc.aux, bit) ? 0.0F : value;
+}
+
+std::string multiply(const Product& product, float alpha, const void* a, const void* b, float beta, const void* c,
+                     void* d, void* workspace, std::size_t workspace_bytes) {
   const auto fits = [](const void* data, const cublasLtMatrixLayoutOpaque_t& layout) {
     const auto elements = static_cast<std::size_t>((layout.cols - 1) * layout.ld + layout.rows);
     return is_device_memory(data, elements * size_of(layout.type));
@@ -191,10 +243,12 @@ std::string multiply(const Product& product, float alpha, const void* a, const v
   const std::int64_t m = product.m();
   const std::int64_t n = product.n();
   const std::int64_t k = product.k();
+  const cudaDataType type = product.d_layout.type;
   const std::int64_t biases = desc.epilogue == CUBLASLT_EPILOGUE_BGRADB ? n : m;
   if (!fits(a, product.a_layout) || !fits(b, product.b_layout) || !fits(d, product.d_layout) ||
       (beta != 0.0F && !fits(c, product.c_layout)) || !is_device_memory(workspace, workspace_bytes) ||
-      (has_bias(desc.epilogue) && !is_device_memory(desc.bias, static_cast<std::size_t>(biases) * sizeof(float)))) {
+      (has_bias(desc.epilogue) && !is_device_memory(desc.bias, static_cast<std::size_t>(biases) * size_of(type))) ||
+      (has_mask(desc.epilogue) && !is_device_memory(desc.aux, static_cast<std::size_t>(n * desc.aux_ld / 8)))) {
     return "cublasLtMatmul: a matrix leaves the allocation of its device memory";
   }
   std::memset(workspace, 0xFF, workspace_bytes);
@@ -215,21 +269,15 @@ std::string multiply(const Product& product, float alpha, const void* a, const v
     for (std::int64_t i = 0; i < m; ++i) {
       float value = alpha * sum[i];
       if (beta != 0.0F) {
-        value += beta * c[j * product.c_layout.ld + i];
+        value += beta * value_at(c, type, j * product.c_layout.ld + i);
       }
-      if ((desc.epilogue & CUBLASLT_EPILOGUE_BIAS) != 0) {
-        value += desc.bias[i];
-      }
-      if ((desc.epilogue & CUBLASLT_EPILOGUE_RELU) != 0) {
-        value = value > 0.0F ? value : 0.0F;  // max(x, 0) may take either for NaN; this one hides it
-      }
-      d[j * product.d_layout.ld + i] = value;
+      store(d, type, j * product.d_layout.ld + i, finish(desc, type, i, j, value));
     }
   }
   if (desc.epilogue == CUBLASLT_EPILOGUE_BGRADA) {
-    sum_depth(desc.bias, left, m);
+    sum_depth(desc.bias, type, left, m);
   } else if (desc.epilogue == CUBLASLT_EPILOGUE_BGRADB) {
-    sum_depth(desc.bias, right, n);
+    sum_depth(desc.bias, type, right, n);
   }
   return "";
 }
@@ -339,6 +387,10 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
       return emulator::assign(desc->epilogue, value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
       return emulator::assign(desc->bias, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
+      return emulator::assign(desc->aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
+      return emulator::assign(desc->aux_ld, value, bytes);
   }
   return CUBLAS_STATUS_INVALID_VALUE;
 }
@@ -401,7 +453,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     return status;
   }
   const bool gradient = (desc->epilogue & (CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB)) != 0;
-  if (!emulator::options.algorithms || (gradient && !emulator::options.bias_gradients)) {
+  if (!emulator::options.algorithms || (gradient && !emulator::options.bias_gradients) ||
+      (emulator::has_mask(desc->epilogue) && !emulator::options.masks)) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
   constexpr std::size_t kWanted = std::size_t{64} << 10U;
@@ -454,10 +507,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   }
   const float one = *static_cast<const float*>(alpha);
   const float other = *static_cast<const float*>(beta);
-  const cudaError_t error = emulator::enqueue_host(stream, "cublasLtMatmul", [=] {
-    return emulator::multiply(product, one, a, b, other, static_cast<const float*>(c), static_cast<float*>(d),
-                              workspace, needed);
-  });
+  const cudaError_t error = emulator::enqueue_host(
+      stream, "cublasLtMatmul", [=] { return emulator::multiply(product, one, a, b, other, c, d, workspace, needed); });
   if (error != cudaSuccess) {
     return CUBLAS_STATUS_EXECUTION_FAILED;
   }

@@ -70,6 +70,7 @@ struct CublasLtOptions {
   std::string missing_function;  ///< one that the library lacks
   bool algorithms = true;        ///< the heuristic finds one
   bool bias_gradients = true;    ///< also for products whose epilogue is BGRADA or BGRADB
+  bool masks = true;             ///< also for those whose epilogue writes or reads the mask of a relu
 };
 void set_cublaslt(const CublasLtOptions& options);
 /// Products of it that were enqueued since the process began.

@@ -62,20 +62,37 @@ inline Matrix stack_dropout(Matrix rows, const DropoutParams& params, const Stac
   return rows;
 }
 
+/// What is rounded when a stack's layers are multiplied.
+struct StackRounding {
+  StackRounding(ProductPrecision operands = ProductPrecision::f32) : precision(operands) {}  // NOLINT: by precision
+  StackRounding(ProductPrecision operands, bool biases, bool last_layer)
+      : precision(operands), hidden_biases(biases), last(last_layer) {}
+
+  ProductPrecision precision;
+  bool hidden_biases = false;  ///< too
+  bool last = true;            ///< the last layer's operands too; what goes into it always is
+
+  ProductPrecision of(std::size_t layer, std::size_t layers) const {
+    return last || layer + 1 < layers ? precision : ProductPrecision::f32;
+  }
+};
+
 /// What goes into every layer, what comes out of it before its dropout.
 struct StackValues {
   std::vector<Matrix> in;
   std::vector<Matrix> out;
 };
 
-/// Layer by layer, by dense_forward; with rounding of the operands, but not of the bias. Hidden outputs are rounded
-/// when they are made, and again after their dropout.
+/// Layer by layer, by dense_forward. Hidden outputs are rounded when they are made, and again after their dropout.
 inline StackValues dense_stack_forward(const Matrix& in, const std::vector<StackLayer>& stack, const StackPlace& place,
-                                       ProductPrecision precision = ProductPrecision::f32) {
+                                       const StackRounding& rounding = {}) {
+  const ProductPrecision precision = rounding.precision;
   StackValues values;
   Matrix next = in;
   for (const StackLayer& layer : stack) {
-    const Dense params = {rounded(layer.params.weight, precision), layer.params.bias};
+    const bool hidden = values.in.size() + 1 < stack.size();
+    const Dense params = {rounded(layer.params.weight, rounding.of(values.in.size(), stack.size())),
+                          hidden && rounding.hidden_biases ? rounded(layer.params.bias, precision) : layer.params.bias};
     values.in.push_back(std::move(next));
     values.out.push_back(dense_forward(rounded(values.in.back(), precision), params, layer.activation));
     Matrix& out = values.out.back();
@@ -101,14 +118,15 @@ struct StackGradients {
 /// Layer by layer, by dense_backward.
 inline StackGradients dense_stack_backward(const Matrix& grad_out, const StackValues& values,
                                            const std::vector<StackLayer>& stack, const StackPlace& place,
-                                           ProductPrecision precision = ProductPrecision::f32) {
+                                           const StackRounding& rounding = {}) {
   StackGradients gradients;
   gradients.layers.resize(stack.size());
   Matrix gradient = grad_out;
   for (std::size_t l = stack.size(); l-- > 0;) {
     const StackLayer& layer = stack[l];
+    const ProductPrecision precision = rounding.of(l, stack.size());
     Matrix h = dense_backward(gradient, values.in[l], values.out[l], layer.params, layer.activation).out;
-    gradients.layers[l] = dense_backward_from_sums(rounded(h, precision), rounded(values.in[l], precision),
+    gradients.layers[l] = dense_backward_from_sums(rounded(h, precision), rounded(values.in[l], rounding.precision),
                                                    {rounded(layer.params.weight, precision), layer.params.bias});
     gradients.layers[l].out = std::move(h);
     gradient = gradients.layers[l].in;

@@ -271,13 +271,14 @@ class CpuDevice : public Device {
   }
 
   void do_dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
-                              const MatrixView& state) override {
+                              const MatrixView& /*workspace*/, const MatrixView& state) override {
     enqueue("dense_stack_forward",
             [=, this] { cpu::dense_stack_forward(pool_, stack_scratch_.values, out, in, stack, step_state(state)); });
   }
 
   void do_dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
-                               const MatrixView& in, const DenseStack& stack, const MatrixView& state) override {
+                               const MatrixView& in, const DenseStack& stack, const MatrixView& /*workspace*/,
+                               const MatrixView& state) override {
     enqueue("dense_stack_backward", [=, this] {
       cpu::dense_stack_backward(pool_, stack_scratch_, grad, grad_params, in, stack, step_state(state));
     });

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "device/device.h"
+#include "kernels/cublaslt.h"
+#include "kernels/dense.h"
+#include "kernels/stack_head.h"
+
+namespace curate::cuda {
+
+/// A stack of wide layers by cuBLASLt, multiplied in bf16, with everything between its layers in bf16: hidden outputs
+/// and their gradients are rounded when a product writes them and read as they are by the next ones, biases, relus and
+/// their slopes are part of the products. The last layer, of one output, is a kernel of our own (stack_head.h).
+///
+/// The library's relu is max(x, 0), which of NaN may make 0: a diverged network would look well. So the outputs are NaN
+/// where a parameter is not finite, and whatever else goes out of bounds makes one so in the same step: the gradient of
+/// a weight is a sum over what goes into its layer, and 0 times infinity or NaN is NaN.
+class WideStack {
+ public:
+  /// Lays a stack out in its workspace, of `batch` rows. The library, the stack and the workspace have to outlive this.
+  WideStack(cudaStream_t stream, CublasLt& library, const DenseStack& stack, std::int64_t batch, void* workspace);
+
+  /// Whether layers are of the kind that this takes: relu behind all but the last one, which has one output of up to
+  /// kWidestHead inputs at multiples of 16 bytes; hidden widths are multiples of four.
+  static bool suits(const DenseStack& stack);
+
+  /// Whether the library has all of its products. Not inside a capture.
+  bool supported();
+
+  /// Of the workspace.
+  std::int64_t bytes() const { return bytes_; }
+
+  /// Device::dense_stack_forward.
+  void forward(const MatrixView& out, const MatrixView& in, const MatrixView& state);
+
+  /// Device::dense_stack_backward.
+  void backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params, const MatrixView& in,
+                const MatrixView& state, const DenseScratch& scratch);
+
+ private:
+  /// A hidden layer.
+  struct Layer {
+    RoundedLayer params;
+    MatrixView out;   ///< [batch, outputs] bf16: after relu and dropout
+    void* mask;       ///< of the relu; the last hidden layer's is in its outputs
+    MatrixView grad;  ///< as `out`: the gradient by the sums before the relu
+  };
+
+  Product forward_product(std::size_t l, std::int64_t in_ld) const;
+  Product weight_product(std::size_t l, std::int64_t in_ld) const;
+  Product input_product(std::size_t l, std::int64_t out_ld) const;
+  void multiply(const char* operation, const Product& product, const ProductMemory& memory);
+
+  cudaStream_t stream_;
+  CublasLt* library_;
+  const DenseStack* stack_;
+  std::int64_t batch_;
+  float* poison_ = nullptr;  ///< [1]
+  std::vector<Layer> layers_;
+  std::int64_t bytes_ = 0;
+};
+
+}  // namespace curate::cuda
