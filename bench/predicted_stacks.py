@@ -258,20 +258,35 @@ def predict(kernel, registers, which, precision, widths, rows):
             "partial": partial}
 
 
-def layered(widths, rows):
-    """Layer by layer, the wide ones by cuBLASLt: by precision bytes a row, seconds by memory and by arithmetic, forward
-    and backward."""
-    layers = list(zip(widths, widths[1:]))
+def layered_bytes(layers):
+    """Of a row, where kernels/dense_products.cpp goes layer by layer."""
     # Forward: the product, then the activation in place. Backward: h, the gradient of the weights, that of the inputs.
-    moved = sum(4 * (inputs + outputs) + 8 * outputs + 12 * outputs + 8 * (inputs + outputs)
-                for inputs, outputs in layers)
-    # Inputs are rounded forward and backward, h backward: 4 bytes read and 2 written, for products that read 2 less.
-    rounded = moved + sum(8 * inputs + 2 * outputs for inputs, outputs in layers if outputs >= 64)
+    return sum(4 * (inputs + outputs) + 8 * outputs + 12 * outputs + 8 * (inputs + outputs)
+               for inputs, outputs in layers)
+
+
+def whole_bytes(layers):
+    """Of a row, where kernels/wide_stack.cpp takes the stack as a whole, everything between the layers in bf16."""
+    total = 0
+    hidden, (last, _) = layers[:-1], layers[-1]
+    for l, (inputs, outputs) in enumerate(hidden):
+        masks = 16 * -(-outputs // 128) if l + 1 < len(hidden) else 0  # of the relu, a bit an element
+        total += 2 * (inputs + outputs) + masks  # outputs
+        total += 2 * (inputs + outputs)  # gradient of the weights
+        total += 2 * outputs + (4 if l == 0 else 2) * inputs  # gradient of the inputs,
+        total += masks  # which needs the slopes of the layer before: counted with that one
+    return total + (2 * last + 4) + (4 * last + 4)  # of the last layer, outputs and gradients
+
+
+def wide_stacks(widths, rows):
+    """By precision bytes a row, seconds by memory and by arithmetic, forward and backward, of a stack that goes by
+    cuBLASLt."""
+    layers = list(zip(widths, widths[1:]))
     flops = sum(6 * inputs * outputs for inputs, outputs in layers)
     rates = {"f32": 50e12, "tf32": 0.7 * 494e12, "bf16": 0.7 * 989e12}
     found = {}
     for name, rate in rates.items():
-        row = rounded if name == "bf16" else moved
+        row = whole_bytes(layers) if name == "bf16" else layered_bytes(layers)
         found[name] = (row, rows * row / HBM_BYTES_PER_SECOND, rows * flops / rate)
     return found
 
@@ -313,9 +328,10 @@ def report(text, registers, source, rows):
     print(f"\nA tile's instructions, backward, bf16: "
           + ", ".join(f"{count:,.0f} {kind}" for kind, count in backward.most_common(16)) + ".")
     wide = [256, 256, 128, 64, 1]
-    print(f"\n{'-'.join(map(str, wide))} is wider than a block has room for: 256-256, 256-128 and 128-64 go by cuBLASLt, "
-          "64-1 by the tiled kernels, layer by layer:\n")
+    print(f"\n{'-'.join(map(str, wide))} is wider than a block has room for and goes by cuBLASLt: in f32 and tf32 layer by "
+          "layer (64-1 by the tiled kernels), in bf16 as a whole, with values between the layers in bf16:\n")
     print("| products | bytes a row | HBM | products alone | **largest** |\n|---|---|---|---|---|")
-    for name, (row, memory, math) in layered(wide, rows).items():
+    for name, (row, memory, math) in wide_stacks(wide, rows).items():
         print(f"| {name} | {row:,} | {1e3 * memory:.0f} ms | {1e3 * math:.0f} ms | **{1e3 * max(memory, math):.0f} ms** |")
-    print("\nThe aim of 60 ms is missed.")
+    print("\nAim: 60 ms. Inputs are not counted where they are gathered, which is the same in all three but for half of "
+          "the bytes in bf16.")

@@ -7,20 +7,9 @@
 #include <stdexcept>
 
 #include "device/device.h"
+#include "kernels/half_types.h"
 
 namespace curate::cuda {
-
-// Embeddings in 16 bits. Numbers are computed with in f32 alone: these types are for memory.
-
-/// IEEE binary16: 10 bits after the point, up to 65504, steps of 2^-24 below 2^-14.
-struct F16 {
-  std::uint16_t bits;
-};
-
-/// The upper half of an f32: 7 bits after the point.
-struct Bf16 {
-  std::uint16_t bits;
-};
 
 __device__ inline float to_float(F16 value) {
   return __half2float(__ushort_as_half(value.bits));

@@ -6,7 +6,7 @@
 
 #include "device/device.h"
 #include "kernels/dense.h"
-#include "kernels/half.cuh"
+#include "kernels/half_types.h"
 
 namespace curate::cuda {
 
