@@ -266,7 +266,8 @@ def layered_bytes(layers):
 
 
 def whole_bytes(layers):
-    """Of a row, where kernels/wide_stack.cpp takes the stack as a whole, everything between the layers in bf16."""
+    """Of a row, where kernels/wide_stack.cpp takes the stack as a whole, everything between the layers in bf16, without
+    dropout."""
     total = 0
     hidden, (last, _) = layers[:-1], layers[-1]
     for l, (inputs, outputs) in enumerate(hidden):

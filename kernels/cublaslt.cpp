@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "curate/error.h"
@@ -206,6 +207,30 @@ const CublasLt::Plan& CublasLt::plan_of(const char* operation, const Product& pr
   return *plans_.back();
 }
 
+/// Masks are younger than the oldest library that is taken.
+bool CublasLt::set_epilogue(const char* operation, const Plan& plan) const {
+  const Product& product = plan.product;
+  const cublasLtEpilogue_t epilogue = epilogue_of(product.epilogue);
+  if (!has_mask(product.epilogue)) {
+    set(operation, plan, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue));
+  } else {
+    const std::int64_t ld = 8 * mask_bytes(product.cols);  // in bits
+    for (const auto& [attribute, value, bytes] : {std::tuple<cublasLtMatmulDescAttributes_t, const void*, std::size_t>{
+                                                      CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)},
+                                                  {CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &ld, sizeof(ld)}}) {
+      const cublasStatus_t status = functions_.desc_set(plan.desc, attribute, value, bytes);
+      if (status == CUBLAS_STATUS_INVALID_VALUE) {
+        return false;
+      }
+      check(status, "cublasLtMatmulDescSetAttribute", operation);
+    }
+  }
+  // The heuristic looks at the addresses alone, for how they are aligned.
+  const void* const aligned = workspace_.data() + kAlignment;
+  set_pointers(operation, plan, aligned, aligned);
+  return true;
+}
+
 /// cuBLASLt's matrices are column-major, ours row-major, and what is one [r, c] is the other's [c, r]. So
 /// out = first second is asked for as out^T = second^T first^T, where the transposes cost nothing:
 ///   D = out^T, A = second^T, B = first^T; m = cols, n = rows, k = depth.
@@ -223,13 +248,9 @@ std::unique_ptr<CublasLt::Plan> CublasLt::make_plan(const char* operation, const
   const auto operation_of = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
   set_value(CUBLASLT_MATMUL_DESC_TRANSA, operation_of(product.second_transposed));
   set_value(CUBLASLT_MATMUL_DESC_TRANSB, operation_of(product.first_transposed));
-  set_value(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(product.epilogue));
-  if (has_mask(product.epilogue)) {
-    set_value(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, 8 * mask_bytes(product.cols));
+  if (!set_epilogue(operation, *plan)) {
+    return plan;
   }
-  // The heuristic looks at the addresses alone, for how they are aligned.
-  const void* const aligned = workspace_.data() + kAlignment;
-  set_pointers(operation, *plan, aligned, aligned);
 
   const cudaDataType_t type = product.precision == ProductPrecision::bf16 ? CUDA_R_16BF : CUDA_R_32F;
   const cudaDataType_t out_type = product.out == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
@@ -247,6 +268,11 @@ std::unique_ptr<CublasLt::Plan> CublasLt::make_plan(const char* operation, const
   make_operand(plan->first, !product.first_transposed, product.rows, product.first_ld);
   make_layout(plan->out, out_type, product.cols, product.rows, product.out_ld);
 
+  choose_algorithm(operation, *plan);
+  return plan;
+}
+
+void CublasLt::choose_algorithm(const char* operation, Plan& plan) const {
   cublasLtMatmulPreference_t made = nullptr;
   check(functions_.preference_create(&made), "cublasLtMatmulPreferenceCreate", operation);
   const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, decltype(functions_.preference_destroy)> preference(
@@ -257,8 +283,8 @@ std::unique_ptr<CublasLt::Plan> CublasLt::make_plan(const char* operation, const
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes_);
   // The library takes 256 for granted.
-  const auto element = static_cast<std::uint32_t>(size_of(product.out));
-  const bool rows_aligned = product.out_ld * element % kAlignment == 0;
+  const auto element = static_cast<std::uint32_t>(size_of(plan.product.out));
+  const bool rows_aligned = plan.product.out_ld * element % kAlignment == 0;
   for (const auto attribute :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES}) {
     prefer(attribute, kAlignment);
@@ -267,17 +293,21 @@ std::unique_ptr<CublasLt::Plan> CublasLt::make_plan(const char* operation, const
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
     prefer(attribute, rows_aligned ? kAlignment : element);
   }
+  if (plan.product.out == DType::bf16) {
+    // Where a product is cut into stretches of its depth: not summed up in bf16.
+    prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+           static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  }
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;
-  const cublasStatus_t status = functions_.get_heuristic(handle_, plan->desc, plan->second, plan->first, plan->out,
-                                                         plan->out, preference.get(), 1, &result, &found);
+  const cublasStatus_t status = functions_.get_heuristic(handle_, plan.desc, plan.second, plan.first, plan.out,
+                                                         plan.out, preference.get(), 1, &result, &found);
   if (status != CUBLAS_STATUS_NOT_SUPPORTED) {
     check(status, "cublasLtMatmulAlgoGetHeuristic", operation);
     if (found > 0 && result.state == CUBLAS_STATUS_SUCCESS) {
-      plan->algorithm = result.algo;
+      plan.algorithm = result.algo;
     }
   }
-  return plan;
 }
 
 }  // namespace curate::cuda

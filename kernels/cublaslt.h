@@ -70,6 +70,11 @@ struct Product {
   bool operator==(const Product&) const = default;
 };
 
+/// bf16 elements to a row, so that all rows begin at multiples of CublasLt::kAlignment.
+constexpr std::int64_t bf16_ld(std::int64_t cols) {
+  return (cols + 7) / 8 * 8;
+}
+
 /// Of a row of a mask. The library asks for multiples of 128 bits.
 constexpr std::int64_t mask_bytes(std::int64_t cols) {
   return (cols + 127) / 128 * 16;
@@ -102,7 +107,7 @@ class CublasLt {
   /// then. `operation` stands in errors.
   bool multiply(const char* operation, const Product& product, const ProductMemory& memory);
 
-  /// Whether multiply() would.
+  /// Whether multiply() would find an algorithm.
   bool has(const char* operation, const Product& product);
 
  private:
@@ -114,6 +119,9 @@ class CublasLt {
            std::size_t bytes) const;
   /// Of the epilogue.
   void set_pointers(const char* operation, const Plan& plan, const void* bias, const void* mask) const;
+  /// Whether the library knows the epilogue.
+  bool set_epilogue(const char* operation, const Plan& plan) const;
+  void choose_algorithm(const char* operation, Plan& plan) const;
   void check(cublasStatus_t status, const char* call, const char* operation) const;
 
   CublasLtFunctions functions_;

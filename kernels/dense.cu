@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "kernels/activations.cuh"
-#include "kernels/mma.cuh"
 #include "kernels/tiled_product.cuh"
 
 namespace curate::cuda {
@@ -169,26 +168,17 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
-struct alignas(8) FourBf16 {
-  std::uint16_t value[4];
-};
-
 /// to[r, c] = from[r, c], rounded. to [rows, 4 packs] bf16, from [rows, 4 packs] f32, rows of both at multiples of 8
 /// and 16 bytes. One thread four elements, 6 bytes each. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
-    to_bf16_kernel(Rows<std::uint16_t> to, Rows<const float> from, std::int64_t rows, std::int64_t packs) {
+    to_bf16_kernel(Rows<Bf16> to, Rows<const float> from, std::int64_t rows, std::int64_t packs) {
   const std::int64_t thread = global_thread();
   const std::int64_t r = thread / packs;
   const std::int64_t c = thread % packs * 4;
   if (r >= rows) {
     return;
   }
-  const auto pack = Pack<4>::load(from.row(r) + c);
-  FourBf16 four;
-  for (int i = 0; i < 4; ++i) {
-    four.value[i] = to_bf16(pack.value[i]);
-  }
-  *reinterpret_cast<FourBf16*>(to.row(r) + c) = four;
+  Pack<4>::load(from.row(r) + c).store(to.row(r) + c);
 }
 
 std::int64_t tiles_for(std::int64_t lines) {
@@ -258,9 +248,9 @@ void dense_grad_bias(cudaStream_t stream, const MatrixView& grad_bias, const Mat
          rows_of<const float>(h), h.rows, h.cols);
 }
 
-void to_bf16(cudaStream_t stream, std::uint16_t* to, std::int64_t ld, const MatrixView& from) {
+void to_bf16(cudaStream_t stream, Bf16* to, std::int64_t ld, const MatrixView& from) {
   const std::int64_t packs = from.cols / 4;
-  launch("to_bf16", stream, one_thread_each(from.rows * packs), to_bf16_kernel, Rows<std::uint16_t>{to, ld},
+  launch("to_bf16", stream, one_thread_each(from.rows * packs), to_bf16_kernel, Rows<Bf16>{to, ld},
          rows_of<const float>(from), from.rows, packs);
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "device/device.h"
+#include "kernels/half_types.h"
 
 namespace curate::cuda {
 
@@ -45,6 +46,6 @@ void dense_grad_bias(cudaStream_t stream, const MatrixView& grad_bias, const Mat
 
 /// Rounds f32 to bf16, rows `ld` elements apart. from.cols is a multiple of 4; rows of `from` begin at multiples of 16
 /// bytes, and so do those of `to`.
-void to_bf16(cudaStream_t stream, std::uint16_t* to, std::int64_t ld, const MatrixView& from);
+void to_bf16(cudaStream_t stream, Bf16* to, std::int64_t ld, const MatrixView& from);
 
 }  // namespace curate::cuda

@@ -12,41 +12,33 @@
 namespace curate::cuda {
 namespace {
 
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
-
 /// Whether all rows begin where the library may load 16 bytes at once; absent matrices and vectors have one row.
 bool rows_aligned(const MatrixView& view) {
-  constexpr auto kFloats = static_cast<std::int64_t>(CublasLt::kAlignment / sizeof(float));
+  const auto elements = static_cast<std::int64_t>(CublasLt::kAlignment / size_of(view.dtype));
   return reinterpret_cast<std::uintptr_t>(view.data) % CublasLt::kAlignment == 0 &&
-         (view.cols <= 1 || view.ld % kFloats == 0);
+         (view.cols <= 1 || view.ld % elements == 0);
 }
 
-/// Which layers cuBLASLt multiplies. Narrower ones are bound by memory or by launches, not by arithmetic, and a short
+/// Which layers are for cuBLASLt. Narrower ones are bound by memory or by launches, not by arithmetic, and a short
 /// batch leaves most of a GPU idle either way: the tiled kernels take those with fewer launches, do no work past the
-/// batch's count, and need no library to be loaded. The library's fast kernels load 16 bytes at once, so that rows have
-/// to begin there: those of the weights do where widths are multiples of four. The numbers are estimates: no GPU has
-/// measured them yet.
+/// batch's count, and need no library to be loaded. The numbers are estimates: no GPU has measured them yet.
 bool is_wide(const DenseSize& size) {
   constexpr std::int64_t kNarrowest = 64;
   constexpr std::int64_t kShortest = 512;
   return size.batch >= kShortest && size.inputs >= kNarrowest && size.outputs >= kNarrowest;
 }
+
+/// Whether it gets them as they lie in memory. Its fast kernels load 16 bytes at once, so that rows have to begin
+/// there: those of the weights do where widths are multiples of four.
 bool suits_library(const DenseSize& size, std::initializer_list<MatrixView> matrices) {
   constexpr std::int64_t kFloats = 4;
   return is_wide(size) && size.inputs % kFloats == 0 && size.outputs % kFloats == 0 &&
          std::all_of(matrices.begin(), matrices.end(), rows_aligned);
 }
 
-/// bf16 elements to a row, so that all rows are aligned.
-std::int64_t rounded_ld(std::int64_t cols) {
-  return round_up(cols, static_cast<std::int64_t>(CublasLt::kAlignment / sizeof(std::uint16_t)));
-}
-
 /// bf16 elements of a layer's operands: what goes in, the gradient of what comes out, weights.
 std::int64_t rounded_elements(const DenseSize& size) {
-  return size.batch * (rounded_ld(size.inputs) + rounded_ld(size.outputs)) + size.outputs * rounded_ld(size.inputs);
+  return size.batch * (bf16_ld(size.inputs) + bf16_ld(size.outputs)) + size.outputs * bf16_ld(size.inputs);
 }
 
 }  // namespace
@@ -61,8 +53,8 @@ class DenseProducts::Operands {
     if (products_->precision_ != ProductPrecision::bf16) {
       return {view.data, view.ld};
     }
-    const std::int64_t ld = rounded_ld(view.cols);
-    std::uint16_t* const to = free_;
+    const std::int64_t ld = bf16_ld(view.cols);
+    Bf16* const to = free_;
     free_ += view.rows * ld;
     to_bf16(products_->stream_, to, ld, view);
     return {to, ld};
@@ -70,7 +62,7 @@ class DenseProducts::Operands {
 
  private:
   const DenseProducts* products_;
-  std::uint16_t* free_;
+  Bf16* free_;
 };
 
 DenseProducts::DenseProducts(cudaStream_t stream, int compute_capability_major)
@@ -109,7 +101,7 @@ void DenseProducts::prepare(const DenseSize& size, ProductPrecision precision) {
 void DenseProducts::reserve_rounded(const DenseSize& size) {
   const std::int64_t elements = rounded_elements(size);
   if (elements > rounded_elements_) {
-    rounded_.push_back(std::make_unique<Scratch<std::uint16_t>>(stream_, elements));
+    rounded_.push_back(std::make_unique<Scratch<Bf16>>(stream_, elements));
     rounded_elements_ = elements;
   }
 }
@@ -230,11 +222,14 @@ std::optional<DenseStackPlan> DenseProducts::plan_stack(const DenseStack& stack,
   return DenseStackPlan{DType::bf16, wide.bytes() / static_cast<std::int64_t>(sizeof(float))};
 }
 
-WideStack DenseProducts::wide_stack(const DenseStack& stack, std::int64_t batch, const MatrixView& workspace) const {
-  if (library_ == nullptr) {
-    throw std::logic_error("a wide stack that plan_dense_stack was not asked for");
+WideStack DenseProducts::wide_stack(const DenseStack& stack, const MatrixView& in, const MatrixView& workspace) const {
+  if (library_ == nullptr || !WideStack::suits(stack)) {
+    throw std::logic_error("a stack that plan_dense_stack has no plan for");
   }
-  WideStack wide(stream_, *library_, stack, batch, workspace.data);
+  if (!rows_aligned(in) || !rows_aligned(workspace)) {
+    throw std::logic_error("inputs of a wide stack or its workspace that do not begin at multiples of 16 bytes");
+  }
+  WideStack wide(stream_, *library_, stack, in.rows, workspace.data);
   if (wide.bytes() > workspace.rows * static_cast<std::int64_t>(sizeof(float))) {
     throw std::logic_error("a workspace for a smaller stack");
   }
@@ -243,13 +238,13 @@ WideStack DenseProducts::wide_stack(const DenseStack& stack, std::int64_t batch,
 
 void DenseProducts::stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
                                   const MatrixView& workspace, const MatrixView& state) {
-  wide_stack(stack, in.rows, workspace).forward(out, in, state);
+  wide_stack(stack, in, workspace).forward(out, in, state);
 }
 
 void DenseProducts::stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
                                    const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
                                    const MatrixView& state) {
-  wide_stack(stack, in.rows, workspace).backward(grad, grad_params, in, state, scratch());
+  wide_stack(stack, in, workspace).backward(grad, grad_params, in, state, scratch());
 }
 
 }  // namespace curate::cuda

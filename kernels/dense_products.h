@@ -60,8 +60,8 @@ class DenseProducts {
   class Operands;
 
   void load();
-  /// A stack in a workspace that has to have room for it.
-  WideStack wide_stack(const DenseStack& stack, std::int64_t batch, const MatrixView& workspace) const;
+  /// A stack that plan_stack() took, in a workspace that has to have room for it.
+  WideStack wide_stack(const DenseStack& stack, const MatrixView& in, const MatrixView& workspace) const;
   CublasLt* library(bool capturing);
   /// That may multiply such a layer, with the memory that it takes; nullptr where there is none.
   CublasLt* library_for(const DenseSize& size, bool capturing);
@@ -78,7 +78,7 @@ class DenseProducts {
   std::unique_ptr<CublasLt> library_;
   std::string why_not_;
   /// For bf16. The last one is the largest; captured operations may still name the others.
-  std::vector<std::unique_ptr<Scratch<std::uint16_t>>> rounded_;
+  std::vector<std::unique_ptr<Scratch<Bf16>>> rounded_;
   std::int64_t rounded_elements_ = 0;
 };
 

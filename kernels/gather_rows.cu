@@ -7,8 +7,8 @@ namespace {
 
 /// out[b, :] = table[index[batch_begin + b], :] for b < batch_count.
 /// out [batch, cols] of Out, f32 or rounded to the nearest; table [rows, cols] of T; index [n] i32 in [0, rows).
-/// Neighbouring threads take neighbouring packs of a row. Per rating 4 bytes of index, 4 cols (2 cols in 16 bits) read
-/// and as many written, no arithmetic. Deterministic.
+/// Neighbouring threads take neighbouring packs of a row. Per rating 4 bytes of index, 4 cols read and 4 cols
+/// written (2 cols of each in 16 bits), no arithmetic. Deterministic.
 template <typename Out, typename T, int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
     gather_rows_kernel(Rows<Out> out, Rows<const T> table, const std::int32_t* index, RowShare share,

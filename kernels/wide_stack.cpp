@@ -19,11 +19,6 @@ constexpr std::int64_t round_up(std::int64_t value, std::int64_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
-/// Elements to a row of bf16, so that all rows are aligned.
-constexpr std::int64_t bf16_ld(std::int64_t cols) {
-  return round_up(cols, static_cast<std::int64_t>(CublasLt::kAlignment / sizeof(Bf16)));
-}
-
 std::int64_t inputs_of(const DenseStackLayer& layer) {
   return layer.params.weight.cols;
 }

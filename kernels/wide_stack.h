@@ -17,8 +17,9 @@ namespace curate::cuda {
 /// their slopes are part of the products. The last layer, of one output, is a kernel of our own (stack_head.h).
 ///
 /// The library's relu is max(x, 0), which of NaN may make 0: a diverged network would look well. So the outputs are NaN
-/// where a parameter is not finite, and whatever else goes out of bounds makes one so in the same step: the gradient of
-/// a weight is a sum over what goes into its layer, and 0 times infinity or NaN is NaN.
+/// where a hidden layer's parameter is not finite; the last layer hides nothing. Whatever else goes out of bounds while
+/// training makes a parameter so in the same step: the gradient of a weight is a sum over what goes into its layer, and
+/// 0 times infinity or NaN is NaN. What does not show: a sum that overflows both ways from finite terms.
 class WideStack {
  public:
   /// Lays a stack out in its workspace, of `batch` rows. The library, the stack and the workspace have to outlive this.

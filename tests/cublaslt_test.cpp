@@ -216,6 +216,28 @@ TEST_F(CublasLtStandIn, products_in_bf16_have_biases_in_bf16) {
   EXPECT_EQ(d[2], 0x3F82) << "1 + 3 * 2^-8, half-way, to even";
 }
 
+// Catches: a caller that leaves it to the library how parts of a sum are added up.
+TEST_F(CublasLtStandIn, sums_in_bf16_unless_told_otherwise) {
+  constexpr std::int64_t kDepth = 64;
+  layout(d_layout_, 2, 4, 2, CUDA_R_16BF);
+  layout(a_layout_, 2, kDepth, 2, CUDA_R_16BF);
+  layout(b_layout_, kDepth, 4, kDepth, CUDA_R_16BF);
+  a_ = array(std::vector<float>(kDepth));
+  b_ = array(std::vector<float>(2 * kDepth));
+  std::fill_n(reinterpret_cast<std::uint16_t*>(a_), 2 * kDepth, std::uint16_t{0x3F80});  // 1
+  auto* const b = reinterpret_cast<std::uint16_t*>(b_);
+  std::fill_n(b, 4 * kDepth, std::uint16_t{0x3B00});  // 2^-9
+  b[0] = 0x3F80;
+  b[1] = b[2] = 0;
+  const auto* const d = reinterpret_cast<const std::uint16_t*>(d_);
+  product();
+  EXPECT_EQ(d[0], 0x3F90) << "1 + 30 * 2^-9, half-way between two numbers and rounded up, and then 31 * 2^-9";
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+         static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  product();
+  EXPECT_EQ(d[0], 0x3F8F) << "1 + 61 * 2^-9";
+}
+
 TEST_F(CublasLtStandIn, rounds_to_tf32_and_reads_bf16) {
   a_[0] = 1.0F + 0x1p-11F;  // half-way: to even
   a_[1] = 1.0F + 0x1p-10F;

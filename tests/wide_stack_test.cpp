@@ -210,6 +210,8 @@ std::vector<WideCase> wide_cases() {
       {{70, 64, 64, 64, 64, 4, 1}, {ActivationKind::tanh}, {804, 1, 513, 0, 513, 0}, 0.0F, false},
       {{256, 256, 128, 64, 1}, {}, {805, 1, 512, 0, 300, 0}},
       {{64, 68, 512, 1}, {}, {806, 1, 512, 0, 512, 2}, 0.5F, false},
+      // More rows than the blocks of the last layer's kernel take at once.
+      {{4, 64, 64, 132, 1}, {}, {807, 1, 4400, 0, 4300, 0}, 0.5F},
   };
 }
 
@@ -358,8 +360,10 @@ TEST_P(WideStack, takes_wide_stacks_in_bf16_alone) {
 }
 
 TEST_P(WideStack, goes_layer_by_layer_where_the_library_lacks_something) {
-  for (const emulator::CublasLtOptions& lacking :
-       {emulator::CublasLtOptions{13, "", false, true}, {13, "", true, false}, {13, "", true, true, false}}) {
+  for (const emulator::CublasLtOptions& lacking : {emulator::CublasLtOptions{13, "", false, true},
+                                                   {13, "", true, false},
+                                                   {13, "", true, true, false},
+                                                   {11, "", true, true, true, false}}) {
     emulator::set_cublaslt(lacking);
     const auto device = make_device(GetParam());
     device->prepare_dense({512, 1, 1}, ProductPrecision::bf16);
@@ -369,18 +373,37 @@ TEST_P(WideStack, goes_layer_by_layer_where_the_library_lacks_something) {
 
 TEST_P(WideStack, what_was_not_planned_is_refused) {
   const auto device = make_device(GetParam());
-  const HostStack host({{64, 132, 64, 1}, {}, {815, 1, 512, 0, 512, 0}});
+  const auto refused = [](const std::function<void()>& call, const std::string& why) {
+    try {
+      call();
+      ADD_FAILURE() << "taken: " << why;
+    } catch (const std::logic_error& error) {
+      EXPECT_NE(std::string(error.what()).find(why), std::string::npos) << error.what();
+    }
+  };
+  const HostStack host({{60, 132, 64, 1}, {}, {815, 1, 512, 0, 512, 0}});
   DeviceStack stack(*device, host);
+  stack.stack[0].activation = {ActivationKind::tanh};
+  refused([&] { stack.forward(); }, "no plan");
+  refused([&] { stack.backward(); }, "no plan");
+  stack.stack[0].activation = {ActivationKind::relu};
+  const HalfMatrix wider(*device, DType::bf16, std::vector<float>(512 * 64), 512, 64);
+  const auto forward_from = [&](std::int64_t column) {
+    device->dense_stack_forward(stack.out.view(), wider.view().columns(column, 60), stack.stack, stack.workspace.view(),
+                                stack.state.view());
+  };
+  forward_from(0);
+  refused([&] { forward_from(4); }, "multiples of 16 bytes");
   stack.workspace = DeviceMatrix<float>(*device, std::vector<float>(100), 100);
-  EXPECT_THROW(stack.forward(), std::logic_error);
-  EXPECT_THROW(stack.backward(), std::logic_error);
+  refused([&] { stack.forward(); }, "a smaller stack");
+  refused([&] { stack.backward(); }, "a smaller stack");
+
   emulator::set_cublaslt({0, "", true, true});
   const auto without = make_device(GetParam());
   EXPECT_THROW(without->prepare_dense({512, 1, 1}, ProductPrecision::bf16), InputError);
   EXPECT_FALSE(without->plan_dense_stack(shapes(*without, {256, 256, 1}), 512));
 }
 
-// Catches: results of the library's calls that nobody looks at, descriptors and memory that a failure leaves behind.
 TEST(WideStackFailures, every_call_that_fails_is_named_and_leaves_nothing_behind) {
   emulator::add_emulated_engine();
   const HostStack host({{8, 64, 64, 64, 64, 1}, {}, {816, 1, 512, 0, 512, 0}});

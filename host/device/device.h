@@ -488,8 +488,8 @@ class Device {
   ///
   /// in bf16, where plan_dense_stack asks for it, and for a workspace [n] f32: the hidden layers' outputs stay there in
   /// bf16. Rows begin at multiples of 16 bytes; those of `in` past the batch's count have to be finite. The biases of
-  /// hidden layers are rounded too; the last layer's product is one of f32. Where a weight or a bias is not finite no
-  /// output is. Of a hidden layer 2 (inputs + outputs) bytes per row.
+  /// hidden layers are rounded too; the last layer's product is one of f32. Where a weight or a bias of a hidden layer
+  /// is not finite no output is. Of a hidden layer 2 (inputs + outputs) bytes per row.
   void dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
                            const MatrixView& workspace, const MatrixView& state);
 

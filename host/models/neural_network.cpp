@@ -221,6 +221,8 @@ class NeuralNetwork : public RatingModel {
     for (const auto& layer : layers_) {
       layer->prepare_training(plan);
     }
+    values_.clear();
+    gradients_.clear();
     fused_ = fused_stack(true, plan.batch);
     add_values(values_, plan.batch, fused_);
     add_values(gradients_, plan.batch, fused_, DType::f32);

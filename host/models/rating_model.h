@@ -48,7 +48,7 @@ struct TrainingPlan {
   float dense_dropout = 0.0F;    ///< mlp: after every hidden layer
   float dense_reg = 0.0F;        ///< mlp: dense_reg * |W|^2 of every dense layer is added to the mean loss of the batch
   ProductPrecision products = ProductPrecision::f32;  ///< mlp: see Device::prepare_dense
-  bool fuse_layers = true;  ///< mlp: all layers as one operation where Device::suits_dense_stack says so
+  bool fuse_layers = true;  ///< mlp: all layers as one operation where Device::plan_dense_stack has a way
 };
 
 TrainingPlan make_plan(const TrainOptions& resolved);

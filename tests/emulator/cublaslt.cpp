@@ -34,6 +34,7 @@ struct cublasLtMatrixLayoutOpaque_t {
 };
 struct cublasLtMatmulPreferenceOpaque_t {
   std::size_t workspace = 0;                          ///< none allowed
+  std::uint32_t reductions = ~0U;                     ///< schemes allowed, all unless set
   std::uint32_t alignment[4] = {256, 256, 256, 256};  ///< of A, B, C, D: the library's default
 };
 
@@ -233,8 +234,9 @@ float finish(const cublasLtMatmulDescOpaque_t& desc, cudaDataType type, std::int
   return desc.epilogue == CUBLASLT_EPILOGUE_DRELU && !get_bit(desc.aux, bit) ? 0.0F : value;
 }
 
+/// `sums_in_outputs`: parts of the depth are added up in D's type.
 std::string multiply(const Product& product, float alpha, const void* a, const void* b, float beta, const void* c,
-                     void* d, void* workspace, std::size_t workspace_bytes) {
+                     void* d, void* workspace, std::size_t workspace_bytes, bool sums_in_outputs) {
   const auto fits = [](const void* data, const cublasLtMatrixLayoutOpaque_t& layout) {
     const auto elements = static_cast<std::size_t>((layout.cols - 1) * layout.ld + layout.rows);
     return is_device_memory(data, elements * size_of(layout.type));
@@ -265,6 +267,10 @@ std::string multiply(const Product& product, float alpha, const void* a, const v
       for (std::int64_t i = 0; i < m; ++i) {
         sum[i] += terms[i] * factor;
       }
+      constexpr std::int64_t kStretch = 32;
+      if (sums_in_outputs && type == CUDA_R_16BF && step % kStretch == 0) {
+        std::transform(sum, sum + m, sum, [](float value) { return rounded(value, 16); });
+      }
     }
     for (std::int64_t i = 0; i < m; ++i) {
       float value = alpha * sum[i];
@@ -287,6 +293,7 @@ constexpr std::size_t kProblem = 0;
 constexpr std::size_t kWorkspace = 1;
 constexpr std::size_t kBiasAlignment = 2;
 constexpr std::size_t kAlignments = 3;  ///< and the three after it
+constexpr std::size_t kSumsInOutputs = 7;
 
 template <typename Function>
 std::pair<std::string, void*> symbol(const char* name, Function* function) {
@@ -378,6 +385,11 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasL
   if (emulator::fails_now("cublasLtMatmulDescSetAttribute")) {
     return CUBLAS_STATUS_INTERNAL_ERROR;
   }
+  const bool of_masks =
+      attribute == CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER || attribute == CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD;
+  if (of_masks && !emulator::options.knows_masks) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
   switch (attribute) {
     case CUBLASLT_MATMUL_DESC_TRANSA:
       return emulator::assign(desc->transpose_a, value, bytes);
@@ -423,6 +435,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
   switch (attribute) {
     case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
       return emulator::assign(preference->workspace, value, bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+      return emulator::assign(preference->reductions, value, bytes);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
@@ -464,6 +478,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   results[0].algo.data[emulator::kProblem] = product.fingerprint();
   results[0].algo.data[emulator::kWorkspace] = results[0].workspaceSize;
   results[0].algo.data[emulator::kBiasAlignment] = emulator::alignment_of(desc->bias);
+  constexpr std::uint32_t kInOutputs = CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
+  results[0].algo.data[emulator::kSumsInOutputs] = preference->reductions & kInOutputs;
   // An algorithm makes use of all that it was promised.
   std::copy(std::begin(preference->alignment), std::end(preference->alignment),
             results[0].algo.data + emulator::kAlignments);
@@ -507,8 +523,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   }
   const float one = *static_cast<const float*>(alpha);
   const float other = *static_cast<const float*>(beta);
-  const cudaError_t error = emulator::enqueue_host(
-      stream, "cublasLtMatmul", [=] { return emulator::multiply(product, one, a, b, other, c, d, workspace, needed); });
+  const bool sums_in_outputs = algorithm->data[emulator::kSumsInOutputs] != 0;
+  const cudaError_t error = emulator::enqueue_host(stream, "cublasLtMatmul", [=] {
+    return emulator::multiply(product, one, a, b, other, c, d, workspace, needed, sums_in_outputs);
+  });
   if (error != cudaSuccess) {
     return CUBLAS_STATUS_EXECUTION_FAILED;
   }

@@ -71,6 +71,7 @@ struct CublasLtOptions {
   bool algorithms = true;        ///< the heuristic finds one
   bool bias_gradients = true;    ///< also for products whose epilogue is BGRADA or BGRADB
   bool masks = true;             ///< also for those whose epilogue writes or reads the mask of a relu
+  bool knows_masks = true;       ///< their attributes are known to the library
 };
 void set_cublaslt(const CublasLtOptions& options);
 /// Products of it that were enqueued since the process began.
