@@ -66,8 +66,10 @@ run_tests ci "optimised" -LE large
 say "Kernels that ran on the emulated GPU, and how often in each schedule"
 tests/emulator/coverage.py "$CURATE_EMULATOR_LOG"
 # Whole trainings are too long for sanitizers, and runs that are compared with each other go where single ones have been.
+# Of the command line there is what it does with bad input.
 run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE "slow|large" \
-  -E "ml_100k_u1|train_as_well|atomics_change|deterministic_(gives|plans_give)|do_not_depend_on"
+  -E "ml_100k_u1|train_as_well|atomics_change|deterministic_(gives|plans_give)|do_not_depend_on|\
+^CudaErrors|IsWhatTrainingTakes|^cli_(bench_|compare_)?test|^mf_peers_test|^cuda_cli_test"
 if [ ! -e /proc/driver/nvidia/version ]; then
   skipped+=("tests on a GPU: no NVIDIA driver here (their kernels ran on the emulated one)")
 fi

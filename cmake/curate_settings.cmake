@@ -36,12 +36,21 @@ if(CURATE_FUZZ)
   target_compile_definitions(curate_settings INTERFACE CURATE_SMALL_PIECES)
 endif()
 
-# For code that has no need to be fast, of which the libraries that it takes from headers would be most of the build: it is
-# optimised less. Those headers are compiled once by target_precompile_headers beside this.
-function(curate_quick_to_compile target)
-  target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
+# curate_precompile(TARGET HEADER...): headers that its sources take from others, read once for all of them.
+# curate_precompile(TARGET REUSE_FROM OTHER): those that were read for another target.
+function(curate_precompile target)
+  if(ARGV1 STREQUAL "REUSE_FROM")
+    target_precompile_headers(${target} ${ARGN})
+  else()
+    target_precompile_headers(${target} PRIVATE ${ARGN})
+  endif()
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     # Warnings that GCC 12 hides in the library's own headers, but not where they were compiled before.
     target_compile_options(${target} PRIVATE -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
   endif()
+endfunction()
+
+# For code that has no need to be fast, of which the libraries that it takes from headers would be most of the build.
+function(curate_quick_to_compile target)
+  target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
 endfunction()

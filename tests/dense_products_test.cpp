@@ -37,7 +37,8 @@ class DenseProducts : public testing::TestWithParam<std::string> {
   ~DenseProducts() override { emulator::set_cublaslt({}); }
 };
 
-INSTANTIATE_TEST_SUITE_P(devices, DenseProducts, testing::ValuesIn(emulator::emulated_devices()), device_test_name);
+INSTANTIATE_TEST_SUITE_P(devices, DenseProducts, testing::ValuesIn(emulated_test_devices("DenseProducts")),
+                         device_test_name);
 
 /// One layer's forward and backward pass with the buffers that they need.
 struct Layer {

@@ -23,8 +23,8 @@
 
 namespace curate::test {
 
-/// Every device that this build can test, as make_device takes them.
-inline std::vector<std::string> test_devices([[maybe_unused]] const char* suite) {
+/// The emulated GPU in the schedules in which a suite is run.
+inline std::vector<std::string> emulated_test_devices([[maybe_unused]] const char* suite) {
   emulator::add_emulated_engine();
   std::vector<std::string> names = emulator::emulated_devices();
 #if defined(__SANITIZE_ADDRESS__)
@@ -32,6 +32,12 @@ inline std::vector<std::string> test_devices([[maybe_unused]] const char* suite)
   const std::size_t other = 1 + std::string_view(suite).size() % (names.size() - 1);
   names = {names.front(), names[other]};
 #endif
+  return names;
+}
+
+/// Every device that this build can test, as make_device takes them.
+inline std::vector<std::string> test_devices(const char* suite) {
+  std::vector<std::string> names = emulated_test_devices(suite);
   names.insert(names.begin(), {"cpu", "cpu-deferred"});
   if (why_no_cuda().empty()) {
     names.emplace_back("cuda");
