@@ -31,7 +31,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ["build", "test", "sanitize", "variants", "bench", "peers", "ncu"]
 STAGE_SECONDS = 480
 HOT_KERNELS = ["mf_sgd_epoch", "gather_rows", "dot_rows", "scatter_add_rows", "scatter_add_segments", "update_rows",
-               "dense_forward", "dense_grad_weight", "sum_squared_error"]
+               "dense_forward", "dense_grad_weight", "dense_stack_forward", "dense_stack_backward", "stack_head_forward",
+               "stack_head_backward", "sum_squared_error"]
+WIDE_NETWORK = ["--model", "mlp", "--user-dim", "128", "--item-dim", "128", "--layers", "256,128,64", "--batch", "65536",
+                "--products", "bf16"]
 NCU_METRICS = {
     "us": "gpu__time_duration.sum",
     "HBM %": "gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed",
@@ -119,8 +122,13 @@ def train(machine, data, device, *options, test=None):
 
 
 def without_precision(options):
-    """The CPU stores f32 alone."""
-    return options[:options.index("--precision")] if "--precision" in options else options
+    """The CPU stores and multiplies f32 alone."""
+    kept = list(options)
+    for name in ("--precision", "--products"):
+        if name in kept:
+            at = kept.index(name)
+            del kept[at:at + 2]
+    return kept
 
 
 def made_up(machine, like, scale):
@@ -202,6 +210,8 @@ def stage_bench(machine):
           for batch in (4096, 65536, 1 << 20)],
         ("mf adam, dim 64, batch 65536, deterministic", ["--optimizer", "adam", "--batch", "65536", "--deterministic"]),
         ("mlp, batch 65536", ["--model", "mlp", "--batch", "65536"]),
+        # What bench/results/predicted-h100.md has of it.
+        ("mlp 256-256-128-64-1, batch 65536, bf16", WIDE_NETWORK),
     ]:
         row = {}
         for device in (machine.device, "cpu"):
@@ -238,7 +248,7 @@ def stage_ncu(machine):
     data = made_up(machine, machine.like, machine.scale)
     figures = {}
     for options in (["--dim", "64"], ["--optimizer", "adam", "--batch", "65536"],
-                    ["--model", "mlp", "--batch", "65536"]):
+                    ["--model", "mlp", "--batch", "65536"], WIDE_NETWORK):
         text = machine.run([tool, "--csv", "--page", "raw", "--clock-control", "none", "--metrics",
                             ",".join(NCU_METRICS.values()), "--kernel-name", "regex:" + "|".join(HOT_KERNELS),
                             "--launch-skip", "20", "--launch-count", "40", machine.curate, "train", data, "--device",
