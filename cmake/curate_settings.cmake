@@ -22,8 +22,14 @@ if(CURATE_WERROR)
   target_compile_options(curate_settings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 if(CURATE_SANITIZE)
-  target_compile_options(curate_settings INTERFACE -fsanitize=${CURATE_SANITIZE} -fno-omit-frame-pointer
-                                                   -fno-sanitize-recover=all)
+  # Of targets with CURATE_ADDRESSES_ALONE no undefined behaviour is looked for: tests would take half as long again to
+  # compile, and the command line, for code that is not what is tested.
+  string(REGEX REPLACE ",undefined|undefined,|^undefined$" "" without_undefined "${CURATE_SANITIZE}")
+  set(alone $<BOOL:$<TARGET_PROPERTY:CURATE_ADDRESSES_ALONE>>)
+  target_compile_options(curate_settings INTERFACE
+    $<$<NOT:${alone}>:-fsanitize=${CURATE_SANITIZE}>
+    $<$<AND:${alone},$<BOOL:${without_undefined}>>:-fsanitize=${without_undefined}>
+    -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(curate_settings INTERFACE -fsanitize=${CURATE_SANITIZE})
 endif()
 if(CURATE_FUZZ)
@@ -53,4 +59,5 @@ endfunction()
 # For code that has no need to be fast, of which the libraries that it takes from headers would be most of the build.
 function(curate_quick_to_compile target)
   target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
+  set_target_properties(${target} PROPERTIES CURATE_ADDRESSES_ALONE ON)
 endfunction()
