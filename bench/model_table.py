@@ -10,7 +10,7 @@ ml-100k is trained and tested on its five parts u1..u5, ml-1m on 90/10 and ml-la
 All models of a part or seed have the same training ratings, validation slice and test ratings. The table has means over
 the parts or seeds and, after +-, the standard deviation over them; "with features" are paired with the same model
 without: the difference of each part or seed, its mean, and how many of them are improvements. "few" are the test ratings of
-films with fewer than five training ratings, films without any included, over all parts or seeds together.
+films with fewer than five training ratings, films without any included; in brackets how many there are in all.
 """
 import argparse
 import csv
@@ -88,15 +88,25 @@ class Results:
     """Of one model over the parts or seeds of a set."""
 
     def __init__(self):
-        self.rmse, self.mae, self.seconds, self.few = [], [], [], []
+        self.rmse, self.mae, self.seconds, self.few_rmse = [], [], [], []
+        self.few = 0
         self.parameters = 0
 
-    def few_rmse(self):
-        return math.sqrt(statistics.fmean(self.few)) if self.few else float("nan")
+    def add_few(self, squared_errors):
+        self.few += len(squared_errors)
+        if squared_errors:
+            self.few_rmse.append(math.sqrt(statistics.fmean(squared_errors)))
 
 
 def spread(values):
+    if not values:
+        return ""
     return f"{statistics.fmean(values):.4f}" + (f" +- {statistics.stdev(values):.4f}" if len(values) > 1 else "")
+
+
+def improvement(values, plain):
+    differences = [a - b for a, b in zip(values, plain)]
+    return f"{spread(differences)} ({sum(d < 0 for d in differences)} of {len(differences)})"
 
 
 def train_set(arguments, name, scratch):
@@ -114,7 +124,7 @@ def train_set(arguments, name, scratch):
                 one.rmse.append(metrics["test"]["rmse"])
                 one.mae.append(metrics["test"]["mae"])
                 one.seconds.append(metrics["seconds"] / metrics["epochs"])
-                one.few += squared_errors_of_few(arguments, run, test)
+                one.add_few(squared_errors_of_few(arguments, run, test))
                 one.parameters = run_json([arguments.curate, "compare", str(run), "--json"])["runs"][0]["parameters"]
                 runs.append(str(run))
                 print(f"{name} {label}: {title}: RMSE {metrics['test']['rmse']:.4f}", file=sys.stderr, flush=True)
@@ -129,17 +139,16 @@ def train_set(arguments, name, scratch):
 
 def table_of(name, results):
     lines = [f"### {name}, features {SETS[name]['features']}", "",
-             "| model | parameters | seconds an epoch | RMSE | MAE | with features - without (improved) | RMSE, few |",
-             "|---|---|---|---|---|---|---|"]
+             "| model | parameters | seconds an epoch | RMSE | MAE | with features - without (improved) | RMSE, few | few, with - "
+             "without (improved) |",
+             "|---|---|---|---|---|---|---|---|"]
     for title, one in results.items():
         plain = results.get(title.removesuffix(" + features"))
-        difference = ""
-        if plain is not one:
-            differences = [a - b for a, b in zip(one.rmse, plain.rmse)]
-            improved = sum(d < 0 for d in differences)
-            difference = f"{spread(differences)} ({improved} of {len(differences)})"
+        paired = plain is not one
+        difference = improvement(one.rmse, plain.rmse) if paired else ""
+        few_difference = improvement(one.few_rmse, plain.few_rmse) if paired else ""
         lines.append(f"| {title} | {one.parameters:,} | {statistics.median(one.seconds):.3f} | {spread(one.rmse)} | "
-                     f"{spread(one.mae)} | {difference} | {one.few_rmse():.4f} ({len(one.few):,}) |")
+                     f"{spread(one.mae)} | {difference} | {spread(one.few_rmse)} ({one.few:,}) | {few_difference} |")
     return "\n".join(lines) + "\n"
 
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <functional>
 #include <stdexcept>
-#include <tuple>
 #include <utility>
 
 #include "curate/error.h"
@@ -209,22 +208,18 @@ const CublasLt::Plan& CublasLt::plan_of(const char* operation, const Product& pr
 
 /// Masks are younger than the oldest library that is taken.
 bool CublasLt::set_epilogue(const char* operation, const Plan& plan) const {
-  const Product& product = plan.product;
-  const cublasLtEpilogue_t epilogue = epilogue_of(product.epilogue);
-  if (!has_mask(product.epilogue)) {
-    set(operation, plan, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue));
-  } else {
-    const std::int64_t ld = 8 * mask_bytes(product.cols);  // in bits
-    for (const auto& [attribute, value, bytes] : {std::tuple<cublasLtMatmulDescAttributes_t, const void*, std::size_t>{
-                                                      CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)},
-                                                  {CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &ld, sizeof(ld)}}) {
-      const cublasStatus_t status = functions_.desc_set(plan.desc, attribute, value, bytes);
-      if (status == CUBLAS_STATUS_INVALID_VALUE) {
-        return false;
-      }
-      check(status, "cublasLtMatmulDescSetAttribute", operation);
-    }
+  const auto set_value = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+    return functions_.desc_set(plan.desc, attribute, &value, sizeof(value));
+  };
+  const bool masked = has_mask(plan.product.epilogue);
+  cublasStatus_t status = set_value(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(plan.product.epilogue));
+  if (masked && status == CUBLAS_STATUS_SUCCESS) {
+    status = set_value(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, 8 * mask_bytes(plan.product.cols));  // in bits
   }
+  if (masked && status == CUBLAS_STATUS_INVALID_VALUE) {
+    return false;
+  }
+  check(status, "cublasLtMatmulDescSetAttribute", operation);
   // The heuristic looks at the addresses alone, for how they are aligned.
   const void* const aligned = workspace_.data() + kAlignment;
   set_pointers(operation, plan, aligned, aligned);

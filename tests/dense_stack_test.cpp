@@ -39,10 +39,7 @@ struct StackCase {
   bool with_grad_in = true;
 
   std::string label() const {
-    std::string label;
-    for (const std::int64_t width : widths) {
-      label += (label.empty() ? "" : "-") + std::to_string(width);
-    }
+    std::string label = label_of(widths);
     for (const Activation& activation : activations) {
       label += ", " + label_of(activation);
     }
@@ -89,10 +86,6 @@ struct HostStack {
   std::vector<DropoutParams> dropouts;
   std::vector<float> grad_out;
 };
-
-reference::Matrix first_of(const std::vector<float>& values, std::int64_t rows, std::int64_t cols) {
-  return reference::Matrix(rows, cols, std::vector<float>(values.begin(), values.begin() + rows * cols));
-}
 
 /// The same on a device, with all that the operations need.
 struct DeviceStack {
@@ -149,13 +142,6 @@ struct DeviceStack {
 
 reference::StackPlace place_of(const StackCase& test) {
   return {test.batch.seed, 2, test.batch.begin()};
-}
-
-/// Within `relative` of the largest of the magnitudes, each the sum of an element's terms without their signs.
-testing::AssertionResult sums_close(const std::vector<float>& got, const reference::Matrix& expected,
-                                    const reference::Matrix& magnitudes, double relative, const std::string& label) {
-  const double largest = *std::max_element(magnitudes.values.begin(), magnitudes.values.end());
-  return all_close(got, expected.values, {relative * largest, 0.0}, label);
 }
 
 /// Outputs and gradients against the reference.

@@ -362,7 +362,7 @@ struct BothWays {
       const TestEpoch epoch(device, pairs, plan.batch, 0.1F);
       const std::int64_t products = emulator::cublaslt_products();
       model->enqueue_gradients(epoch.view());
-      library_products.push_back(emulator::cublaslt_products() - products);
+      product_counts.push_back(emulator::cublaslt_products() - products);
       gradients.push_back(download_parameters(model->gradients()));
       model->enqueue_update(epoch.view());
       after.push_back(model->download());
@@ -373,7 +373,7 @@ struct BothWays {
   std::vector<TensorMap> gradients;
   std::vector<TensorMap> after;
   std::vector<std::vector<float>> predictions;
-  std::vector<std::int64_t> library_products;  ///< of the emulated cuBLASLt, in a step
+  std::vector<std::int64_t> product_counts;  ///< of the emulated cuBLASLt, in a step
 };
 
 // Catches: a layer that is left out of the stack, gradients that go to another one, dropout that has no part in it or
@@ -423,7 +423,7 @@ TEST_P(NeuralNetworkTest, WideLayersInBf16GiveWhatLayersGive) {
     EXPECT_LE(relative_distance(got.predictions[1], got.predictions[0]), kDistance) << label_of(network);
     if (GetParam() != "cuda") {
       // Layer by layer only what is wide goes to the library, of a stack all but its last layer.
-      EXPECT_LT(got.library_products[0], got.library_products[1]) << label_of(network);
+      EXPECT_LT(got.product_counts[0], got.product_counts[1]) << label_of(network);
     }
   }
 }

@@ -51,11 +51,7 @@ struct WideCase {
   bool with_grad_in = true;
 
   std::string label() const {
-    std::string label;
-    for (const std::int64_t width : widths) {
-      label += (label.empty() ? "" : "-") + std::to_string(width);
-    }
-    return label + ", " + label_of(last) + ", dropout " + std::to_string(dropout) + ", " + batch.label();
+    return label_of(widths) + ", " + label_of(last) + ", dropout " + std::to_string(dropout) + ", " + batch.label();
   }
 };
 
@@ -165,19 +161,9 @@ struct DeviceStack {
   DeviceMatrix<StepState> state;
 };
 
-reference::Matrix first_of(const std::vector<float>& values, std::int64_t rows, std::int64_t cols) {
-  return reference::Matrix(rows, cols, std::vector<float>(values.begin(), values.begin() + rows * cols));
-}
-
-/// Within 2e-6 of the largest of the magnitudes, each the sum of an element's terms without their signs.
-testing::AssertionResult sums_close(const std::vector<float>& got, const reference::Matrix& expected,
-                                    const reference::Matrix& magnitudes, const std::string& label) {
-  const double largest = *std::max_element(magnitudes.values.begin(), magnitudes.values.end());
-  return all_close(got, expected.values, {2e-6 * largest, 0.0}, label);
-}
-
 /// Outputs and gradients of the batch against the reference.
 void expect_close(const DeviceStack& got, const HostStack& host, std::int64_t batch) {
+  constexpr double kNear = 2e-6;
   WideCase test = host.test_case;
   test.batch.batch = batch;
   const std::int64_t count = test.batch.count();
@@ -188,16 +174,17 @@ void expect_close(const DeviceStack& got, const HostStack& host, std::int64_t ba
   const reference::StackGradients gradients =
       reference::dense_stack_backward(first_of(host.grad_out, count, 1), values, stack, place, kRounding);
   const reference::Matrix magnitude = reference::dense_sums_magnitudes(values.in.back(), stack.back().params);
-  EXPECT_TRUE(sums_close(first_rows(got.out, count), values.out.back(), magnitude, test.label() + ", outputs"));
+  EXPECT_TRUE(sums_close(first_rows(got.out, count), values.out.back(), magnitude, kNear, test.label() + ", outputs"));
   for (std::size_t l = 0; l < stack.size(); ++l) {
     const std::string label = test.label() + ", layer " + std::to_string(l);
     const reference::DenseGradients& expected = gradients.layers[l];
     const reference::DenseGradients magnitudes =
         reference::dense_backward_magnitudes(expected.out, values.in[l], stack[l].params, {});
-    EXPECT_TRUE(sums_close(got.grad_params[l].weight.values(), expected.weight, magnitudes.weight, label + ", weight"));
-    EXPECT_TRUE(sums_close(got.grad_params[l].bias.values(), expected.bias, magnitudes.bias, label + ", bias"));
+    EXPECT_TRUE(
+        sums_close(got.grad_params[l].weight.values(), expected.weight, magnitudes.weight, kNear, label + ", weight"));
+    EXPECT_TRUE(sums_close(got.grad_params[l].bias.values(), expected.bias, magnitudes.bias, kNear, label + ", bias"));
     if (l == 0 && test.with_grad_in) {
-      EXPECT_TRUE(sums_close(first_rows(got.grad_in, count), gradients.in, magnitudes.in, label + ", inputs"));
+      EXPECT_TRUE(sums_close(first_rows(got.grad_in, count), gradients.in, magnitudes.in, kNear, label + ", inputs"));
     }
   }
 }

@@ -224,8 +224,8 @@ class NeuralNetwork : public RatingModel {
     values_.clear();
     gradients_.clear();
     fused_ = fused_stack(true, plan.batch);
-    add_values(values_, plan.batch, fused_);
-    add_values(gradients_, plan.batch, fused_, DType::f32);
+    add_values(values_, plan.batch, input_type(fused_), fused_.has_value());
+    add_values(gradients_, plan.batch, DType::f32, fused_.has_value());
     // Layers ask for finite rows past the end of a short batch; from here on every row holds those of a batch.
     for (const Values& values : values_) {
       device_->zero(values.whole());
@@ -403,11 +403,12 @@ class NeuralNetwork : public RatingModel {
     return fused;
   }
 
-  /// Buffers for what goes into the first layer, in that type or in the one that a fused stack asks for, and what comes
-  /// out of every one, of a fused stack of the last one.
-  void add_values(std::vector<Values>& values, std::int64_t batch, const std::optional<FusedStack>& fused,
-                  std::optional<DType> inputs = std::nullopt) const {
-    values.emplace_back(*device_, batch, input_width_, inputs.value_or(fused ? fused->plan.in : DType::f32));
+  /// Of what goes into the first layer.
+  static DType input_type(const std::optional<FusedStack>& fused) { return fused ? fused->plan.in : DType::f32; }
+
+  /// Buffers for what goes into the first layer and what comes out of every one, of a fused stack of the last one.
+  void add_values(std::vector<Values>& values, std::int64_t batch, DType inputs, bool fused) const {
+    values.emplace_back(*device_, batch, input_width_, inputs);
     for (const auto& layer : layers_) {
       if (!fused || layer == layers_.back()) {
         values.emplace_back(*device_, batch, layer->outputs());
@@ -421,7 +422,7 @@ class NeuralNetwork : public RatingModel {
     if (!walk_) {
       walk_.emplace(*device_, kPredictionBatch);
       fused_prediction_ = fused_stack(false, kPredictionBatch);
-      add_values(predictions_, kPredictionBatch, fused_prediction_);
+      add_values(predictions_, kPredictionBatch, input_type(fused_prediction_), fused_prediction_.has_value());
       device_->zero(predictions_.front().whole());
     }
     walk_->run(ratings.users.rows, [&](const MatrixView& state, std::int64_t begin, std::int64_t count) {

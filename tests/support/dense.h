@@ -10,6 +10,8 @@
 
 #include "device/device.h"
 #include "tests/reference/dense.h"
+#include "tests/reference/matrix.h"
+#include "tests/support/compare.h"
 #include "tests/support/devices.h"
 #include "tests/support/random_inputs.h"
 
@@ -31,6 +33,28 @@ inline std::string label_of(const Activation& activation) {
     label += " from " + std::to_string(activation.low) + " to " + std::to_string(activation.high);
   }
   return label;
+}
+
+/// Inputs of a stack's first layer, then every layer's outputs: 13-100-1.
+inline std::string label_of(const std::vector<std::int64_t>& widths) {
+  std::string label;
+  for (const std::int64_t width : widths) {
+    label += (label.empty() ? "" : "-") + std::to_string(width);
+  }
+  return label;
+}
+
+/// The first rows of a matrix that lies contiguous.
+inline reference::Matrix first_of(const std::vector<float>& values, std::int64_t rows, std::int64_t cols) {
+  return reference::Matrix(rows, cols, std::vector<float>(values.begin(), values.begin() + rows * cols));
+}
+
+/// Within `relative` of the largest of the magnitudes, each the sum of an element's terms without their signs.
+inline testing::AssertionResult sums_close(const std::vector<float>& got, const reference::Matrix& expected,
+                                           const reference::Matrix& magnitudes, double relative,
+                                           const std::string& label) {
+  const double largest = *std::max_element(magnitudes.values.begin(), magnitudes.values.end());
+  return all_close(got, expected.values, {relative * largest, 0.0}, label);
 }
 
 /// One layer on one batch.
