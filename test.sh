@@ -21,6 +21,14 @@ esac
 
 say() { printf '\n== %s\n' "$*"; }
 skipped=()
+# What a machine of one's own may lack and CI (CI=true) may not.
+missing() {
+  if [ "${CI:-}" = true ]; then
+    echo "test.sh: $*; with CI=true it has to be here" >&2
+    exit 1
+  fi
+  skipped+=("$*")
+}
 
 say "Packages"
 cmake/install_packages.sh test
@@ -33,7 +41,7 @@ if command -v clang-format-14 >/dev/null; then
   clang-format-14 --dry-run --Werror "${sources[@]}"
   echo "${#sources[@]} files as they should be"
 else
-  skipped+=("formatting: no clang-format-14 here")
+  missing "formatting: no clang-format-14 here"
 fi
 
 if [ -z "${CURATE_TEST_DATA:-}" ] && [ -d ../shared/data ]; then
@@ -43,7 +51,7 @@ if [ -n "${CURATE_TEST_DATA:-}" ]; then
   export CURATE_TEST_DATA
   echo "real ratings: $CURATE_TEST_DATA"
 else
-  skipped+=("tests on real ratings: no folder with data sets; set CURATE_TEST_DATA")
+  missing "tests on real ratings: no folder with data sets; set CURATE_TEST_DATA"
 fi
 
 run_tests() { # PRESET NAME [ctest arguments]
@@ -74,7 +82,7 @@ if [ ! -e /proc/driver/nvidia/version ]; then
   skipped+=("tests on a GPU: no NVIDIA driver here (their kernels ran on the emulated one)")
 fi
 if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
-  skipped+=("compiling the kernels for GPUs: no nvcc here")
+  missing "compiling the kernels for GPUs: no nvcc here"
 fi
 
 say "Fuzz targets of the readers (tests/fuzz), for a few seconds each"
@@ -82,7 +90,7 @@ if clang++ -fsanitize=fuzzer -x c++ -o /dev/null - 2>/dev/null \
   <<<'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }'; then
   CURATE_FUZZ_OPTIONS=-seed=1 tests/fuzz/run.sh 5
 else
-  skipped+=("fuzz targets: no clang++ with libFuzzer here")
+  missing "fuzz targets: no clang++ with libFuzzer here"
 fi
 
 say "Skipped"

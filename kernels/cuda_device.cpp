@@ -3,8 +3,11 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -12,10 +15,11 @@
 #include "kernels/add_l2_rows.h"
 #include "kernels/bag_rows.h"
 #include "kernels/build_segments.h"
-#include "kernels/convert_rows.h"
+#include "kernels/copy_rows.h"
 #include "kernels/cuda_error.h"
 #include "kernels/dense_products.h"
 #include "kernels/dense_stack.h"
+#include "kernels/device_memory.h"
 #include "kernels/dot_rows.h"
 #include "kernels/dropout.h"
 #include "kernels/error_scratch.h"
@@ -79,26 +83,41 @@ std::size_t bytes_of(const MatrixView& view) {
   return static_cast<std::size_t>(view.rows) * static_cast<std::size_t>(view.cols) * size_of(view.dtype);
 }
 
+/// An operation that a device in debugging has recorded.
+struct RecordedOperation {
+  const char* name;
+  std::function<void()> enqueue;
+};
+
+/// What capture() gives on a device in debugging: a CUDA graph would run as a whole.
+class OperationList : public Graph {
+ public:
+  explicit OperationList(std::vector<RecordedOperation> operations) : operations_(std::move(operations)) {}
+
+  const std::vector<RecordedOperation>& operations() const { return operations_; }
+
+ private:
+  std::vector<RecordedOperation> operations_;
+};
+
 class CudaDevice : public Device {
  public:
-  explicit CudaDevice(std::string name) : name_(std::move(name)) {
-    CURATE_CUDA_CHECK(cudaSetDevice(kGpu));
-    CURATE_CUDA_CHECK(cudaGetDeviceProperties(&properties_, kGpu));
+  CudaDevice(std::string name, int gpu, bool debugging) : name_(std::move(name)), gpu_(gpu), debugging_(debugging) {
+    CURATE_CUDA_CHECK(cudaSetDevice(gpu_));
+    CURATE_CUDA_CHECK(cudaGetDeviceProperties(&properties_, gpu_));
+    pool_.emplace(gpu_);
     stream_.emplace();
-    // Memory stays in the pool: without this every wait for the stream would give it back to the driver.
-    cudaMemPool_t pool = nullptr;
-    CURATE_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, kGpu));
-    std::uint64_t keep = ~std::uint64_t{0};
-    CURATE_CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
     products_.emplace(stream(), properties_.major);
     error_scratch_.emplace(stream(), 1);
     CURATE_CUDA_CHECK(cudaMemsetAsync(error_scratch_->data(), 0, sizeof(ErrorScratch), stream()));
   }
+  ~CudaDevice() override { cudaSetDevice(gpu_); }
 
   DeviceInfo info() const override {
     return {name_,
-            fmt::format("{}, {} multiprocessors, {:.1f} GiB", properties_.name, properties_.multiProcessorCount,
-                        static_cast<double>(properties_.totalGlobalMem) / static_cast<double>(1U << 30U)),
+            fmt::format("{}, {} multiprocessors, {:.1f} GiB{}", properties_.name, properties_.multiProcessorCount,
+                        static_cast<double>(properties_.totalGlobalMem) / static_cast<double>(1U << 30U),
+                        debugging_ ? ", waits after every operation" : ""),
             properties_.totalGlobalMem, 0};
   }
 
@@ -110,8 +129,9 @@ class CudaDevice : public Device {
     if (bytes == 0) {
       return nullptr;
     }
+    make_current();
     void* data = nullptr;
-    const cudaError_t error = cudaMallocAsync(&data, bytes, stream());
+    const cudaError_t error = allocate_memory(&data, bytes, stream());
     if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();
       std::size_t free = 0;
@@ -133,16 +153,19 @@ class CudaDevice : public Device {
       }
       return;
     }
-    cudaFreeAsync(data, stream());
+    cudaSetDevice(gpu_);
+    free_memory(data, stream());
   }
 
   void do_synchronize() override {
     check_not_capturing("synchronize");
+    make_current();
     check_now(cudaStreamSynchronize(stream()), "synchronize");
   }
 
   void do_upload(const MatrixView& destination, const void* source) override {
     check_not_capturing("upload");
+    make_current();
     check_now(cudaMemcpyAsync(destination.data, source, bytes_of(destination), cudaMemcpyHostToDevice, stream()),
               "upload");
     do_synchronize();
@@ -150,6 +173,7 @@ class CudaDevice : public Device {
 
   void do_download(void* destination, const MatrixView& source) override {
     check_not_capturing("download");
+    make_current();
     check_now(cudaMemcpyAsync(destination, source.data, bytes_of(source), cudaMemcpyDeviceToHost, stream()),
               "download");
     do_synchronize();
@@ -159,122 +183,128 @@ class CudaDevice : public Device {
     if (source.empty()) {
       return;
     }
-    if (destination.dtype != source.dtype) {
-      operation("copy");
-      convert_rows(stream(), destination, source);
-      return;
+    const bool contiguous = source.ld == source.cols && destination.ld == destination.cols;
+    if (destination.dtype == source.dtype && contiguous) {
+      run("copy", [=, this] {
+        CURATE_CUDA_CHECK(
+            cudaMemcpyAsync(destination.data, source.data, bytes_of(source), cudaMemcpyDeviceToDevice, stream()));
+      });
+    } else {
+      // Not cudaMemcpy2D: of a column it copies rows of four bytes one after the other.
+      run("copy", [=, this] { copy_rows(stream(), destination, source); });
     }
-    const std::size_t size = size_of(source.dtype);
-    const auto pitch = [size](const MatrixView& view) { return static_cast<std::size_t>(view.ld) * size; };
-    enqueue("copy", cudaMemcpy2DAsync(destination.data, pitch(destination), source.data, pitch(source),
-                                      static_cast<std::size_t>(source.cols) * size,
-                                      static_cast<std::size_t>(source.rows), cudaMemcpyDeviceToDevice, stream()));
   }
 
   void do_zero(const MatrixView& destination) override {
     if (!destination.empty()) {
-      enqueue("zero", cudaMemsetAsync(destination.data, 0, bytes_of(destination), stream()));
+      run("zero",
+          [=, this] { CURATE_CUDA_CHECK(cudaMemsetAsync(destination.data, 0, bytes_of(destination), stream())); });
     }
   }
 
   std::unique_ptr<Graph> do_capture(const std::function<void()>& enqueue_operations) override {
     check_not_capturing("capture");
-    check_now(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal), "capture");
+    make_current();
+    if (!debugging_) {
+      check_now(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal), "capture");
+    }
     capturing_ = true;
     try {
       enqueue_operations();
     } catch (...) {
-      end_capture();
+      stop_recording();
       throw;
     }
-    const std::unique_ptr<RecordedGraph> graph = end_capture();
-    return std::make_unique<CudaGraph>(graph->get());
+    return end_capture();
   }
 
   void do_replay(const Graph& graph, std::int64_t times) override {
     check_not_capturing("replay");
-    const cudaGraphExec_t executable = dynamic_cast<const CudaGraph&>(graph).get();
-    for (std::int64_t i = 0; i < times; ++i) {
-      enqueue("replay", cudaGraphLaunch(executable, stream()));
+    if (const auto* const list = dynamic_cast<const OperationList*>(&graph)) {
+      for (std::int64_t i = 0; i < times; ++i) {
+        for (const RecordedOperation& operation : list->operations()) {
+          run(operation.name, operation.enqueue);
+        }
+      }
+      return;
     }
+    const cudaGraphExec_t executable = dynamic_cast<const CudaGraph&>(graph).get();
+    run("replay", [=, this] {
+      for (std::int64_t i = 0; i < times; ++i) {
+        CURATE_CUDA_CHECK(cudaGraphLaunch(executable, stream()));
+      }
+    });
   }
 
   void do_begin_epoch(const MatrixView& state, const EpochStart& start) override {
-    operation("begin_epoch");
-    cuda::begin_epoch(stream(), state, start);
+    run("begin_epoch", [=, this] { cuda::begin_epoch(stream(), state, start); });
   }
   void do_advance_step(const MatrixView& state) override {
-    operation("advance_step");
-    cuda::advance_step(stream(), state);
+    run("advance_step", [=, this] { cuda::advance_step(stream(), state); });
   }
   void do_permute(const RatingsView& out, const MatrixView& order, const RatingsView& in,
                   const MatrixView& state) override {
     check_not_capturing("permute");
-    operation("permute");
-    cuda::permute(stream(), out, order, in, state);
+    run("permute", [=, this] { cuda::permute(stream(), out, order, in, state); });
   }
   void do_build_segments(const SegmentsView& out, const MatrixView& index, std::int64_t num_rows,
                          const MatrixView& state) override {
     check_not_capturing("build_segments");
-    operation("build_segments");
-    cuda::build_segments(stream(), out, index, num_rows, state);
+    run("build_segments", [=, this] { cuda::build_segments(stream(), out, index, num_rows, state); });
   }
   void do_gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index,
                       const MatrixView& state) override {
-    operation("gather_rows");
-    cuda::gather_rows(stream(), out, table, index, state);
+    run("gather_rows", [=, this] { cuda::gather_rows(stream(), out, table, index, state); });
   }
   void do_bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
                    BagKind kind, const MatrixView& state, bool add) override {
-    operation("bag_rows");
-    cuda::bag_rows(stream(), out, table, bags, index, kind, state, add);
+    run("bag_rows", [=, this] { cuda::bag_rows(stream(), out, table, bags, index, kind, state, add); });
   }
   void do_bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
                             const MatrixView& index, BagKind kind, ScatterKind scatter,
                             const MatrixView& state) override {
-    operation("bag_rows_backward");
-    if (scatter == ScatterKind::segments) {
-      cuda::bag_rows_backward_in_order(stream(), grad_table, grad_rows, bags, index, kind, state, products_->scratch());
-    } else {
-      cuda::bag_rows_backward(stream(), grad_table, grad_rows, bags, index, kind, state);
-    }
+    run("bag_rows_backward", [=, this] {
+      if (scatter == ScatterKind::segments) {
+        cuda::bag_rows_backward_in_order(stream(), grad_table, grad_rows, bags, index, kind, state,
+                                         products_->scratch());
+      } else {
+        cuda::bag_rows_backward(stream(), grad_table, grad_rows, bags, index, kind, state);
+      }
+    });
   }
   void do_dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state) override {
-    operation("dot_rows");
-    cuda::dot_rows(stream(), prediction, rows, state);
+    run("dot_rows", [=, this] { cuda::dot_rows(stream(), prediction, rows, state); });
   }
   void do_dot_rows_backward(const MfRows& grad, const MatrixView& grad_prediction, const MfRows& rows, float l2,
                             const MatrixView& state) override {
-    operation("dot_rows_backward");
-    cuda::dot_rows_backward(stream(), grad, grad_prediction, rows, l2, state);
+    run("dot_rows_backward", [=, this] { cuda::dot_rows_backward(stream(), grad, grad_prediction, rows, l2, state); });
   }
   void do_rating_loss(const MatrixView& grad, const MatrixView& sums, const MatrixView& prediction,
                       const MatrixView& ratings, LossKind kind, const MatrixView& state) override {
-    operation("rating_loss");
-    cuda::rating_loss(stream(), grad, sums, prediction, ratings, kind, state, error_scratch_->data());
+    run("rating_loss", [=, this] {
+      cuda::rating_loss(stream(), grad, sums, prediction, ratings, kind, state, error_scratch_->data());
+    });
   }
   void do_scatter_add_rows(const MatrixView& grad_table, const MatrixView& grad_rows, const MatrixView& index,
                            const SegmentsView& segments, ScatterKind kind, const MatrixView& state) override {
-    operation("scatter_add_rows");
-    if (kind == ScatterKind::segments) {
-      cuda::scatter_add_segments(stream(), grad_table, grad_rows, segments, state);
-    } else {
-      cuda::scatter_add_rows(stream(), grad_table, grad_rows, index, state);
-    }
+    run("scatter_add_rows", [=, this] {
+      if (kind == ScatterKind::segments) {
+        cuda::scatter_add_segments(stream(), grad_table, grad_rows, segments, state);
+      } else {
+        cuda::scatter_add_rows(stream(), grad_table, grad_rows, index, state);
+      }
+    });
   }
   void do_update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
                       const MatrixView& state) override {
-    operation("update_rows");
-    cuda::update_rows(stream(), table, segments, params, state);
+    run("update_rows", [=, this] { cuda::update_rows(stream(), table, segments, params, state); });
   }
   void do_add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index, float l2,
                       const MatrixView& state) override {
-    operation("add_l2_rows");
-    cuda::add_l2_rows(stream(), grad_rows, table, index, l2, state);
+    run("add_l2_rows", [=, this] { cuda::add_l2_rows(stream(), grad_rows, table, index, l2, state); });
   }
   void do_update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state) override {
-    operation("update_dense");
-    cuda::update_dense(stream(), table, params, state);
+    run("update_dense", [=, this] { cuda::update_dense(stream(), table, params, state); });
   }
   void do_prepare_dense(const DenseSize& size, ProductPrecision precision) override {
     check_not_capturing("prepare_dense");
@@ -282,13 +312,12 @@ class CudaDevice : public Device {
   }
   void do_dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
                         const MatrixView& state) override {
-    operation("dense_forward");
-    products_->forward(batch, params, activation, state, capturing_);
+    run("dense_forward", [=, this] { products_->forward(batch, params, activation, state, capturing_); });
   }
   void do_dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                          const DenseParams& params, const Activation& activation, const MatrixView& state) override {
-    operation("dense_backward");
-    products_->backward(grad, grad_params, batch, params, activation, state, capturing_);
+    run("dense_backward",
+        [=, this] { products_->backward(grad, grad_params, batch, params, activation, state, capturing_); });
   }
   std::optional<DenseStackPlan> do_plan_dense_stack(const DenseStack& stack, std::int64_t batch) override {
     check_not_capturing("plan_dense_stack");
@@ -299,37 +328,39 @@ class CudaDevice : public Device {
   }
   void do_dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
                               const MatrixView& workspace, const MatrixView& state) override {
-    operation("dense_stack_forward");
-    if (in.dtype == DType::bf16) {
-      products_->stack_forward(out, in, stack, workspace, state);
-    } else {
-      cuda::dense_stack_forward(stream(), out, in, stack, products_->precision(), state);
-    }
+    run("dense_stack_forward", [=, this] {
+      if (in.dtype == DType::bf16) {
+        products_->stack_forward(out, in, stack, workspace, state);
+      } else {
+        cuda::dense_stack_forward(stream(), out, in, stack, products_->precision(), state);
+      }
+    });
   }
   void do_dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
                                const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
                                const MatrixView& state) override {
-    operation("dense_stack_backward");
-    if (in.dtype == DType::bf16) {
-      products_->stack_backward(grad, grad_params, in, stack, workspace, state);
-    } else {
-      cuda::dense_stack_backward(stream(), grad, grad_params, in, stack, products_->precision(), state,
-                                 products_->scratch());
-    }
+    run("dense_stack_backward", [=, this] {
+      if (in.dtype == DType::bf16) {
+        products_->stack_backward(grad, grad_params, in, stack, workspace, state);
+      } else {
+        cuda::dense_stack_backward(stream(), grad, grad_params, in, stack, products_->precision(), state,
+                                   products_->scratch());
+      }
+    });
   }
   void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) override {
-    operation("dropout");
-    cuda::dropout(stream(), rows, params, state);
+    run("dropout", [=, this] { cuda::dropout(stream(), rows, params, state); });
   }
   void do_rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings, ClipRange clip,
                         const MatrixView& state) override {
-    operation("rating_errors");
-    cuda::rating_errors(stream(), sums, prediction, ratings, clip, state, error_scratch_->data());
+    run("rating_errors",
+        [=, this] { cuda::rating_errors(stream(), sums, prediction, ratings, clip, state, error_scratch_->data()); });
   }
   std::unique_ptr<MfEpochPlan> do_plan_mf_epoch(const RatingsView& ratings, std::int64_t users, std::int64_t items,
                                                 const MfPlanOptions& options) override {
     check_not_capturing("plan_mf_epoch");
-    operation("plan_mf_epoch");
+    make_current();
+    last_ = "plan_mf_epoch";
     auto plan = std::make_unique<CudaMfEpochPlan>(*this, stream(), ratings, users, items, options);
     do_synchronize();
     return plan;
@@ -337,20 +368,19 @@ class CudaDevice : public Device {
   void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan,
                        const MfSgdParams& params, const MatrixView& state) override {
     check_not_capturing("mf_sgd_epoch");
-    operation("mf_sgd_epoch");
-    constexpr std::int64_t kBlocksPerMultiprocessor = 8;
-    cuda::mf_sgd_epoch(stream(), tables, sums, static_cast<const CudaMfEpochPlan&>(plan), params, state,
-                       error_scratch_->data(), kBlocksPerMultiprocessor * properties_.multiProcessorCount);
+    run("mf_sgd_epoch", [=, this, &plan] {
+      constexpr std::int64_t kBlocksPerMultiprocessor = 8;
+      cuda::mf_sgd_epoch(stream(), tables, sums, static_cast<const CudaMfEpochPlan&>(plan), params, state,
+                         error_scratch_->data(), kBlocksPerMultiprocessor * properties_.multiProcessorCount);
+    });
   }
   void do_sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
                             ClipRange clip) override {
-    operation("sum_squared_error");
-    cuda::sum_squared_error(stream(), sums, tables, ratings, clip, error_scratch_->data());
+    run("sum_squared_error",
+        [=, this] { cuda::sum_squared_error(stream(), sums, tables, ratings, clip, error_scratch_->data()); });
   }
 
  private:
-  static constexpr int kGpu = 0;
-
   cudaStream_t stream() const { return stream_->get(); }
 
   void check_not_capturing(const char* name) const {
@@ -359,12 +389,31 @@ class CudaDevice : public Device {
     }
   }
 
-  /// Named by the error of a later call, where CUDA tells of what went wrong in between.
-  void operation(const char* name) { last_ = name; }
+  /// A program may have devices on several GPUs.
+  void make_current() const { CURATE_CUDA_CHECK(cudaSetDevice(gpu_)); }
 
-  void enqueue(const char* name, cudaError_t error) {
-    operation(name);
-    CURATE_CUDA_CHECK(error);
+  /// Enqueues an operation. `enqueue` holds copies of what it needs: in debugging a capture keeps it.
+  template <typename Enqueue>
+  void run(const char* name, const Enqueue& enqueue) {
+    last_ = name;
+    if (!debugging_) {
+      make_current();
+      enqueue();
+    } else if (capturing_) {
+      recorded_.push_back({name, enqueue});
+    } else {
+      run_and_wait(name, enqueue);
+    }
+  }
+
+  void run_and_wait(const char* name, const std::function<void()>& enqueue) const {
+    try {
+      make_current();
+      enqueue();
+      CURATE_CUDA_CHECK(cudaStreamSynchronize(stream()));
+    } catch (const AsyncDeviceError& error) {
+      throw DeviceError(fmt::format("{}: {}", name, error.what()));  // nothing else was on its way
+    }
   }
 
   void check_now(cudaError_t error, const char* call) const {
@@ -373,72 +422,50 @@ class CudaDevice : public Device {
     }
   }
 
-  std::unique_ptr<RecordedGraph> end_capture() {
+  struct Recording {
+    std::unique_ptr<RecordedGraph> graph;
+    cudaError_t error;
+    std::vector<RecordedOperation> operations;
+  };
+
+  Recording stop_recording() {
     capturing_ = false;
     cudaGraph_t graph = nullptr;
-    const cudaError_t error = cudaStreamEndCapture(stream(), &graph);
-    auto recorded = std::make_unique<RecordedGraph>(graph);
+    const cudaError_t error = debugging_ ? cudaSuccess : cudaStreamEndCapture(stream(), &graph);
+    Recording recording{std::make_unique<RecordedGraph>(graph), error, std::exchange(recorded_, {})};
     for (void* const data : std::exchange(free_later_, {})) {
       do_free(data);
     }
-    check_now(error, "capture");
-    return recorded;
+    return recording;
+  }
+
+  std::unique_ptr<Graph> end_capture() {
+    Recording recording = stop_recording();
+    check_now(recording.error, "capture");
+    if (debugging_) {
+      return std::make_unique<OperationList>(std::move(recording.operations));
+    }
+    return std::make_unique<CudaGraph>(recording.graph->get());
   }
 
   std::string name_;
+  int gpu_;
+  bool debugging_;  ///< waits after every operation
   cudaDeviceProp properties_{};
+  std::optional<KeptPool> pool_;  ///< before what allocates
   std::optional<Stream> stream_;
   std::optional<DenseProducts> products_;
   std::optional<Scratch<ErrorScratch>> error_scratch_;
   bool capturing_ = false;
   std::vector<void*> free_later_;
+  std::vector<RecordedOperation> recorded_;  ///< by a capture in debugging
   const char* last_ = "none";
 };
 
 }  // namespace
 
-std::unique_ptr<Device> make_device(const std::string& name) {
-  return std::make_unique<CudaDevice>(name);
-}
-
-CudaStatus status() {
-  CudaStatus status;
-  // Version 0 of the driver: there is none.
-  cudaDriverGetVersion(&status.driver_version);
-  cudaRuntimeGetVersion(&status.toolkit_version);
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  cudaGetLastError();
-  const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };
-  if (status.driver_version == 0) {
-    status.problem = "no NVIDIA driver is installed";
-  } else if (error == cudaErrorInsufficientDriver) {
-    status.problem = fmt::format("the NVIDIA driver serves CUDA {}, this program needs {}",
-                                 version(status.driver_version), version(status.toolkit_version));
-  } else if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0)) {
-    status.problem = "the NVIDIA driver finds no GPU";
-  } else if (error != cudaSuccess) {
-    status.problem = fmt::format("{}: {}", cudaGetErrorName(error), cudaGetErrorString(error));
-  }
-  if (!status.problem.empty()) {
-    return status;
-  }
-  cudaDeviceProp properties{};
-  CURATE_CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
-  status.gpu = properties.name;
-  status.compute_capability = 10 * properties.major + properties.minor;
-  status.multiprocessors = properties.multiProcessorCount;
-  status.memory_bytes = properties.totalGlobalMem;
-  if (status.compute_capability < 80) {
-    status.problem = fmt::format("{} has compute capability {}.{}, this program needs 8.0 or more", status.gpu,
-                                 properties.major, properties.minor);
-  } else if (properties.memoryPoolsSupported == 0) {
-    status.problem = fmt::format("{} has no stream-ordered memory", status.gpu);
-  } else if (cudaSetDevice(0) == cudaSuccess) {
-    std::size_t total = 0;
-    cudaMemGetInfo(&status.free_bytes, &total);
-  }
-  return status;
+std::unique_ptr<Device> make_device(const std::string& name, int gpu, bool debugging) {
+  return std::make_unique<CudaDevice>(name, gpu, debugging);
 }
 
 }  // namespace curate::cuda

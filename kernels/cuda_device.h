@@ -7,10 +7,14 @@
 
 namespace curate::cuda {
 
-/// The engine on GPU 0. Throws DeviceError where there is none that works. `name` is what info() calls it.
-std::unique_ptr<Device> make_device(const std::string& name);
+/// The engine on a GPU, counted from 0. Throws DeviceError where there is none that works. `name` is what info() calls
+/// it. `debugging`: see debug_devices().
+std::unique_ptr<Device> make_device(const std::string& name, int gpu = 0, bool debugging = false);
 
-/// What CUDA says of this machine.
-CudaStatus status();
+/// What CUDA says of a GPU.
+CudaStatus status(int gpu);
+
+/// Runs kernels on it.
+CudaTrial try_gpu(int gpu);
 
 }  // namespace curate::cuda

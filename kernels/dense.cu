@@ -32,36 +32,64 @@ __global__ void __launch_bounds__(kBlockThreads)
   });
 }
 
-/// out[b, j] = activation(out[b, j]) for b < batch_count. out [batch, outputs] f32. One thread an element, 8 bytes
-/// each. Deterministic.
+/// out[b, j] = activation(out[b, j]) for b < batch_count. out [batch, outputs] f32. Neighbouring threads take
+/// neighbouring packs, 8 bytes an element. Deterministic.
+template <int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
-    activation_forward_kernel(Rows<float> out, std::int64_t outputs, Activation activation, const StepState* state) {
+    activation_forward_kernel(Rows<float> out, Activation activation, RowShare share, const StepState* state) {
   const std::int64_t thread = global_thread();
-  const std::int64_t b = thread / outputs;
-  const std::int64_t j = thread % outputs;
-  if (b < state->batch_count) {
-    with_kind(activation.kind,
-              [&](auto kind) { out.row(b)[j] = activate<decltype(kind)::kValue>(out.row(b)[j], activation); });
+  const std::int64_t b = share.row(thread);
+  if (b >= state->batch_count) {
+    return;
   }
+  float* const row = out.row(b);
+  with_kind(activation.kind, [&](auto kind) {
+    constexpr ActivationKind kKind = decltype(kind)::kValue;
+    share.visit<kVector>(
+        share.lane(thread),
+        [&](std::int64_t j) {
+          auto pack = Pack<kVector>::load(row + j);
+          for (int i = 0; i < kVector; ++i) {
+            pack.value[i] = activate<kKind>(pack.value[i], activation);
+          }
+          pack.store(row + j);
+        },
+        [&](std::int64_t j) { row[j] = activate<kKind>(row[j], activation); });
+  });
 }
 
 /// grad[b, j] *= activation'(z), taken from out[b, j], for b < batch_count; where `clear` is set, grad[b, j] = 0 for
-/// the other b < rows, whatever it was. grad, out [rows, outputs] f32. One thread an element, 12 bytes each.
-/// Deterministic.
+/// the other b < rows, whatever it was. grad, out [rows, outputs] f32. Neighbouring threads take neighbouring packs, 12
+/// bytes an element. Deterministic.
+template <int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
-    activation_backward_kernel(Rows<float> grad, Rows<const float> out, std::int64_t rows, std::int64_t outputs,
-                               Activation activation, bool clear, const StepState* state) {
+    activation_backward_kernel(Rows<float> grad, Rows<const float> out, std::int64_t rows, Activation activation,
+                               bool clear, RowShare share, const StepState* state) {
   const std::int64_t thread = global_thread();
-  const std::int64_t b = thread / outputs;
-  const std::int64_t j = thread % outputs;
+  const std::int64_t b = share.row(thread);
+  const std::int64_t lane = share.lane(thread);
+  float* const to = grad.row(b);
   if (b >= state->batch_count) {
     if (clear && b < rows) {
-      grad.row(b)[j] = 0.0F;
+      share.visit<kVector>(
+          lane, [&](std::int64_t j) { Pack<kVector>{}.store(to + j); }, [&](std::int64_t j) { to[j] = 0.0F; });
     }
     return;
   }
+  const float* const from = out.row(b);
   with_kind(activation.kind, [&](auto kind) {
-    grad.row(b)[j] = times_slope<decltype(kind)::kValue>(grad.row(b)[j], out.row(b)[j], activation);
+    constexpr ActivationKind kKind = decltype(kind)::kValue;
+    share.visit<kVector>(
+        lane,
+        [&](std::int64_t j) {
+          auto pack = Pack<kVector>::load(to + j);
+          const auto values = Pack<kVector>::load(from + j);
+          for (int i = 0; i < kVector; ++i) {
+            pack.value[i] = times_slope<kKind>(pack.value[i], values.value[i], activation);
+          }
+          pack.store(to + j);
+        },
+        [&](std::int64_t j) { to[j] = times_slope<kKind>(to[j], from[j], activation); });
   });
 }
 
@@ -168,17 +196,17 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
-/// to[r, c] = from[r, c], rounded. to [rows, 4 packs] bf16, from [rows, 4 packs] f32, rows of both at multiples of 8
-/// and 16 bytes. One thread four elements, 6 bytes each. Deterministic.
+/// to[r, c] = from[r, c] for r < rows, rounded. to [rows, 4 packs] bf16, from [rows, 4 packs] f32, rows of both at
+/// multiples of 8 and 16 bytes. Neighbouring threads take neighbouring packs, 6 bytes an element. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
-    to_bf16_kernel(Rows<Bf16> to, Rows<const float> from, std::int64_t rows, std::int64_t packs) {
+    to_bf16_kernel(Rows<Bf16> to, Rows<const float> from, std::int64_t rows, RowShare share) {
   const std::int64_t thread = global_thread();
-  const std::int64_t r = thread / packs;
-  const std::int64_t c = thread % packs * 4;
-  if (r >= rows) {
-    return;
+  const std::int64_t r = share.row(thread);
+  if (r < rows) {
+    for (std::int64_t p = share.lane(thread); p < share.packs; p += share.lanes()) {
+      Pack<4>::load(from.row(r) + 4 * p).store(to.row(r) + 4 * p);
+    }
   }
-  Pack<4>::load(from.row(r) + c).store(to.row(r) + c);
 }
 
 std::int64_t tiles_for(std::int64_t lines) {
@@ -205,14 +233,20 @@ void dense_forward(cudaStream_t stream, const DenseBatch& batch, const DensePara
 
 void activation_forward(cudaStream_t stream, const MatrixView& out, const Activation& activation,
                         const MatrixView& state) {
-  launch("activation_forward", stream, one_thread_each(out.rows * out.cols), activation_forward_kernel,
-         rows_of<float>(out), out.cols, activation, pointer_of<const StepState>(state));
+  const int vector = vector_width(out.cols, out);
+  const RowShare share = share_rows(out.cols, vector);
+  launch("activation_forward", stream, geometry_for_rows(out.rows, share),
+         vector == 4 ? activation_forward_kernel<4> : activation_forward_kernel<1>, rows_of<float>(out), activation,
+         share, pointer_of<const StepState>(state));
 }
 
 void activation_backward(cudaStream_t stream, const MatrixView& grad, const MatrixView& out,
                          const Activation& activation, PastCount past, const MatrixView& state) {
-  launch("activation_backward", stream, one_thread_each(out.rows * out.cols), activation_backward_kernel,
-         rows_of<float>(grad), rows_of<const float>(out), out.rows, out.cols, activation, past == PastCount::zeros,
+  const int vector = vector_width(out.cols, grad, out);
+  const RowShare share = share_rows(out.cols, vector);
+  launch("activation_backward", stream, geometry_for_rows(out.rows, share),
+         vector == 4 ? activation_backward_kernel<4> : activation_backward_kernel<1>, rows_of<float>(grad),
+         rows_of<const float>(out), out.rows, activation, past == PastCount::zeros, share,
          pointer_of<const StepState>(state));
 }
 
@@ -249,9 +283,9 @@ void dense_grad_bias(cudaStream_t stream, const MatrixView& grad_bias, const Mat
 }
 
 void to_bf16(cudaStream_t stream, Bf16* to, std::int64_t ld, const MatrixView& from) {
-  const std::int64_t packs = from.cols / 4;
-  launch("to_bf16", stream, one_thread_each(from.rows * packs), to_bf16_kernel, Rows<Bf16>{to, ld},
-         rows_of<const float>(from), from.rows, packs);
+  const RowShare share = share_rows(from.cols, 4);
+  launch("to_bf16", stream, geometry_for_rows(from.rows, share), to_bf16_kernel, Rows<Bf16>{to, ld},
+         rows_of<const float>(from), from.rows, share);
 }
 
 }  // namespace curate::cuda

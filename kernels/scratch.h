@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/cuda_error.h"
+#include "kernels/device_memory.h"
 
 namespace curate::cuda {
 
@@ -18,12 +19,12 @@ class Scratch {
     void* data = nullptr;
     // Not nothing: CUB takes a null pointer for the question of how much it needs.
     const std::size_t bytes = count > 0 ? static_cast<std::size_t>(count) * sizeof(T) : 1;
-    CURATE_CUDA_CHECK(cudaMallocAsync(&data, bytes, stream));
+    CURATE_CUDA_CHECK(allocate_memory(&data, bytes, stream));
     data_ = static_cast<T*>(data);
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() { cudaFreeAsync(data_, stream_); }
+  ~Scratch() { free_memory(data_, stream_); }
 
   T* data() const { return data_; }
 

@@ -3,7 +3,7 @@ set(CURATE_KERNELS
     add_l2_rows.cu
     bag_rows.cu
     build_segments.cu
-    convert_rows.cu
+    copy_rows.cu
     dense.cu
     dense_stack.cu
     dot_rows.cu
@@ -24,5 +24,7 @@ set(CURATE_CUDA_HOST
     cublaslt.cpp
     cuda_device.cpp
     cuda_error.cpp
+    cuda_status.cpp
     dense_products.cpp
+    device_memory.cpp
     wide_stack.cpp)

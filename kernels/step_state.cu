@@ -27,4 +27,22 @@ void advance_step(cudaStream_t stream, const MatrixView& state) {
   launch("advance_step", stream, {1, 1}, advance_step_kernel, pointer_of<StepState>(state));
 }
 
+KernelCode code_of_kernels() {
+  cudaFuncAttributes attributes{};
+  CURATE_CUDA_CHECK(cudaFuncGetAttributes(&attributes, begin_epoch_kernel));
+  return {attributes.binaryVersion, attributes.ptxVersion};
+}
+
+std::vector<int> built_architectures() {
+#if defined(__CUDA_ARCH_LIST__)
+  std::vector<int> architectures = {__CUDA_ARCH_LIST__};
+  for (int& architecture : architectures) {
+    architecture /= 10;
+  }
+  return architectures;
+#else
+  return {90};  // what the emulated GPU is like
+#endif
+}
+
 }  // namespace curate::cuda

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include <vector>
+
 #include "device/device.h"
 
 namespace curate::cuda {
@@ -11,5 +13,16 @@ void begin_epoch(cudaStream_t stream, const MatrixView& state, const EpochStart&
 
 /// Device::advance_step.
 void advance_step(cudaStream_t stream, const MatrixView& state);
+
+/// What the current GPU runs of this program. Architectures are 10 * major + minor of compute capabilities.
+struct KernelCode {
+  int machine_code = 0;
+  int ptx = 0;  ///< that it was made from
+};
+/// Throws DeviceError where there is none.
+KernelCode code_of_kernels();
+
+/// Architectures that the compiler was asked for.
+std::vector<int> built_architectures();
 
 }  // namespace curate::cuda

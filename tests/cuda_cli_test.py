@@ -121,6 +121,45 @@ class CudaCliTest(unittest.TestCase):
         self.assertEqual(doctor["auto_device"], "cpu")
         self.assertEqual(doctor["auto_reason"], doctor["why_no_cuda"])
 
+    def test_a_fault_that_shows_late_is_named_when_the_device_is_debugged(self):
+        fault = {"CURATE_EMULATOR_FAULT": "dot_rows_backward:5"}
+        done = self.train("curate-emulated", "cuda-emulated", "--optimizer", "adam", **fault)
+        self.assertEqual(done.returncode, 1)
+        self.assertNotIn("dot_rows_backward", done.stderr)
+        self.assertIn("--debug-device", done.stderr)
+        self.assertEqual(len(done.stderr.strip().splitlines()[-1:]), 1)
+        self.assertFalse(self.out.exists())
+        done = self.train("curate-emulated", "cuda-emulated", "--optimizer", "adam", "--debug-device", **fault)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("curate: dot_rows_backward: ", done.stderr)
+        self.assertNotIn("--debug-device", done.stderr)
+
+    def test_a_debugged_device_comes_to_the_same(self):
+        rmse = {}
+        for options in ([], ["--debug-device"]):
+            done = self.train("curate-emulated", "cuda-emulated", "--model", "mlp", "--deterministic", *options)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual("waits after every operation" in done.stderr, bool(options))
+            rmse[len(options)] = (self.out / "model.safetensors").read_bytes()
+            self.assertNotIn("debug", (self.out / "config.toml").read_text())
+            evaluated = run("curate-emulated", "evaluate", self.out, "--device", "cuda-emulated", *options)
+            self.assertEqual(evaluated.returncode, 0, evaluated.stderr)
+        self.assertEqual(rmse[0], rmse[1])
+
+    def test_a_test_that_breaks_the_context_ends_its_program(self):
+        done = subprocess.run([str(BUILD / "tests/operation_tests"), "--gtest_filter=*GatherRows*/cuda_emulated"],
+                              capture_output=True, text=True, check=False,
+                              env={**os.environ, "CURATE_EMULATOR_FAULT": "gather_rows:2"})
+        self.assertEqual(done.returncode, 3, done.stdout)
+        (poisoned,) = [line for line in done.stdout.splitlines() if line.startswith("[ POISONED ]")]
+        ran = [line for line in done.stdout.splitlines() if line.startswith("[ RUN      ]")]
+        self.assertEqual(poisoned.split("] ")[1], ran[-1].split("] ")[1])
+
+    def test_names_of_gpus(self):
+        done = self.train("curate", "cuda:x")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("cuda:N", done.stderr)
+
     def test_unknown_schedules_are_refused(self):
         done = self.train("curate-emulated", "cuda-emulated:sideways")
         self.assertEqual(done.returncode, 2)

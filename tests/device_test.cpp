@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "curate/error.h"
+#include "device/cuda_engine.h"
 #include "support/philox.h"
 #include "tests/reference/build_segments.h"
 #include "tests/support/compare.h"
@@ -69,6 +70,20 @@ TEST(MakeDevice, cuda_works_or_the_reason_is_known) {
   } else {
     EXPECT_THROW(make_device("cuda"), InputError);
   }
+}
+
+TEST(MakeDevice, names_of_gpus) {
+  EXPECT_EQ(gpu_of("cuda"), 0);
+  EXPECT_EQ(gpu_of("cuda:0"), 0);
+  EXPECT_EQ(gpu_of("cuda:11"), 11);
+  for (const char* name :
+       {"cpu", "cuda:", "cuda:x", "cuda:1x", "cuda:-1", "cuda1", "cuda:99999999999", "cuda-emulated"}) {
+    EXPECT_EQ(gpu_of(name), std::nullopt) << name;
+  }
+  EXPECT_TRUE(is_device_name("cuda:3"));
+  EXPECT_FALSE(is_device_name("cuda:x"));
+  EXPECT_THROW(make_device("cuda:x"), InputError);
+  EXPECT_THROW(make_device("cuda:987"), InputError);  // no machine has as many
 }
 
 TEST_P(ContractTest, info_names_the_device) {

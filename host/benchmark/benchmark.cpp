@@ -14,6 +14,7 @@
 
 #include "benchmark/roof.h"
 #include "curate/error.h"
+#include "device/cuda_engine.h"
 #include "device/device.h"
 #include "support/machine.h"
 #include "support/printable.h"
@@ -28,6 +29,12 @@ struct DeviceKind {
   const char* kind;
 };
 constexpr std::array<DeviceKind, 3> kDeviceKinds = {{{"cpu", "cpu"}, {"cuda", "gpu"}, {"cuda-emulated", "emulated"}}};
+
+const char* kind_of(const std::string& device) {
+  const auto found = std::find_if(kDeviceKinds.begin(), kDeviceKinds.end(),
+                                  [&](const DeviceKind& kind) { return device == kind.name; });
+  return found == kDeviceKinds.end() ? "gpu" : found->kind;  // cuda:N
+}
 
 constexpr std::int32_t kLargestDim = 1024;
 
@@ -155,6 +162,11 @@ std::vector<std::string> parse_devices(const std::string& list) {
   for (const DeviceKind& kind : kDeviceKinds) {
     names.emplace_back(kind.name);
   }
+  for (const std::string& part : split_list(list)) {
+    if (gpu_of(part)) {
+      names.push_back(part);  // also cuda:N
+    }
+  }
   return parse_names("--device", list, names);
 }
 
@@ -190,13 +202,11 @@ std::vector<BenchmarkDevice> find_devices(const std::vector<std::string>& names,
   for (const std::string& name : names) {
     BenchmarkDevice device;
     device.name = name;
-    device.kind = std::find_if(kDeviceKinds.begin(), kDeviceKinds.end(), [&](const DeviceKind& kind) {
-                    return name == kind.name;
-                  })->kind;
+    device.kind = kind_of(name);
     try {
       device.description = make_device(name, threads)->info().description;
     } catch (const InputError& error) {
-      device.absent = name == "cuda" ? why_no_cuda() : error.what();
+      device.absent = gpu_of(name) ? cuda_status(*gpu_of(name)).problem : error.what();
       reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", name, device.absent);
     }
     devices.push_back(device);
@@ -347,6 +357,8 @@ BenchmarkResult run_benchmark(const BenchmarkOptions& options, const std::vector
         const TrainResult trained = Trainer(row.options).train(dataset, dataset.ratings, events);
         row.device_bytes = std::max(row.device_bytes, static_cast<std::int64_t>(trained.device_bytes));
       } catch (const InputError&) {
+        throw;
+      } catch (const AsyncDeviceError&) {
         throw;
       } catch (const Error& error) {
         throw Error(fmt::format("{}, dim {} on {}: {}", row.model(), row.dim(), row.device, error.what()));

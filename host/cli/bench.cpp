@@ -8,6 +8,7 @@
 #include "benchmark/benchmark.h"
 #include "benchmark/benchmark_report.h"
 #include "cli/commands.h"
+#include "cli/device_options.h"
 #include "cli/output.h"
 #include "cli/reading.h"
 #include "curate/dataset.h"
@@ -170,6 +171,7 @@ Command add_bench(CLI::App& root) {
   app->add_option("data", arguments->data,
                   "MovieLens folder, or a file of user, item, rating (default: ratings are made up in memory)");
   app->add_option("--device", arguments->devices, "cpu, cuda or both: cpu,cuda (default: cpu, and cuda where it is)");
+  add_debug_device(*app);
   app->add_option("--model", arguments->models, "mf, mlp or both: mf,mlp")->capture_default_str();
   app->add_option("--dim", arguments->dims, "factors per user and item, like 32,64,128")->capture_default_str();
   app->add_option("--epochs", options.epochs, "epochs of a training, 2 or more (default: mf 20, mlp 25)")

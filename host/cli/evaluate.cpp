@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/device_options.h"
 #include "cli/output.h"
 #include "cli/reading.h"
 #include "curate/error.h"
@@ -75,7 +76,9 @@ Command add_evaluate(CLI::App& root) {
   app->add_option("run", arguments->run, "run directory of curate train")->required();
   app->add_option("--data", arguments->data, "ratings to evaluate on (default: the run's test part)");
   app->add_option("--rating-range", arguments->rating_range, "MIN:MAX; ratings in --data outside are an error");
-  app->add_option("--device", arguments->compute.device, "auto, cpu or cuda")->capture_default_str();
+  app->add_option("--device", arguments->compute.device, "auto, cpu, cuda, or cuda:N for the GPU numbered N")
+      ->capture_default_str();
+  add_debug_device(*app);
   app->add_option("--threads", arguments->compute.threads, "CPU threads; 0: all cores")
       ->transform(whole_number<std::int32_t>)
       ->capture_default_str();

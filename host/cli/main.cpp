@@ -70,6 +70,10 @@ int main(int argc, char** argv) {
   } catch (const curate::InputError& error) {
     print_error(error.what());
     return kBadInput;
+  } catch (const curate::AsyncDeviceError& error) {
+    print_error(fmt::format("{}; an operation before this one failed: the same command with --debug-device names it",
+                            error.what()));
+    return kFailed;
   } catch (const std::bad_alloc&) {
     print_error("out of memory; ask for less (factors, batch, users, items, ratings), or use a larger machine");
     return kFailed;

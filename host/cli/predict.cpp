@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/device_options.h"
 #include "curate/error.h"
 #include "curate/model.h"
 #include "support/csv_field.h"
@@ -87,7 +88,9 @@ Command add_predict(CLI::App& root) {
   app->add_option("--user", arguments->user, "user id, as in the data");
   app->add_option("--item", arguments->item, "item id, as in the data");
   app->add_option("--pairs", arguments->pairs, "file of user, item (further columns are ignored)");
-  app->add_option("--device", arguments->compute.device, "auto, cpu or cuda")->capture_default_str();
+  app->add_option("--device", arguments->compute.device, "auto, cpu, cuda, or cuda:N for the GPU numbered N")
+      ->capture_default_str();
+  add_debug_device(*app);
   app->add_option("--threads", arguments->compute.threads, "CPU threads; 0: all cores")
       ->transform(whole_number<std::int32_t>)
       ->capture_default_str();

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "cli/commands.h"
+#include "cli/device_options.h"
 #include "cli/output.h"
 #include "cli/reading.h"
 #include "curate/error.h"
@@ -447,6 +448,7 @@ Command add_train(CLI::App& root) {
   app->add_flag("--overwrite", arguments->overwrite, "replace a run in --out");
   app->add_flag("--json", arguments->json, "metrics as JSON on standard output");
   app->add_flag("--quiet", arguments->quiet, "no progress and no descriptions on standard error");
+  add_debug_device(*app);
   add_training_options(*app, config.options);
   return {app, [arguments](const Reparse& reparse) { run_train(*arguments, reparse); }};
 }

@@ -606,10 +606,17 @@ class Device {
   std::size_t peak_ = 0;
 };
 
-/// A compute engine by name: "cpu", or "cpu-deferred" (the CPU engine with a stream that runs only at blocking calls:
-/// for tests of the asynchrony contract). Throws InputError for a name that this build or machine cannot serve, and
-/// says why. `threads` 0: all cores.
+/// A compute engine by name: "cpu"; "cuda" or "cuda:N", a GPU counted from 0 among those that CUDA_VISIBLE_DEVICES
+/// leaves; "auto"; or "cpu-deferred" (the CPU engine with a stream that runs only at blocking calls: for tests of the
+/// asynchrony contract). Throws InputError for a name that this build or machine cannot serve, and says why. `threads`
+/// 0: all cores.
 std::unique_ptr<Device> make_device(const std::string& name, int threads = 0);
+
+/// GPUs that make_device() opens from here on wait after every operation, so that a DeviceError names the operation
+/// that failed. Without it, whoever waits next finds an error (AsyncDeviceError) that belongs to any earlier operation.
+/// Slow.
+void debug_devices(bool wanted);
+bool devices_are_debugged();
 
 /// What --device auto means here, and why.
 struct AutoDevice {

@@ -3,7 +3,7 @@
 
 namespace curate {
 
-CudaStatus cuda_status() {
+CudaStatus cuda_status(int /*gpu*/) {
   CudaStatus status;
   status.problem = "this build of cuRate has no CUDA engine (it was built without the CUDA toolkit)";
   return status;
@@ -13,8 +13,14 @@ std::string cublaslt_status() {
   return "not in this build";
 }
 
-std::unique_ptr<Device> make_cuda_device() {
-  throw DeviceError(cuda_status().problem);
+CudaTrial try_gpu(int gpu) {
+  CudaTrial trial;
+  trial.problem = cuda_status(gpu).problem;
+  return trial;
+}
+
+std::unique_ptr<Device> make_cuda_device(const std::string& /*name*/, int gpu) {
+  throw DeviceError(cuda_status(gpu).problem);
 }
 
 }  // namespace curate

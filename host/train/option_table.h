@@ -75,7 +75,7 @@ void visit_options(Options& options, Visitor&& visit) {
   visit("patience", options.patience, "stop after so many epochs without improvement; 0: run all epochs");
   visit("clip", options.clip, "clamp predictions to the rating scale");
   visit("seed", options.seed, "seed of every random number");
-  visit("device", options.device, "auto, cpu or cuda");
+  visit("device", options.device, "auto, cpu, cuda, or cuda:N for the GPU numbered N");
   visit("threads", options.threads, "CPU threads; 0: all cores");
   visit("precision", options.precision, "storage of embeddings: f32, or on a GPU f16 or bf16");
   visit("sgd_kernel", options.sgd_kernel,

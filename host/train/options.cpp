@@ -362,7 +362,7 @@ TrainOptions resolve(const TrainOptions& given) {
   require_one_of("loss", options.loss, {"mse", "mae"});
   require_one_of("init", options.init, {"normal", "uniform"});
   if (!is_device_name(options.device)) {
-    require_one_of("device", options.device, {"auto", "cpu", "cuda"});
+    require_one_of("device", options.device, {"auto", "cpu", "cuda", "cuda:N for the GPU numbered N"});
   }
   require_one_of("precision", options.precision, {"f32", "f16", "bf16"});
   const bool on_cpu = options.device.starts_with("cpu");

@@ -26,4 +26,11 @@ class CURATE_API DeviceError : public Error {
   using Error::Error;
 };
 
+/// A GPU's operation failed after it was enqueued. Which one it was is not known: the message names the call that found
+/// out. Nothing works on that GPU any more in this process.
+class CURATE_API AsyncDeviceError : public DeviceError {
+ public:
+  using DeviceError::DeviceError;
+};
+
 }  // namespace curate

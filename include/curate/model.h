@@ -33,7 +33,7 @@ struct CURATE_API ModelSpec {
 
 /// Where to compute.
 struct CURATE_API ComputeOptions {
-  std::string device = "auto";  ///< auto, cpu, cuda
+  std::string device = "auto";  ///< auto, cpu, cuda, cuda:N (the GPU numbered N)
   std::int32_t threads = 0;     ///< CPU threads; 0: all
 };
 

@@ -62,7 +62,7 @@ struct CURATE_API TrainOptions {
   std::int32_t patience = 0;    ///< stop after so many epochs without improvement; 0: never stop early
   bool clip = true;             ///< clamp predictions to the rating scale when evaluating and predicting
   std::uint64_t seed = 1;
-  std::string device = "auto";  ///< auto, cpu, cuda
+  std::string device = "auto";  ///< auto, cpu, cuda, cuda:N (the GPU numbered N)
   std::int32_t threads = 0;     ///< CPU threads; 0: all
   /// Storage of users' and items' embeddings: f32, or on a GPU f16 or bf16 (arithmetic, biases, what features and dense
   /// layers have, and the saved model are f32)

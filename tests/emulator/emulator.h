@@ -36,6 +36,27 @@ void set_options(const Options& options);
 /// CURATE_EMULATOR_MEMORY_MIB.
 void set_memory(std::size_t bytes);
 
+/// The machine that the runtime tells of.
+struct MachineOptions {
+  int gpus = 1;                   ///< a kernel goes into a stream of the current one alone
+  bool pools = true;              ///< the GPUs say that they have stream-ordered memory
+  bool async_allocations = true;  ///< and they do have it
+};
+void set_machine(const MachineOptions& machine);
+
+/// Bytes of freed memory that the pool of stream-ordered memory keeps from other programs.
+std::size_t pooled_bytes();
+
+/// The launch of that kernel that comes after `after` others of it breaks the process's context, as an address out of
+/// range does on a GPU: whoever waits next learns of it, but not which kernel it was, and every call from then on
+/// fails. CURATE_EMULATOR_FAULT=KERNEL[:AFTER] does the same.
+void break_context(const std::string& kernel, std::int64_t after = 0);
+/// A new context.
+void mend_context();
+
+/// Launches of that kernel do nothing from here on, as on a GPU whose driver has no code for it; "": all do something.
+void skip_launches(const std::string& kernel);
+
 /// What went wrong in the last kernel that failed: kernel, block, thread, and the fault. Empty if none has.
 std::string last_report();
 

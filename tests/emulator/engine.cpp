@@ -21,7 +21,7 @@ std::unique_ptr<Device> make(const std::string& name) {
     }
   }
   set_options(options);
-  return cuda::make_device(name);
+  return cuda::make_device(name, 0, devices_are_debugged());
 }
 
 }  // namespace

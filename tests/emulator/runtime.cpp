@@ -1,12 +1,14 @@
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -46,10 +48,43 @@ std::int64_t calls_left = -1;
 const char* failed = "";
 
 /// For the start of a function of the runtime.
-#define CURATE_MAY_FAIL(call)                              \
-  if (::curate::emulator::fails_now(call)) {               \
-    return ::curate::emulator::remember(cudaErrorUnknown); \
+#define CURATE_MAY_FAIL(call)                                               \
+  if (::curate::emulator::context_error != cudaSuccess) {                   \
+    return ::curate::emulator::remember(::curate::emulator::context_error); \
+  }                                                                         \
+  if (::curate::emulator::fails_now(call)) {                                \
+    return ::curate::emulator::remember(cudaErrorUnknown);                  \
   }
+
+MachineOptions machine;
+thread_local int current_gpu = 0;
+std::uint64_t pool_keeps = 0;
+std::size_t pooled = 0;
+
+/// What every call returns once the context is broken.
+cudaError_t context_error = cudaSuccess;
+
+/// The launch that breaks it.
+struct Fault {
+  std::string kernel;
+  std::int64_t after = 0;
+};
+Fault& fault() {
+  static Fault fault = [] {
+    const char* const text = std::getenv("CURATE_EMULATOR_FAULT");
+    const std::string named = text == nullptr ? "" : text;
+    const std::size_t colon = named.find(':');
+    return Fault{named.substr(0, colon), colon == std::string::npos ? 0 : std::atoll(named.c_str() + colon + 1)};
+  }();
+  return fault;
+}
+std::string& skipped_kernel() {
+  static std::string kernel;
+  return kernel;
+}
+bool breaks_context(const char* kernel) {
+  return fault().kernel == kernel && fault().after-- == 0;
+}
 
 std::int64_t live_handles = 0;  ///< streams, graphs, and what count_handles() was told
 
@@ -98,9 +133,18 @@ std::map<const void*, std::size_t>& allowed_shared() {
 /// Operations in order. They run when somebody waits for them, as late as a GPU may run them, or at once.
 class Stream {
  public:
-  explicit Stream(const Options& options) : options_(options) {}
+  Stream(const Options& options, int gpu) : options_(options), gpu_(gpu) { all().insert(this); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream() { all().erase(this); }
 
   const Options& options() const { return options_; }
+  int gpu() const { return gpu_; }
+
+  static std::set<Stream*>& all() {
+    static std::set<Stream*> streams;
+    return streams;
+  }
   bool capturing() const { return capture_ != nullptr; }
 
   cudaError_t enqueue(Operation operation) {
@@ -122,7 +166,7 @@ class Stream {
     while (!queue_.empty()) {
       const Operation operation = std::move(queue_.front());
       queue_.pop_front();
-      if (error_ != cudaSuccess && operation.name != kFree) {
+      if ((error_ != cudaSuccess || context_error != cudaSuccess) && operation.name != kFree) {
         continue;
       }
       const std::string problem = operation.run();
@@ -133,7 +177,7 @@ class Stream {
         error_ = address ? cudaErrorIllegalAddress : cudaErrorLaunchFailure;
       }
     }
-    return error_;
+    return context_error != cudaSuccess ? context_error : error_;
   }
 
   /// As if an operation had failed: what waits never runs, and so never touches memory of the host.
@@ -144,6 +188,7 @@ class Stream {
 
  private:
   Options options_;
+  int gpu_;
   std::deque<Operation> queue_;
   std::shared_ptr<std::vector<Operation>> capture_;
   cudaError_t error_ = cudaSuccess;
@@ -198,6 +243,26 @@ Options parse_options(const std::string& text) {
   return options;
 }
 
+void set_machine(const MachineOptions& told) {
+  machine = told;
+  current_gpu = 0;
+}
+
+std::size_t pooled_bytes() {
+  return pooled;
+}
+
+void break_context(const std::string& kernel, std::int64_t after) {
+  fault() = {kernel, after};
+}
+void skip_launches(const std::string& kernel) {
+  skipped_kernel() = kernel;
+}
+void mend_context() {
+  fault() = {};
+  context_error = cudaSuccess;
+}
+
 void set_options(const Options& options) {
   options_of_new_streams = options;
 }
@@ -247,7 +312,7 @@ cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, const void* kernel_
   const dim3& block = config.blockDim;
   const char* const kernel = std::exchange(next_kernel, "unnamed");
   const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
-  if (config.stream == nullptr) {
+  if (config.stream == nullptr || config.stream->gpu() != current_gpu) {
     return remember(cudaErrorInvalidResourceHandle);
   }
   if (threads == 0 || threads > kMostThreads || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
@@ -264,6 +329,14 @@ cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, const void* kernel_
   const Options options = config.stream->options();
   Launch launch{kernel, std::move(thread), grid, block, config.dynamicSmemBytes};
   return remember(config.stream->enqueue({kernel, [launch, options] {
+                                            if (breaks_context(launch.kernel)) {
+                                              last_message = "an illegal memory access was encountered";
+                                              context_error = cudaErrorIllegalAddress;
+                                              return std::string();
+                                            }
+                                            if (skipped_kernel() == launch.kernel) {
+                                              return std::string();
+                                            }
                                             launch_log().add(launch.kernel, options.schedule);
                                             return run_grid(launch, options);
                                           }}));
@@ -279,34 +352,34 @@ cudaError_t enqueue_host(cudaStream_t stream, const char* name, std::function<st
 using curate::emulator::Operation;
 
 const char* cudaGetErrorName(cudaError_t error) {
+#define CURATE_NAME(name) \
+  case name:              \
+    return #name;
   switch (error) {
-    case cudaSuccess:
-      return "cudaSuccess";
-    case cudaErrorInvalidValue:
-      return "cudaErrorInvalidValue";
-    case cudaErrorMemoryAllocation:
-      return "cudaErrorMemoryAllocation";
-    case cudaErrorInvalidConfiguration:
-      return "cudaErrorInvalidConfiguration";
-    case cudaErrorInsufficientDriver:
-      return "cudaErrorInsufficientDriver";
-    case cudaErrorNoDevice:
-      return "cudaErrorNoDevice";
-    case cudaErrorInvalidDevice:
-      return "cudaErrorInvalidDevice";
-    case cudaErrorInvalidResourceHandle:
-      return "cudaErrorInvalidResourceHandle";
-    case cudaErrorIllegalAddress:
-      return "cudaErrorIllegalAddress";
-    case cudaErrorLaunchFailure:
-      return "cudaErrorLaunchFailure";
-    case cudaErrorStreamCaptureUnsupported:
-      return "cudaErrorStreamCaptureUnsupported";
-    case cudaErrorStreamCaptureInvalidated:
-      return "cudaErrorStreamCaptureInvalidated";
-    case cudaErrorUnknown:
-      return "cudaErrorUnknown";
+    CURATE_NAME(cudaSuccess)
+    CURATE_NAME(cudaErrorInvalidValue)
+    CURATE_NAME(cudaErrorMemoryAllocation)
+    CURATE_NAME(cudaErrorInvalidConfiguration)
+    CURATE_NAME(cudaErrorInsufficientDriver)
+    CURATE_NAME(cudaErrorNoDevice)
+    CURATE_NAME(cudaErrorInvalidDevice)
+    CURATE_NAME(cudaErrorECCUncorrectable)
+    CURATE_NAME(cudaErrorInvalidResourceHandle)
+    CURATE_NAME(cudaErrorIllegalAddress)
+    CURATE_NAME(cudaErrorLaunchTimeout)
+    CURATE_NAME(cudaErrorAssert)
+    CURATE_NAME(cudaErrorHardwareStackError)
+    CURATE_NAME(cudaErrorIllegalInstruction)
+    CURATE_NAME(cudaErrorMisalignedAddress)
+    CURATE_NAME(cudaErrorInvalidAddressSpace)
+    CURATE_NAME(cudaErrorInvalidPc)
+    CURATE_NAME(cudaErrorLaunchFailure)
+    CURATE_NAME(cudaErrorNotSupported)
+    CURATE_NAME(cudaErrorStreamCaptureUnsupported)
+    CURATE_NAME(cudaErrorStreamCaptureInvalidated)
+    CURATE_NAME(cudaErrorUnknown)
   }
+#undef CURATE_NAME
   return "unknown error";
 }
 
@@ -335,17 +408,56 @@ cudaError_t cudaPeekAtLastError() {
 
 cudaError_t cudaGetDeviceCount(int* count) {
   CURATE_MAY_FAIL("cudaGetDeviceCount");
-  *count = 1;
+  *count = curate::emulator::machine.gpus;
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
   CURATE_MAY_FAIL("cudaSetDevice");
-  return device == 0 ? cudaSuccess : curate::emulator::remember(cudaErrorInvalidDevice);
+  if (device < 0 || device >= curate::emulator::machine.gpus) {
+    return curate::emulator::remember(cudaErrorInvalidDevice);
+  }
+  curate::emulator::current_gpu = device;
+  return cudaSuccess;
 }
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) {
+cudaError_t cudaGetDevice(int* device) {
+  CURATE_MAY_FAIL("cudaGetDevice");
+  *device = curate::emulator::current_gpu;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  CURATE_MAY_FAIL("cudaDeviceGetAttribute");
+  cudaDeviceProp properties{};
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, device); error != cudaSuccess) {
+    return error;
+  }
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = properties.multiProcessorCount;
+      return cudaSuccess;
+    case cudaDevAttrMemoryPoolsSupported:
+      *value = properties.memoryPoolsSupported;
+      return cudaSuccess;
+  }
+  return curate::emulator::remember(cudaErrorInvalidValue);
+}
+/// As with a GPU, a broken context shows here.
+cudaError_t cudaDeviceSynchronize() {
+  CURATE_MAY_FAIL("cudaDeviceSynchronize");
+  cudaError_t first = cudaSuccess;
+  for (curate::emulator::Stream* const stream : curate::emulator::Stream::all()) {
+    const cudaError_t error = stream->capturing() ? cudaErrorStreamCaptureUnsupported : stream->synchronize();
+    first = first == cudaSuccess ? error : first;
+  }
+  return curate::emulator::remember(first);
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   CURATE_MAY_FAIL("cudaGetDeviceProperties");
+  if (device < 0 || device >= curate::emulator::machine.gpus) {
+    return curate::emulator::remember(cudaErrorInvalidDevice);
+  }
   *properties = {};
-  std::strncpy(properties->name, "emulated GPU", sizeof(properties->name) - 1);
+  const std::string name = device == 0 ? "emulated GPU" : fmt::format("emulated GPU {}", device);
+  std::strncpy(properties->name, name.c_str(), sizeof(properties->name) - 1);
   properties->totalGlobalMem = curate::emulator::memory_capacity();
   properties->major = 9;
   // Few, so that grids which are cut to the size of the device are cut in tests too.
@@ -353,7 +465,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) 
   properties->maxThreadsPerMultiProcessor = 2048;
   properties->sharedMemPerBlockOptin = curate::emulator::kMostShared;
   properties->l2CacheSize = 50 << 20;
-  properties->memoryPoolsSupported = 1;
+  properties->memoryPoolsSupported = curate::emulator::machine.pools ? 1 : 0;
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
@@ -376,7 +488,7 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
   CURATE_MAY_FAIL("cudaStreamCreateWithFlags");
   ++curate::emulator::live_handles;
-  *stream = new curate::emulator::Stream(curate::emulator::options_of_new_streams);
+  *stream = new curate::emulator::Stream(curate::emulator::options_of_new_streams, curate::emulator::current_gpu);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -401,8 +513,18 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int /*device*/) {
   *pool = &only;
   return cudaSuccess;
 }
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*attribute*/, void* /*value*/) {
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*attribute*/, void* value) {
   CURATE_MAY_FAIL("cudaMemPoolSetAttribute");
+  curate::emulator::pool_keeps = *static_cast<std::uint64_t*>(value);
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*attribute*/, void* value) {
+  CURATE_MAY_FAIL("cudaMemPoolGetAttribute");
+  *static_cast<std::uint64_t*>(value) = curate::emulator::pool_keeps;
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t /*pool*/, std::size_t keep) {
+  curate::emulator::pooled = std::min(curate::emulator::pooled, keep);
   return cudaSuccess;
 }
 
@@ -411,15 +533,55 @@ cudaError_t cudaMallocAsync(void** address, std::size_t bytes, cudaStream_t stre
   if (stream->capturing()) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
+  if (!curate::emulator::machine.pools || !curate::emulator::machine.async_allocations) {
+    return curate::emulator::remember(cudaErrorNotSupported);
+  }
   *address = curate::emulator::allocate_memory(bytes);
-  return *address == nullptr ? curate::emulator::remember(cudaErrorMemoryAllocation) : cudaSuccess;
+  if (*address == nullptr) {
+    return curate::emulator::remember(cudaErrorMemoryAllocation);
+  }
+  curate::emulator::pooled -= std::min(curate::emulator::pooled, bytes);
+  return cudaSuccess;
 }
 cudaError_t cudaFreeAsync(void* address, cudaStream_t stream) {
   if (stream->capturing()) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
-  return curate::emulator::remember(
-      stream->enqueue({curate::emulator::kFree, [address] { return curate::emulator::free_memory(address); }}));
+  if (!curate::emulator::machine.pools || !curate::emulator::machine.async_allocations) {
+    return curate::emulator::remember(cudaErrorNotSupported);
+  }
+  return curate::emulator::remember(stream->enqueue({curate::emulator::kFree, [address] {
+                                                       const std::size_t before = curate::emulator::bytes_in_use();
+                                                       std::string problem = curate::emulator::free_memory(address);
+                                                       const std::size_t freed =
+                                                           before - curate::emulator::bytes_in_use();
+                                                       curate::emulator::pooled +=
+                                                           curate::emulator::pool_keeps > 0 ? freed : 0;
+                                                       return problem;
+                                                     }}));
+}
+cudaError_t cudaMalloc(void** address, std::size_t bytes) {
+  CURATE_MAY_FAIL("cudaMalloc");
+  for (const curate::emulator::Stream* const stream : curate::emulator::Stream::all()) {
+    if (stream->capturing()) {
+      return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
+    }
+  }
+  *address = curate::emulator::allocate_memory(bytes);
+  return *address == nullptr ? curate::emulator::remember(cudaErrorMemoryAllocation) : cudaSuccess;
+}
+/// Gives the memory back at once: whoever has enqueued a use of it has to wait first.
+cudaError_t cudaFree(void* address) {
+  for (const curate::emulator::Stream* const stream : curate::emulator::Stream::all()) {
+    if (stream->capturing()) {
+      return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
+    }
+  }
+  if (address == nullptr) {
+    return cudaSuccess;
+  }
+  return curate::emulator::remember(curate::emulator::free_memory(address).empty() ? cudaSuccess
+                                                                                   : cudaErrorInvalidValue);
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {

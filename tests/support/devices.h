@@ -6,6 +6,8 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <iostream>
 #include <limits>
 #include <memory>
 #include <span>
@@ -15,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "curate/error.h"
 #include "device/device.h"
 #include "tests/emulator/engine.h"
 #include "tests/reference/build_segments.h"
@@ -249,11 +252,35 @@ struct DeviceSegments {
   DeviceMatrix<std::int32_t> counts;
 };
 
+/// Ends the process with 3 where no GPU's operation works any more: every test that follows would fail for the fault of
+/// this one, or pass without having run. Programs that run these tests read the line, and run the others anew.
+inline void end_where_context_is_broken(const std::string& device) {
+  try {
+    make_device(device)->synchronize();
+  } catch (const DeviceError& error) {
+    const testing::TestInfo* const test = testing::UnitTest::GetInstance()->current_test_info();
+    std::cout << "[ POISONED ] " << test->test_suite_name() << '.' << test->name() << '\n'
+              << error.what() << "\nNo test after this one was run." << std::endl;
+    std::_Exit(3);
+  }
+}
+
 /// The fixture of all tests that run on every device.
 class DeviceTest : public testing::TestWithParam<std::string> {
  protected:
   // Three threads, whatever the machine: few sizes divide by three, so uneven shares are always tested.
   DeviceTest() : device_(make_device(GetParam(), 3)) {}
+
+  void TearDown() override {
+    try {
+      device_->synchronize();
+    } catch (const DeviceError& error) {
+      ADD_FAILURE() << "after the test: " << error.what();
+    }
+    if (HasFailure() && GetParam().starts_with("cuda")) {
+      end_where_context_is_broken(GetParam());
+    }
+  }
 
   Device& device() { return *device_; }
 
