@@ -73,8 +73,14 @@ run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE "slow|l
 if [ ! -e /proc/driver/nvidia/version ]; then
   skipped+=("tests on a GPU: no NVIDIA driver here (their kernels ran on the emulated one)")
 fi
-if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
+
+say "Kernels for every GPU"
+status=0
+bench/kernel_matrix.py || status=$?
+if [ "$status" -eq 77 ]; then
   skipped+=("compiling the kernels for GPUs: no nvcc here")
+elif [ "$status" -ne 0 ]; then
+  exit 1
 fi
 
 say "Fuzz targets of the readers (tests/fuzz), for a few seconds each"
