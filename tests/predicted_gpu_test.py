@@ -83,12 +83,10 @@ class PredictedGpuTest(unittest.TestCase):
         after = self.predict(hbm_rate=0.5, tensor_share=0.5, launch=2)["products"]
         for name, figures in before["products"].items():
             self.assertAlmostEqual(after[name]["us"] / figures["us"], 2, places=6, msg=name)
-        # All that a step of Adam waits for.
-        after = self.predict(hbm_rate=0.5, l2_rate=0.5, launch=2)["train"]
+        # All that a step waits for.
+        after = self.predict(hbm_rate=0.5, l2_rate=0.5, launch=2, clock=0.5, tensor_share=0.5)["train"]
         for name, figures in before["train"].items():
-            if name.startswith("optimizer=adam"):
-                self.assertAlmostEqual(after[name]["ms"] / figures["ms"], 2, places=6, msg=name)
-            self.assertGreater(after[name]["ms"], 1.5 * figures["ms"], name)
+            self.assertAlmostEqual(after[name]["ms"] / figures["ms"], 2, places=6, msg=name)
 
     def test_a_model_that_is_not_whole_is_refused(self):
         text = gpu_model.PATH.read_text()
