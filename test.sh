@@ -36,6 +36,17 @@ else
   skipped+=("formatting: no clang-format-14 here")
 fi
 
+# The test of bench/predicted_gpu.py reads machine code; not every toolkit has the disassembler.
+toolkit=$PATH:/usr/local/cuda/bin
+if PATH=$toolkit command -v nvcc >/dev/null && ! PATH=$toolkit command -v nvdisasm >/dev/null; then
+  for tools in build/python/nvidia/*/bin; do
+    [ -x "$tools/nvdisasm" ] || python3 -m pip install --quiet --target build/python nvidia-cuda-nvdisasm || true
+  done
+  for tools in build/python/nvidia/*/bin; do
+    PATH=$PATH:$PWD/$tools
+  done
+fi
+
 if [ -z "${CURATE_TEST_DATA:-}" ] && [ -d ../shared/data ]; then
   CURATE_TEST_DATA=$(cd ../shared/data && pwd)
 fi
