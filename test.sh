@@ -87,7 +87,7 @@ fi
 
 say "Kernels for every GPU"
 status=0
-bench/kernel_matrix.py || status=$?
+bench/kernel_matrix.py --built build/ci || status=$?
 if [ "$status" -eq 77 ]; then
   skipped+=("compiling the kernels for GPUs: no nvcc here")
 elif [ "$status" -ne 0 ]; then

@@ -2,8 +2,10 @@
 """Compiles kernels/*.cu for every GPU that cuRate is for, to machine code alone, and fails on a warning, or where a kernel
 of ours spills registers. A line an architecture.
 
-usage: bench/kernel_matrix.py [--architectures 80,86,89,90,100,120] [--jobs N] [--kernels NAME,...] [--source FOLDER]
+usage: bench/kernel_matrix.py [--architectures 80,86,89,90,100,120] [--built FOLDER] [--jobs N] [--kernels NAME,...]
+                              [--source FOLDER]
 
+--built: a build with CURATE_WERROR, where a spill is an error; what it was compiled for is not compiled once more.
 Architectures that the toolkit does not know (sm_100 and sm_120 before CUDA 12.8) are named and left out. Without nvcc it
 ends with 77, skipped; with CI=true in the environment it fails.
 """
@@ -52,6 +54,18 @@ def known_to(nvcc):
     return set(re.findall(r"sm_(\d+)\b", listed))
 
 
+def built_for(folder):
+    """Architectures whose machine code that build has, all of it compiled with CURATE_WERROR."""
+    cache = folder / "CMakeCache.txt"
+    text = cache.read_text(encoding="utf-8") if cache.exists() else ""
+    found = re.search(r"^CMAKE_CUDA_ARCHITECTURES:\w+=(.+)$", text, re.MULTILINE)
+    objects = {path.name for path in folder.glob("kernels/CMakeFiles/curate_cuda.dir/*.cu.o")}
+    whole = objects == {f"{path.name}.o" for path in (kernel_table.ROOT / "kernels").glob("*.cu")}
+    if found is None or not whole or not re.search(r"^CURATE_WERROR:BOOL=ON$", text, re.MULTILINE):
+        return set()
+    return {name.removesuffix("-real") for name in found[1].split(";") if name.endswith("-real")}
+
+
 def longest_first(source):
     return (LONGEST.index(source.stem) if source.stem in LONGEST else len(LONGEST), source.stem)
 
@@ -59,6 +73,7 @@ def longest_first(source):
 def main():
     parser = argparse.ArgumentParser(usage="kernel_matrix.py [options]", description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--architectures", default=",".join(ARCHITECTURES))
+    parser.add_argument("--built", type=pathlib.Path, help="a build with CURATE_WERROR")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--kernels", help="names of files, without .cu: these alone")
     parser.add_argument("--source", type=pathlib.Path, default=kernel_table.ROOT, help="folder with kernels/, host/, include/")
@@ -72,12 +87,15 @@ def main():
         sys.exit(SKIPPED)
     wanted = arguments.architectures.split(",")
     known = known_to(nvcc)
-    architectures = [architecture for architecture in wanted if architecture in known]
+    built = built_for(arguments.built) if arguments.built else set()
+    architectures = [architecture for architecture in wanted if architecture in known - built]
     sources = sorted((arguments.source / "kernels").glob("*.cu"), key=longest_first)
     if arguments.kernels:
         sources = [source for source in sources if source.stem in arguments.kernels.split(",")]
-    if not sources or not architectures:
+    if not sources or not set(wanted) & known:
         sys.exit("kernel_matrix.py: nothing to compile")
+    if not architectures:
+        sources = []
 
     problems = []
     of = collections.defaultdict(list)
@@ -95,6 +113,9 @@ def main():
     for architecture in wanted:
         if architecture not in known:
             print(f"sm_{architecture:4} unknown to this toolkit: left out")
+            continue
+        if architecture in built:
+            print(f"sm_{architecture:4} compiled in {arguments.built}, without a spill or a warning")
             continue
         kernels = of[f"sm_{architecture}"]
         spilling = [entry for entry in kernels if entry[2]["spilled"] > 0]
