@@ -14,7 +14,8 @@ def load(path=PATH):
     try:
         import tomllib
     except ImportError:
-        sys.exit(f"gpu_model.py: Python {sys.version_info[0]}.{sys.version_info[1]} has no tomllib; use Python 3.11 or newer")
+        python = ".".join(map(str, sys.version_info[:2]))
+        sys.exit(f"gpu_model.py: Python {python} has no tomllib; use Python 3.11 or newer")
     try:
         entries = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:

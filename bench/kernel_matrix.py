@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Compiles kernels/*.cu for every GPU that cuRate is for, to machine code alone, and fails on a warning, or where a kernel
-of ours spills registers. A line an architecture.
+"""Compiles kernels/*.cu for every GPU that cuRate is for, to machine code alone, and fails on a warning, or where a
+kernel of ours spills registers. A line an architecture.
 
 usage: bench/kernel_matrix.py [--architectures 80,86,89,90,100,120] [--built FOLDER] [--jobs N] [--kernels NAME,...]
                               [--source FOLDER]
@@ -41,8 +41,8 @@ def compile_one(nvcc, source, architectures):
     """(file, seconds, exit status, what was said)"""
     root = source.parent.parent
     with tempfile.TemporaryDirectory() as folder:
-        command = [nvcc, "-std=c++20", "-O3", "-DNDEBUG", "-DCCCL_DISABLE_NVTX", "-DNVTX_DISABLE", "-Xptxas=-v", "-fatbin",
-                   *map(code_of, architectures), f"-I{root}", f"-I{root / 'host'}", f"-I{root / 'include'}",
+        command = [nvcc, "-std=c++20", "-O3", "-DNDEBUG", "-DCCCL_DISABLE_NVTX", "-DNVTX_DISABLE", "-Xptxas=-v",
+                   "-fatbin", *map(code_of, architectures), f"-I{root}", f"-I{root / 'host'}", f"-I{root / 'include'}",
                    "-o", f"{folder}/{source.stem}.fatbin", str(source)]
         start = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -76,7 +76,8 @@ def main():
     parser.add_argument("--built", type=pathlib.Path, help="a build with CURATE_WERROR")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--kernels", help="names of files, without .cu: these alone")
-    parser.add_argument("--source", type=pathlib.Path, default=kernel_table.ROOT, help="folder with kernels/, host/, include/")
+    parser.add_argument("--source", type=pathlib.Path, default=kernel_table.ROOT,
+                        help="folder with kernels/, host/, include/")
     arguments = parser.parse_args()
     try:
         nvcc = kernel_table.find_tool("nvcc")
@@ -123,7 +124,8 @@ def main():
                      for source, name, usage in spilling]
         most = max((usage["registers"] for _, _, usage in kernels), default=0)
         stacks = sum(usage["stack"] > 0 for _, _, usage in kernels)
-        print(f"sm_{architecture:4} {len(kernels)} kernels, {len(spilling)} spill, {stacks} have a stack; at most {most} registers")
+        print(f"sm_{architecture:4} {len(kernels)} kernels, {len(spilling)} spill, {stacks} have a stack; at most {most} "
+              "registers")
         if not kernels:
             problems.append(f"sm_{architecture}: no kernel was compiled")
     print(f"{len(sources)} files in {time.monotonic() - start:.0f} s")

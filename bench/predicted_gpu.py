@@ -237,8 +237,8 @@ def report_epochs(model, counted, epochs, ratings, heaviest):
               f"| {row['registers']} | {row['exact']:.0f} | {row['through_l2']:.0f} | {row['groups']:,} "
               f"| {bounds} | **{1e3 * row['epoch']:.2f} ms** | {ratings / row['epoch'] / 1e9:.1f} G |")
     one = max(row["one"] for row in epochs.values())
-    print(f"\nOne after the other the most active user's {heaviest:,} ratings would take {1e3 * heaviest * one:.2f} ms: users of "
-          "more than 2,048 are learnt in pieces, and the longest start first.")
+    print(f"\nOne after the other the most active user's {heaviest:,} ratings would take {1e3 * heaviest * one:.2f} ms: "
+          "users of more than 2,048 are learnt in pieces, and the longest start first.")
     for precision in ("f32", "f16"):
         kinds = ", ".join(f"{number} {kind}" for kind, number in counted[precision]["kinds"].items())
         print(f"\nThe loop's instructions, {precision}: {kinds}.")
@@ -270,7 +270,8 @@ def main():
     predicted_stacks.report(model, counted["stacks"], ratings)
     if arguments.json:
         figures = {f"dim {dim} {precision} default":
-                   {"ms": 1e3 * row["epoch"], **{f"{bound}_ms": 1e3 * seconds for bound, seconds in row["bounds"].items()}}
+                   {"ms": 1e3 * row["epoch"],
+                    **{f"{bound}_ms": 1e3 * seconds for bound, seconds in row["bounds"].items()}}
                    for (precision, dim), row in epochs.items()}
         text = json.dumps({"epochs": figures, "train": trainings, "products": products, "assumptions": model.values(),
                            "ratings": ratings, "counted": counted}, indent=1)

@@ -296,10 +296,12 @@ def count_stacks(text, registers, source, stacks):
     nvdisasm -gi of the kernels with relu alone; registers: {(pass, precision): n} of the real ones."""
     functions = function_lines(source)
     kernels = {key: Kernel(code, functions) for key, code in parse(text).items()}
-    return {name_of(widths): {precision: {which: {**count(kernels[which, precision], which == "backward", widths, precision),
-                                                  "registers": registers[which, precision]}
-                                          for which in ("forward", "backward")} for precision in precisions}
-            for widths, precisions in stacks}
+    def counted(which, precision, widths):
+        return {**count(kernels[which, precision], which == "backward", widths, precision),
+                "registers": registers[which, precision]}
+
+    return {name_of(widths): {precision: {which: counted(which, precision, widths) for which in ("forward", "backward")}
+                              for precision in precisions} for widths, precisions in stacks}
 
 
 def name_of(widths):

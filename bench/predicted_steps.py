@@ -169,9 +169,9 @@ def report(model, trainings_, products_):
         print(f"| {name.replace(',', ', ')} | {row['launches_of_a_step']} | {row['launches_of_a_step_us']:.0f} us "
               f"| {row['bytes_a_rating']:,.0f} | {row['step_us']:.0f} us | {row['steps']:,} | {row['once_ms']:.1f} ms "
               f"| **{row['ms']:.1f} ms** |")
-    print(f"\n## Products of {predicted_stacks.name_of(predicted_stacks.WIDE)}, bf16, at batch 65,536\n\nThe longest of bytes over "
-          f"HBM's rate, arithmetic over {model.tensor_share:.0%} of the tensor cores' peak, and a launch. `weight` and `input` are "
-          "the gradients.\n")
+    print(f"\n## Products of {predicted_stacks.name_of(predicted_stacks.WIDE)}, bf16, at batch 65,536\n\nThe longest of "
+          f"bytes over HBM's rate, arithmetic over {model.tensor_share:.0%} of the tensor cores' peak, and a launch. `weight` "
+          "and `input` are the gradients.\n")
     print("| product | MB | GFLOP | **time** |\n|---|---|---|---|")
     for name, row in products_.items():
         print(f"| {name} | {row['bytes'] / 1e6:.1f} | {row['flops'] / 1e9:.2f} | **{row['us']:.1f} us** |")
