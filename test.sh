@@ -44,6 +44,17 @@ else
   missing "formatting: no clang-format-14 here"
 fi
 
+# The test of bench/predicted_gpu.py reads machine code; not every toolkit has the disassembler.
+toolkit=$PATH:/usr/local/cuda/bin
+if PATH=$toolkit command -v nvcc >/dev/null && ! PATH=$toolkit command -v nvdisasm >/dev/null; then
+  for tools in build/python/nvidia/*/bin; do
+    [ -x "$tools/nvdisasm" ] || python3 -m pip install --quiet --target build/python nvidia-cuda-nvdisasm || true
+  done
+  for tools in build/python/nvidia/*/bin; do
+    PATH=$PATH:$PWD/$tools
+  done
+fi
+
 if [ -z "${CURATE_TEST_DATA:-}" ] && [ -d ../shared/data ]; then
   CURATE_TEST_DATA=$(cd ../shared/data && pwd)
 fi
@@ -81,8 +92,14 @@ run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE "slow|l
 if [ ! -e /proc/driver/nvidia/version ]; then
   skipped+=("tests on a GPU: no NVIDIA driver here (their kernels ran on the emulated one)")
 fi
-if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
+
+say "Kernels for every GPU"
+status=0
+bench/kernel_matrix.py --built build/ci || status=$?
+if [ "$status" -eq 77 ]; then
   missing "compiling the kernels for GPUs: no nvcc here"
+elif [ "$status" -ne 0 ]; then
+  exit 1
 fi
 
 say "Fuzz targets of the readers (tests/fuzz), for a few seconds each"

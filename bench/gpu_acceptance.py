@@ -210,7 +210,7 @@ def stage_bench(machine):
           for batch in (4096, 65536, 1 << 20)],
         ("mf adam, dim 64, batch 65536, deterministic", ["--optimizer", "adam", "--batch", "65536", "--deterministic"]),
         ("mlp, batch 65536", ["--model", "mlp", "--batch", "65536"]),
-        # What bench/results/predicted-h100.md has of it.
+        # What bench/results/predicted-h200.md has of it.
         ("mlp 256-256-128-64-1, batch 65536, bf16", WIDE_NETWORK),
     ]:
         row = {}

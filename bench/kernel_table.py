@@ -50,24 +50,30 @@ def occupancy(architecture, registers, shared):
     return blocks * BLOCK_THREADS / THREADS[architecture]
 
 
+def read_usage(log):
+    """(architecture, mangled name, usage) of the kernels of which the assembler speaks with -v."""
+    name = None
+    usage = {}
+    for line in log.splitlines():
+        if match := re.search(r"Compiling entry function '(\S+)' for '(sm_\w+)'", line):
+            name, architecture = match.groups()
+        elif match := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            usage = {"stack": int(match[1]), "spilled": max(int(match[2]), int(match[3]))}
+        elif name and (match := re.search(r"Used (\d+) registers(.*)", line)):
+            shared = re.search(r"(\d+) bytes smem", match[2])
+            yield architecture, name, {"registers": int(match[1]), "shared": int(shared[1]) if shared else 0, **usage}
+            name = None
+
+
 def compile_kernels(source, architecture):
     command = [find_tool("nvcc"), "-std=c++20", f"-arch={architecture}", "-cubin", "-O3", "-Xptxas=-v", f"-I{ROOT}",
                f"-I{ROOT / 'host'}", f"-I{ROOT / 'include'}", "-o", "/dev/null", str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"kernel_table.py: {source.name} does not compile:\n{done.stderr}")
-    name = None
-    stack = spilled = 0
-    for line in done.stderr.splitlines():
-        if match := re.search(r"Compiling entry function '(\S+)'", line):
-            name = demangle(match[1])
-        elif match := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", line):
-            stack, spilled = int(match[1]), int(match[2])
-        elif name and (match := re.search(r"Used (\d+) registers(.*)", line)):
-            shared = re.search(r"(\d+) bytes smem", match[2])
-            yield name, {"registers": int(match[1]), "shared": int(shared[1]) if shared else 0, "stack": stack,
-                         "spilled": spilled}
-            name = None
+    for _, name, usage in read_usage(done.stderr):
+        if name := demangle(name):
+            yield name, usage
 
 
 def main():

@@ -1,5 +1,5 @@
 // Bytes that an epoch of per-rating SGD moves on a GPU, counted by the emulator from the kernel's own accesses, as
-// JSON: bench/predicted_h100.py reads it. Needs no GPU: cmake --build build/emulated --target mf_traffic.
+// JSON: bench/predicted_gpu.py reads it. Needs no GPU: cmake --build build/emulated --target mf_traffic.
 
 #include <fmt/format.h>
 

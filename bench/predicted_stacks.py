@@ -1,10 +1,11 @@
-"""What fused stacks of dense layers (kernels/dense_stack.cu) should take on an H100, for predicted_h100.py: instructions of
-the machine code by the source lines that they come from, times how often a tile of 64 rows runs them, and bytes.
+"""What fused stacks of dense layers (kernels/dense_stack.cu) should take, for predicted_gpu.py: instructions of the machine
+code by the source lines that they come from, times how often a tile of 64 rows runs them, and bytes.
 
 Bounds, of which the largest is the prediction:
-- issue: warp instructions over what the schedulers can issue. Loops over a product's depth are counted by their steps,
-  epilogues by eights of columns, both with the branches that the widths take; all else once per layer and warp. The
-  code is compiled with relu as the only activation, as lines do not tell their copies apart;
+- issue: warp instructions over the share of the schedulers' slots in which a warp issues (gpu_model.toml). Loops over a
+  product's depth are counted by their steps, epilogues by eights of columns, both with the branches that the widths
+  take; all else once per layer and warp. The code is compiled with relu as the only activation, as lines do not tell
+  their copies apart;
 - shared: wavefronts of shared memory, 128 bytes of lanes each, one a cycle and multiprocessor; neither conflicts of
   banks nor broadcasts are looked at;
 - math: products of the padded extents over tensor cores' rate with mma.sync (published microbenchmarks: some 62 % of
@@ -17,22 +18,10 @@ Bounds, of which the largest is the prediction:
 import collections
 import re
 
-MULTIPROCESSORS = 132
-SCHEDULERS = 4
-CLOCK = 1.755e9
-HBM_BYTES_PER_SECOND = 3.0e12
-L2_BYTES_PER_SECOND = 5.5e12
-REGISTERS = 65536
-SHARED_BYTES = (228 << 10) - 4096
-MMA_MACS = {"f32": 128, "tf32": 0.62 * 1024, "bf16": 0.62 * 2048}  # a cycle and multiprocessor
-# Cycles.
-STEP = 66  # fragments from shared memory, then a product that the next one waits for
-EPILOGUE = 150
-BARRIER = 40
-PARTIAL_SUMS = 600
-INPUTS = 700
-
 PRECISIONS = ["f32", "tf32", "bf16"]
+NARROW = [13, 100, 50, 20, 1]
+DEFAULT = [64, 64, 32, 1]  # model mlp's
+WIDE = [256, 256, 128, 64, 1]
 TILE = 64
 WARPS = 8
 DOWN = 2
@@ -222,9 +211,15 @@ def shared_words(widths, precision):
     return words
 
 
-def predict(kernel, registers, which, precision, widths, rows):
-    backward = which == "backward"
+def count(kernel, backward, widths, precision):
+    """What the machine code of a tile is made of: {"instructions", "wavefronts", "kinds"}."""
     cost = tile_cost(kernel, backward, widths, precision)
+    kinds = {kind: round(number) for kind, number in cost.kinds.most_common(16)}
+    return {"instructions": round(cost.instructions), "wavefronts": round(cost.wavefronts), "kinds": kinds}
+
+
+def predict(model, counted, backward, precision, widths, rows):
+    """Bounds in seconds. counted: what count() tells, and "registers"."""
     tiles = rows / TILE
     layers = list(zip(widths, widths[1:]))
     unit = 16 if precision == "bf16" else 8
@@ -234,28 +229,31 @@ def predict(kernel, registers, which, precision, widths, rows):
         macs += sum(padded(outputs) * 8 * eights(inputs) + 8 * eights(outputs) * 8 * eights(inputs + 1)
                     for inputs, outputs in layers)
     step = {"f32": 4, "tf32": 8, "bf16": 16}[precision]
-    cycles = INPUTS + BARRIER
+    turn, epilogue, barrier = model.stack_step_latency, model.stack_epilogue_latency, model.barrier_latency
+    cycles = model.stack_inputs_latency + barrier
     for inputs, outputs in layers:
-        cycles += padded(inputs) / step * STEP + EPILOGUE + BARRIER
+        cycles += padded(inputs) / step * turn + epilogue + barrier
         if backward:
             units = -(-eights(outputs) // 4) * -(-eights(inputs + 1) // 4)
-            cycles += -(-units // WARPS) * (TILE / step * STEP + PARTIAL_SUMS) + BARRIER
-            cycles += padded(outputs) / step * STEP + EPILOGUE + BARRIER
+            cycles += -(-units // WARPS) * (TILE / step * turn + model.stack_partial_sums_latency) + barrier
+            cycles += padded(outputs) / step * turn + epilogue + barrier
     shared = 4 * shared_words(widths, precision)
-    per_block = -(-registers * 32 // 256) * 256 * WARPS
-    blocks = min(REGISTERS // per_block, SHARED_BYTES // (shared + 1024), 2)
+    per_block = -(-counted["registers"] * 32 // 256) * 256 * WARPS
+    blocks = min(model.registers // per_block, model.shared_bytes // (shared + 1024), 2)
     partial = sum(-(-eights(outputs) // 2) * eights(inputs + 1) * 128 for inputs, outputs in layers)
     hbm = 4 * ((2 if backward else 1) * widths[0] + widths[-1])
+    cores = model.multiprocessors * model.clock
+    macs_a_cycle = {"f32": model.fma_macs_f32, "tf32": model.mma_sync_share * model.mma_macs_tf32,
+                    "bf16": model.mma_sync_share * model.mma_macs_bf16}[precision]
     seconds = {
-        "issue": tiles * cost.instructions / (MULTIPROCESSORS * SCHEDULERS * CLOCK),
-        "shared": tiles * cost.wavefronts / (MULTIPROCESSORS * CLOCK),
-        "math": rows * macs / (MULTIPROCESSORS * MMA_MACS[precision] * CLOCK),
-        "L2": tiles * 8 * partial / L2_BYTES_PER_SECOND if backward else 0.0,
-        "HBM": rows * hbm / HBM_BYTES_PER_SECOND,
-        "latency": tiles * cycles / (MULTIPROCESSORS * blocks * CLOCK),
+        "issue": tiles * counted["instructions"] / (cores * model.schedulers * model.issue_share),
+        "shared": tiles * counted["wavefronts"] / cores,
+        "math": rows * macs / (cores * macs_a_cycle),
+        "L2": tiles * 8 * partial / model.l2_rate if backward else 0.0,
+        "HBM": rows * hbm / model.hbm_rate,
+        "latency": tiles * cycles / (cores * blocks),
     }
-    return {"cost": cost, "shared": shared, "blocks": blocks, "registers": registers, "hbm": hbm, "seconds": seconds,
-            "partial": partial}
+    return {"shared": shared, "blocks": blocks, "seconds": seconds, "largest": max(seconds.values())}
 
 
 def layered_bytes(layers):
@@ -279,60 +277,69 @@ def whole_bytes(layers):
     return total + (2 * last + 4) + (4 * last + 4)  # of the last layer, outputs and gradients
 
 
-def wide_stacks(widths, rows):
+def wide_stacks(model, widths, rows):
     """By precision bytes a row, seconds by memory and by arithmetic, forward and backward, of a stack that goes by
     cuBLASLt."""
     layers = list(zip(widths, widths[1:]))
     flops = sum(6 * inputs * outputs for inputs, outputs in layers)
-    rates = {"f32": 50e12, "tf32": 0.7 * 494e12, "bf16": 0.7 * 989e12}
+    rates = {"f32": model.product_flops_f32, "tf32": model.tensor_share * model.tensor_flops_tf32,
+             "bf16": model.tensor_share * model.tensor_flops_bf16}
     found = {}
     for name, rate in rates.items():
         row = whole_bytes(layers) if name == "bf16" else layered_bytes(layers)
-        found[name] = (row, rows * row / HBM_BYTES_PER_SECOND, rows * flops / rate)
+        found[name] = (row, rows * row / model.hbm_rate, rows * flops / rate)
     return found
+
+
+def count_stacks(text, registers, source, stacks):
+    """{widths: {precision: {pass: what count() tells, and registers}}} of stacks, a list of (widths, precisions). text:
+    nvdisasm -gi of the kernels with relu alone; registers: {(pass, precision): n} of the real ones."""
+    functions = function_lines(source)
+    kernels = {key: Kernel(code, functions) for key, code in parse(text).items()}
+    def counted(which, precision, widths):
+        return {**count(kernels[which, precision], which == "backward", widths, precision),
+                "registers": registers[which, precision]}
+
+    return {name_of(widths): {precision: {which: counted(which, precision, widths) for which in ("forward", "backward")}
+                              for precision in precisions} for widths, precisions in stacks}
+
+
+def name_of(widths):
+    return "-".join(map(str, widths))
+
+
+def report(model, counted, rows):
+    """The section on stacks. counted: what count_stacks() tells."""
+    print(f"## Stacks of small dense layers\n\n{rows:,} rows of {name_of(NARROW)}, relu, with the gradient of the inputs, in "
+          f"tiles of {TILE} rows; every time is *predicted*.\n")
+    print("| products | pass | registers | shared bytes | blocks a multiprocessor | warp instructions a tile | a row "
+          "| issue | shared | math | L2 | HBM | latency | **largest** |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+    totals = {}
+    for precision in PRECISIONS:
+        for which in ("forward", "backward"):
+            code = counted[name_of(NARROW)][precision][which]
+            got = predict(model, code, which == "backward", precision, NARROW, rows)
+            totals[precision] = totals.get(precision, 0.0) + got["largest"]
+            times = " | ".join(f"{1e3 * seconds:.1f} ms" for seconds in got["seconds"].values())
+            print(f"| {precision} | {which} | {code['registers']} | {got['shared']:,} | {got['blocks']} "
+                  f"| {code['instructions']:,} | {code['instructions'] / TILE:.0f} | {times} "
+                  f"| **{1e3 * got['largest']:.1f} ms** |")
+    print("\nForward and backward: " + ", ".join(f"{precision} **{1e3 * seconds:.1f} ms**"
+                                                  for precision, seconds in totals.items()) + ".")
+    kinds = counted[name_of(NARROW)]["bf16"]["backward"]["kinds"]
+    print("\nA tile's instructions, backward, bf16: " + ", ".join(f"{number:,} {kind}" for kind, number in kinds.items())
+          + ".")
+    print(f"\n{name_of(WIDE)} is wider than a block has room for and goes by cuBLASLt: in f32 and tf32 layer by "
+          "layer (64-1 by the tiled kernels), in bf16 as a whole, with values between the layers in bf16:\n")
+    print("| products | bytes a row | HBM | products alone | **largest** |\n|---|---|---|---|---|")
+    for name, (row, memory, math) in wide_stacks(model, WIDE, rows).items():
+        print(f"| {name} | {row:,} | {1e3 * memory:.0f} ms | {1e3 * math:.0f} ms | **{1e3 * max(memory, math):.0f} ms** |")
+    print("\nInputs are not counted where they are gathered, which is the same in all three but for half of the bytes in "
+          "bf16.")
 
 
 def relu_alone(activations):
     """activations.cuh, whose choice of an activation knows no other one."""
     return re.sub(r"switch \(kind\) \{.*?\n  \}\n", "return use(KindConstant<ActivationKind::relu>());\n", activations,
                   count=1, flags=re.DOTALL)
-
-
-def report(text, registers, source, rows):
-    """The section on stacks. text: nvdisasm -gi of the kernels with relu alone; registers: {(pass, precision): n} of the
-    real ones."""
-    functions = function_lines(source)
-    kernels = {key: Kernel(code, functions) for key, code in parse(text).items()}
-    widths = [13, 100, 50, 20, 1]
-    name = "-".join(map(str, widths))
-    print(f"## Stacks of small dense layers\n\n{rows:,} rows of {name}, relu, with the gradient of the inputs, in tiles of "
-          f"{TILE} rows, on an H100 SXM; every time is *predicted*.\n")
-    print("| products | pass | registers | shared bytes | blocks a multiprocessor | warp instructions a tile | a row "
-          "| issue | shared | math | L2 | HBM | latency | **largest** |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
-    totals = {}
-    kinds = {}
-    for precision in PRECISIONS:
-        for which in ("forward", "backward"):
-            got = predict(kernels[which, precision], registers[which, precision], which, precision, widths, rows)
-            largest = max(got["seconds"].values())
-            totals[precision] = totals.get(precision, 0.0) + largest
-            kinds[which, precision] = got["cost"].kinds
-            times = " | ".join(f"{1e3 * seconds:.1f} ms" for seconds in got["seconds"].values())
-            print(f"| {precision} | {which} | {got['registers']} | {got['shared']:,} | {got['blocks']} "
-                  f"| {got['cost'].instructions:,.0f} | {got['cost'].instructions / TILE:.0f} | {times} "
-                  f"| **{1e3 * largest:.1f} ms** |")
-    print("\nForward and backward: " + ", ".join(f"{precision} **{1e3 * seconds:.1f} ms**"
-                                                  for precision, seconds in totals.items())
-          + ". Aim: 15 ms; at the peak of bf16 it would be 0.9 ms.")
-    backward = kinds["backward", "bf16"]
-    print(f"\nA tile's instructions, backward, bf16: "
-          + ", ".join(f"{count:,.0f} {kind}" for kind, count in backward.most_common(16)) + ".")
-    wide = [256, 256, 128, 64, 1]
-    print(f"\n{'-'.join(map(str, wide))} is wider than a block has room for and goes by cuBLASLt: in f32 and tf32 layer by "
-          "layer (64-1 by the tiled kernels), in bf16 as a whole, with values between the layers in bf16:\n")
-    print("| products | bytes a row | HBM | products alone | **largest** |\n|---|---|---|---|---|")
-    for name, (row, memory, math) in wide_stacks(wide, rows).items():
-        print(f"| {name} | {row:,} | {1e3 * memory:.0f} ms | {1e3 * math:.0f} ms | **{1e3 * max(memory, math):.0f} ms** |")
-    print("\nAim: 60 ms. Inputs are not counted where they are gathered, which is the same in all three but for half of "
-          "the bytes in bf16.")

@@ -35,6 +35,15 @@ struct Lane {
   int packs;  ///< of a row
 };
 
+/// `value`, which the compiler takes for another one each time. From sm_100 on it would work out the places of 32 packs
+/// once, before the loop over ratings, and spill them; to work them out again costs an instruction a pack.
+__device__ inline int opaque(int value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+  asm volatile("mov.b32 %0, %0;" : "+r"(value));
+#endif
+  return value;
+}
+
 /// A lane's packs of a row: every `lanes`-th, from its own number on.
 template <int kVector, int kPacks>
 struct LaneRow {
@@ -45,7 +54,7 @@ struct LaneRow {
   __device__ static void visit(const Lane& lane, Each each) {
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
-      const int n = lane.number + p * lane.lanes;
+      const int n = lane.number + p * (kPacks == 32 ? opaque(lane.lanes) : lane.lanes);
       if (n < lane.packs) {
         each(p, n);
       }

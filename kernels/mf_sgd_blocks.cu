@@ -6,6 +6,14 @@
 namespace curate::cuda {
 namespace {
 
+// For sm_86 and sm_89 the compiler keeps to 64 registers, of which bf16 spills some. One block of a multiprocessor is
+// enough: there are no more groups of lanes than that.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define CURATE_BLOCKS_BOUNDS __launch_bounds__(kBlockThreads, 1)
+#else
+#define CURATE_BLOCKS_BOUNDS __launch_bounds__(kBlockThreads)
+#endif
+
 /// The plan as the kernel takes it.
 struct Blocks {
   PlannedRatings ratings;
@@ -25,9 +33,9 @@ struct Blocks {
 /// the plan (12 where ratings are not packed), dim elements read and written, and as many again where the user is
 /// another than before; 8 dim flops. Deterministic: as if the blocks came one after the other.
 template <typename T, int kVector, int kPacks, bool kNonNegative>
-__global__ void __launch_bounds__(kBlockThreads)
-    mf_sgd_blocks_kernel(Factors<T, float> tables, const float* mean, ErrorSums* sums, Blocks plan, MfSgdParams params,
-                         RowShare share, const StepState* state, ErrorScratch* scratch) {
+__global__ void CURATE_BLOCKS_BOUNDS mf_sgd_blocks_kernel(Factors<T, float> tables, const float* mean, ErrorSums* sums,
+                                                          Blocks plan, MfSgdParams params, RowShare share,
+                                                          const StepState* state, ErrorScratch* scratch) {
   using Row = LaneRow<kVector, kPacks>;
   const std::int64_t thread = global_thread();
   const auto lanes = static_cast<int>(share.lanes());

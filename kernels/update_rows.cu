@@ -9,6 +9,14 @@
 namespace curate::cuda {
 namespace {
 
+// For sm_120 the compiler keeps to 48 registers, of which adagrad spills some. Four blocks of a multiprocessor
+// admit 64.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+#define CURATE_UPDATE_BOUNDS __launch_bounds__(kBlockThreads, 4)
+#else
+#define CURATE_UPDATE_BOUNDS __launch_bounds__(kBlockThreads)
+#endif
+
 /// step_constants(), whose doubles are worked out once a block. All threads of the block must call it.
 template <OptimizerKind kKind>
 __device__ StepConstants block_constants(const OptimizerParams& params, const StepState& state) {
@@ -26,9 +34,8 @@ __device__ StepConstants block_constants(const OptimizerParams& params, const St
 /// in strides of the grid. Per touched row 12 cols (sgd), 20 cols (adagrad) or 28 cols (adam) bytes, 4 cols less with
 /// weights of 16 bits. Deterministic.
 template <typename T, OptimizerKind kKind, int kVector>
-__global__ void __launch_bounds__(kBlockThreads)
-    update_rows_kernel(Trained<T> table, Segments segments, OptimizerParams params, RowShare share,
-                       const StepState* state) {
+__global__ void CURATE_UPDATE_BOUNDS update_rows_kernel(Trained<T> table, Segments segments, OptimizerParams params,
+                                                        RowShare share, const StepState* state) {
   const StepConstants step = block_constants<kKind>(params, *state);
   const std::int64_t thread = global_thread();
   const std::int64_t count = segments.count(*state);
@@ -42,9 +49,8 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 /// The same step on all rows; nothing where the batch has no rating. Extents, sharing and bytes as above.
 template <typename T, OptimizerKind kKind, int kVector>
-__global__ void __launch_bounds__(kBlockThreads)
-    update_dense_kernel(Trained<T> table, std::int64_t rows, OptimizerParams params, RowShare share,
-                        const StepState* state) {
+__global__ void CURATE_UPDATE_BOUNDS update_dense_kernel(Trained<T> table, std::int64_t rows, OptimizerParams params,
+                                                         RowShare share, const StepState* state) {
   const StepConstants step = block_constants<kKind>(params, *state);
   const std::int64_t thread = global_thread();
   const std::int64_t count = state->batch_count == 0 ? 0 : rows;

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Compiles kernels/*.cu for every GPU that cuRate is for, to machine code alone, and fails on a warning, or where a
+kernel of ours spills registers. A line an architecture.
+
+usage: bench/kernel_matrix.py [--architectures 80,86,89,90,100,120] [--built FOLDER] [--jobs N] [--kernels NAME,...]
+                              [--source FOLDER]
+
+--built: a build with CURATE_WERROR, where a spill is an error; what it was compiled for is not compiled once more.
+Architectures that the toolkit does not know (sm_100 and sm_120 before CUDA 12.8) are named and left out. Without nvcc it
+ends with 77, skipped; with CI=true in the environment it fails.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import kernel_table
+
+ARCHITECTURES = ["80", "86", "89", "90", "100", "120"]
+# The longest first, so that none is left alone at the end.
+LONGEST = ["dense_stack", "mf_sgd_epoch", "mf_sgd_blocks", "sort", "update_rows"]
+NOT_OURS = {"sort"}  # some of CUB's kernels spill
+SKIPPED = 77
+
+
+def code_of(architecture):
+    """Machine code for 8.6 and 8.9 from the PTX of 8.0: the sources ask for nothing between 8.0 and 9.0, so that the first
+    two thirds of the compiler would do the same thing three times."""
+    virtual = "80" if 80 <= int(architecture) < 90 else architecture
+    return f"-gencode=arch=compute_{virtual},code=sm_{architecture}"
+
+
+def compile_one(nvcc, source, architectures):
+    """(file, seconds, exit status, what was said)"""
+    root = source.parent.parent
+    with tempfile.TemporaryDirectory() as folder:
+        command = [nvcc, "-std=c++20", "-O3", "-DNDEBUG", "-DCCCL_DISABLE_NVTX", "-DNVTX_DISABLE", "-Xptxas=-v",
+                   "-fatbin", *map(code_of, architectures), f"-I{root}", f"-I{root / 'host'}", f"-I{root / 'include'}",
+                   "-o", f"{folder}/{source.stem}.fatbin", str(source)]
+        start = time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return source, time.monotonic() - start, done.returncode, done.stderr
+
+
+def known_to(nvcc):
+    listed = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"sm_(\d+)\b", listed))
+
+
+def built_for(folder):
+    """Architectures whose machine code that build has, all of it compiled with CURATE_WERROR."""
+    cache = folder / "CMakeCache.txt"
+    text = cache.read_text(encoding="utf-8") if cache.exists() else ""
+    found = re.search(r"^CMAKE_CUDA_ARCHITECTURES:\w+=(.+)$", text, re.MULTILINE)
+    objects = {path.name for path in folder.glob("kernels/CMakeFiles/curate_cuda.dir/*.cu.o")}
+    whole = objects == {f"{path.name}.o" for path in (kernel_table.ROOT / "kernels").glob("*.cu")}
+    if found is None or not whole or not re.search(r"^CURATE_WERROR:BOOL=ON$", text, re.MULTILINE):
+        return set()
+    return {name.removesuffix("-real") for name in found[1].split(";") if name.endswith("-real")}
+
+
+def longest_first(source):
+    return (LONGEST.index(source.stem) if source.stem in LONGEST else len(LONGEST), source.stem)
+
+
+def main():
+    parser = argparse.ArgumentParser(usage="kernel_matrix.py [options]", description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--architectures", default=",".join(ARCHITECTURES))
+    parser.add_argument("--built", type=pathlib.Path, help="a build with CURATE_WERROR")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--kernels", help="names of files, without .cu: these alone")
+    parser.add_argument("--source", type=pathlib.Path, default=kernel_table.ROOT,
+                        help="folder with kernels/, host/, include/")
+    arguments = parser.parse_args()
+    try:
+        nvcc = kernel_table.find_tool("nvcc")
+    except SystemExit as problem:
+        if os.environ.get("CI") == "true":
+            raise
+        print(f"skipped: {problem}")
+        sys.exit(SKIPPED)
+    wanted = arguments.architectures.split(",")
+    known = known_to(nvcc)
+    built = built_for(arguments.built) if arguments.built else set()
+    architectures = [architecture for architecture in wanted if architecture in known - built]
+    sources = sorted((arguments.source / "kernels").glob("*.cu"), key=longest_first)
+    if arguments.kernels:
+        sources = [source for source in sources if source.stem in arguments.kernels.split(",")]
+    if not sources or not set(wanted) & known:
+        sys.exit("kernel_matrix.py: nothing to compile")
+    if not architectures:
+        sources = []
+
+    problems = []
+    of = collections.defaultdict(list)
+    start = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for source, _, status, log in pool.map(lambda source: compile_one(nvcc, source, architectures), sources):
+            warnings = [line for line in log.splitlines() if re.search(r"\b(warning|error)\b", line)]
+            problems += [f"{source.name}: {line}" for line in warnings]
+            if status != 0 and not warnings:
+                problems.append(f"{source.name}: nvcc ended with {status}\n{log}")
+            for code, name, usage in kernel_table.read_usage(log):
+                if source.stem not in NOT_OURS:
+                    of[code].append((source, name, usage))
+
+    for architecture in wanted:
+        if architecture not in known:
+            print(f"sm_{architecture:4} unknown to this toolkit: left out")
+            continue
+        if architecture in built:
+            print(f"sm_{architecture:4} compiled in {arguments.built}, without a spill or a warning")
+            continue
+        kernels = of[f"sm_{architecture}"]
+        spilling = [entry for entry in kernels if entry[2]["spilled"] > 0]
+        problems += [f"{source.name}, sm_{architecture}: {kernel_table.demangle(name)} spills {usage['spilled']} bytes"
+                     for source, name, usage in spilling]
+        most = max((usage["registers"] for _, _, usage in kernels), default=0)
+        stacks = sum(usage["stack"] > 0 for _, _, usage in kernels)
+        print(f"sm_{architecture:4} {len(kernels)} kernels, {len(spilling)} spill, {stacks} have a stack; at most {most} "
+              "registers")
+        if not kernels:
+            problems.append(f"sm_{architecture}: no kernel was compiled")
+    print(f"{len(sources)} files in {time.monotonic() - start:.0f} s")
+    if problems:
+        sys.exit("\n".join(["kernel_matrix.py:", *problems]))
+
+
+if __name__ == "__main__":
+    main()
