@@ -90,7 +90,7 @@ class CudaDevice : public Device {
     CURATE_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, kGpu));
     std::uint64_t keep = ~std::uint64_t{0};
     CURATE_CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
-    products_.emplace(stream(), properties_.major);
+    products_.emplace(stream(), GpuShape{properties_.major, properties_.multiProcessorCount});
     error_scratch_.emplace(stream(), 1);
     CURATE_CUDA_CHECK(cudaMemsetAsync(error_scratch_->data(), 0, sizeof(ErrorScratch), stream()));
   }
