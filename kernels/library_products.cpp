@@ -104,14 +104,6 @@ LibraryProducts::Entry LibraryProducts::make_entry(const char* operation, const 
 bool LibraryProducts::prepare(const char* operation, const Product& product) {
   const Entry* entry = find(product);
   if (entry == nullptr) {
-    entries_.push_back(make_entry(operation, product));
-    entry = &entries_.back();
-  }
-  return entry->way != ProductWay::none;
-}
-
-bool LibraryProducts::multiply(const char* operation, const Product& product, const ProductMemory& memory) {
-  if (find(product) == nullptr) {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     CURATE_CUDA_CHECK(cudaStreamIsCapturing(stream_, &status));
     if (status != cudaStreamCaptureStatusNone) {
@@ -119,8 +111,14 @@ bool LibraryProducts::multiply(const char* operation, const Product& product, co
           "{}: a product of {} inside a capture that neither prepare_dense nor plan_dense_stack was told of", operation,
           label_of(product)));
     }
-    prepare(operation, product);
+    entries_.push_back(make_entry(operation, product));
+    entry = &entries_.back();
   }
+  return entry->way != ProductWay::none;
+}
+
+bool LibraryProducts::multiply(const char* operation, const Product& product, const ProductMemory& memory) {
+  prepare(operation, product);
   const Entry& entry = *find(product);
   switch (entry.way) {
     case ProductWay::epilogue:

@@ -46,12 +46,12 @@ class LibraryProducts {
   /// Why load() found none.
   const std::string& why_not() const { return why_not_; }
 
-  /// Finds the way, unless that was done, and calls the product once on memory of its own. Whether there is one. Not
-  /// inside a capture.
+  /// Finds the way, unless that was done, and calls the product once on memory of its own. Whether there is one. Inside
+  /// a capture a product that was not prepared before is a std::logic_error.
   bool prepare(const char* operation, const Product& product);
 
-  /// Enqueues a product; inside captures those that were prepared, any other is a std::logic_error there. False where
-  /// no library does it: nothing is enqueued then. `operation` stands in errors.
+  /// prepare(), then enqueues the product. False where no library does it: nothing is enqueued then. `operation` stands
+  /// in errors.
   bool multiply(const char* operation, const Product& product, const ProductMemory& memory);
 
   /// Of all products so far.
