@@ -19,6 +19,7 @@
 #include "tests/support/dense.h"
 #include "tests/support/dense_pass.h"
 #include "tests/support/devices.h"
+#include "tests/support/gpu_devices.h"
 
 namespace curate::test {
 namespace {

@@ -14,6 +14,7 @@
 #include "device/device.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/gpu_devices.h"
 #include "tests/support/wide_stack.h"
 
 namespace curate::test {

@@ -35,15 +35,6 @@ inline std::vector<std::string> emulated_test_devices([[maybe_unused]] const cha
   return names;
 }
 
-/// The emulated GPU, and the GPU where this build and this machine have one.
-inline std::vector<std::string> gpu_test_devices(const char* suite) {
-  std::vector<std::string> names = emulated_test_devices(suite);
-  if (why_no_cuda().empty()) {
-    names.emplace_back("cuda");
-  }
-  return names;
-}
-
 /// Every device that this build can test, as make_device takes them.
 inline std::vector<std::string> test_devices(const char* suite) {
   std::vector<std::string> names = emulated_test_devices(suite);
