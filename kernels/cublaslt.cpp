@@ -3,46 +3,44 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
 #include <stdexcept>
 #include <utility>
 
-#include "curate/error.h"
-#include "kernels/open_library.h"
+#include "kernels/find_library.h"
+#include "kernels/product_trial.h"
+#include "kernels/stream_timer.h"
 
 namespace curate::cuda {
 namespace {
 
-/// NVIDIA's advice for cuBLAS: 32 MiB on Hopper, 4 MiB elsewhere.
-constexpr std::size_t workspace_for(int compute_capability_major) {
-  return compute_capability_major >= 9 ? std::size_t{32} << 20U : std::size_t{4} << 20U;
-}
-
-template <typename Function>
-void find(void* library, const char* name, Function& function, std::string& missing) {
-  function = reinterpret_cast<Function>(find_symbol(library, name));
-  if (function == nullptr && missing.empty()) {
-    missing = name;
-  }
-}
+/// The library said no to a product: for another way to try.
+struct Refused {
+  std::string why;
+};
 
 /// The first function that the library lacks, or nothing.
 std::string find_functions(void* library, CublasLtFunctions& functions) {
   std::string missing;
-  find(library, "cublasLtGetVersion", functions.get_version, missing);
-  find(library, "cublasLtGetStatusName", functions.status_name, missing);
-  find(library, "cublasLtCreate", functions.create, missing);
-  find(library, "cublasLtDestroy", functions.destroy, missing);
-  find(library, "cublasLtMatmulDescCreate", functions.desc_create, missing);
-  find(library, "cublasLtMatmulDescDestroy", functions.desc_destroy, missing);
-  find(library, "cublasLtMatmulDescSetAttribute", functions.desc_set, missing);
-  find(library, "cublasLtMatrixLayoutCreate", functions.layout_create, missing);
-  find(library, "cublasLtMatrixLayoutDestroy", functions.layout_destroy, missing);
-  find(library, "cublasLtMatmulPreferenceCreate", functions.preference_create, missing);
-  find(library, "cublasLtMatmulPreferenceDestroy", functions.preference_destroy, missing);
-  find(library, "cublasLtMatmulPreferenceSetAttribute", functions.preference_set, missing);
-  find(library, "cublasLtMatmulAlgoGetHeuristic", functions.get_heuristic, missing);
-  find(library, "cublasLtMatmul", functions.matmul, missing);
+  find_function(library, "cublasLtGetVersion", functions.get_version, missing);
+  find_function(library, "cublasLtGetStatusName", functions.status_name, missing);
+  find_function(library, "cublasLtCreate", functions.create, missing);
+  find_function(library, "cublasLtDestroy", functions.destroy, missing);
+  find_function(library, "cublasLtMatmulDescCreate", functions.desc_create, missing);
+  find_function(library, "cublasLtMatmulDescDestroy", functions.desc_destroy, missing);
+  find_function(library, "cublasLtMatmulDescSetAttribute", functions.desc_set, missing);
+  find_function(library, "cublasLtMatrixLayoutCreate", functions.layout_create, missing);
+  find_function(library, "cublasLtMatrixLayoutDestroy", functions.layout_destroy, missing);
+  find_function(library, "cublasLtMatmulPreferenceCreate", functions.preference_create, missing);
+  find_function(library, "cublasLtMatmulPreferenceDestroy", functions.preference_destroy, missing);
+  find_function(library, "cublasLtMatmulPreferenceSetAttribute", functions.preference_set, missing);
+  find_function(library, "cublasLtMatmulAlgoGetHeuristic", functions.get_heuristic, missing);
+  find_function(library, "cublasLtMatmulAlgoCheck", functions.algo_check, missing);
+  find_function(library, "cublasLtMatmulAlgoConfigSetAttribute", functions.config_set, missing);
+  find_function(library, "cublasLtMatmulAlgoConfigGetAttribute", functions.config_get, missing);
+  find_function(library, "cublasLtMatmul", functions.matmul, missing);
   return missing;
 }
 
@@ -50,10 +48,6 @@ std::string find_functions(void* library, CublasLtFunctions& functions) {
 std::string version_text(std::size_t version) {
   const std::size_t major = version >= 100000 ? version / 10000 : version / 1000;
   return fmt::format("{}.{}.{}", major, version / 100 % (version >= 100000 ? 100 : 10), version % 100);
-}
-
-bool has_mask(Epilogue epilogue) {
-  return epilogue == Epilogue::add_bias_relu_mask || epilogue == Epilogue::apply_mask;
 }
 
 cublasLtEpilogue_t epilogue_of(Epilogue epilogue) {
@@ -74,34 +68,22 @@ cublasLtEpilogue_t epilogue_of(Epilogue epilogue) {
   throw std::logic_error("unknown epilogue");
 }
 
+/// What was timed in this process, for all devices of it.
+struct TimedChoices {
+  std::mutex mutex;
+  std::vector<std::pair<Product, cublasLtMatmulAlgo_t>> choices;
+};
+TimedChoices& timed_choices() {
+  static TimedChoices choices;
+  return choices;
+}
+
+constexpr float kBusy = 0.5F;  ///< waves of blocks: half of the GPU
+
 }  // namespace
 
 std::optional<CublasLtFunctions> find_cublaslt(std::string& problem) {
-  constexpr int kMajor = CUDART_VERSION / 1000;
-  constexpr int kOldest = 11;
-  // Older ones run wherever this program does; a newer one could ask for a newer driver.
-  for (int major = kMajor; major >= kOldest; --major) {
-    CublasLtFunctions functions;
-    functions.file = fmt::format("libcublasLt.so.{}", major);
-    void* const library = open_library(functions.file.c_str());
-    if (library == nullptr) {
-      continue;
-    }
-    const std::string missing = find_functions(library, functions);
-    if (missing.empty()) {
-      return functions;
-    }
-    if (problem.empty()) {
-      problem = fmt::format("{} has no {}", functions.file, missing);
-    }
-  }
-  if (problem.empty()) {
-    problem = fmt::format(
-        "no libcublasLt.so.{} found; the CUDA toolkit has it, LD_LIBRARY_PATH may have to name its "
-        "folder",
-        kMajor);
-  }
-  return std::nullopt;
+  return find_library<CublasLtFunctions>("libcublasLt.so", find_functions, problem);
 }
 
 std::string describe_cublaslt() {
@@ -133,13 +115,16 @@ struct CublasLt::Plan {
   cublasLtMatrixLayout_t first = nullptr;
   cublasLtMatrixLayout_t second = nullptr;
   cublasLtMatrixLayout_t out = nullptr;
-  std::optional<cublasLtMatmulAlgo_t> algorithm;  ///< none: the library has none
+  std::vector<Candidate> candidates;   ///< the library's, in its order, then one that we split
+  std::optional<Candidate> algorithm;  ///< none: `why`
+  std::string why;
 };
 
-CublasLt::CublasLt(const CublasLtFunctions& functions, cudaStream_t stream, int compute_capability_major)
+CublasLt::CublasLt(const CublasLtFunctions& functions, cudaStream_t stream, const GpuShape& gpu)
     : functions_(functions),
       stream_(stream),
-      workspace_bytes_(workspace_for(compute_capability_major)),
+      gpu_(gpu),
+      workspace_bytes_(workspace_bytes(gpu)),
       workspace_(stream, static_cast<std::int64_t>(workspace_bytes_)) {
   check(functions_.create(&handle_), "cublasLtCreate", "setting up");
 }
@@ -149,6 +134,16 @@ CublasLt::~CublasLt() {
   functions_.destroy(handle_);
 }
 
+std::string CublasLt::name_of(cublasStatus_t status) const {
+  return fmt::format("{} of {}", functions_.status_name(status), functions_.file);
+}
+
+void CublasLt::require(cublasStatus_t status, const char* call) const {
+  if (status != CUBLAS_STATUS_SUCCESS) {
+    throw Refused{fmt::format("{}: {}", call, name_of(status))};
+  }
+}
+
 void CublasLt::check(cublasStatus_t status, const char* call, const char* operation) const {
   if (status == CUBLAS_STATUS_SUCCESS) {
     return;
@@ -156,74 +151,98 @@ void CublasLt::check(cublasStatus_t status, const char* call, const char* operat
   const cudaError_t error = cudaGetLastError();  // so that the next call does not report it again
   const std::string cause =
       error == cudaSuccess ? "" : fmt::format(": {}: {}", cudaGetErrorName(error), cudaGetErrorString(error));
-  throw DeviceError(
-      fmt::format("{}: {}: {} of {}{}", operation, call, functions_.status_name(status), functions_.file, cause));
+  throw LibraryError(fmt::format("{}: {}: {}{}", operation, call, name_of(status), cause));
 }
 
-bool CublasLt::has(const char* operation, const Product& product) {
-  return plan_of(operation, product).algorithm.has_value();
-}
-
-bool CublasLt::multiply(const char* operation, const Product& product, const ProductMemory& memory) {
-  const Plan& plan = plan_of(operation, product);
-  if (!plan.algorithm) {
-    return false;
-  }
-  // Read when a product is enqueued, so that layers of one shape share a plan.
-  set_pointers(operation, plan, memory.bias, memory.mask);
-  const float one = 1.0F;
-  const float zero = 0.0F;
-  // Columns for rows: see make_plan.
-  check(functions_.matmul(handle_, plan.desc, &one, memory.second, plan.second, memory.first, plan.first, &zero,
-                          memory.out, plan.out, memory.out, plan.out, &*plan.algorithm, workspace_.data(),
-                          workspace_bytes_, stream_),
-        "cublasLtMatmul", operation);
-  return true;
-}
-
-void CublasLt::set(const char* operation, const Plan& plan, cublasLtMatmulDescAttributes_t attribute, const void* value,
-                   std::size_t bytes) const {
-  check(functions_.desc_set(plan.desc, attribute, value, bytes), "cublasLtMatmulDescSetAttribute", operation);
-}
-
-void CublasLt::set_pointers(const char* operation, const Plan& plan, const void* bias, const void* mask) const {
-  const Epilogue epilogue = plan.product.epilogue;
-  if (epilogue != Epilogue::none && epilogue != Epilogue::apply_mask) {
-    set(operation, plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
-  }
-  if (has_mask(epilogue)) {
-    set(operation, plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &mask, sizeof(mask));
-  }
-}
-
-const CublasLt::Plan& CublasLt::plan_of(const char* operation, const Product& product) {
+CublasLt::Plan* CublasLt::find(const Product& product) const {
   const auto found = std::find_if(plans_.begin(), plans_.end(),
                                   [&](const std::unique_ptr<Plan>& plan) { return plan->product == product; });
-  if (found != plans_.end()) {
-    return **found;
-  }
-  plans_.push_back(make_plan(operation, product));
-  return *plans_.back();
+  return found == plans_.end() ? nullptr : found->get();
 }
 
-/// Masks are younger than the oldest library that is taken.
-bool CublasLt::set_epilogue(const char* operation, const Plan& plan) const {
+bool CublasLt::prepare(const char* operation, const Product& product) {
+  if (const Plan* const known = find(product)) {
+    return known->algorithm.has_value();
+  }
+  auto plan = std::make_unique<Plan>(functions_, product);
+  try {
+    describe(*plan);
+    ProductTrial trial(stream_, product);
+    if (std::getenv("CURATE_TIME_PRODUCTS") != nullptr) {
+      choose_fastest(operation, *plan, trial);
+    } else {
+      choose(operation, *plan, trial);
+    }
+  } catch (const Refused& refused) {
+    cudaGetLastError();  // so that the next call does not report it
+    plan->why = refused.why;
+  }
+  plans_.push_back(std::move(plan));
+  return plans_.back()->algorithm.has_value();
+}
+
+std::string CublasLt::why(const Product& product) const {
+  const Plan* const plan = find(product);
+  return plan == nullptr ? "not asked for" : plan->why;
+}
+
+std::string CublasLt::choice(const Product& product) const {
+  const Plan* const plan = find(product);
+  if (plan == nullptr || !plan->algorithm) {
+    return "";
+  }
+  const AlgorithmTime chosen = properties(*plan->algorithm);
+  return fmt::format("algorithm {}, tile {}, {} part{}", chosen.id, chosen.tile, chosen.split_k,
+                     chosen.split_k == 1 ? "" : "s");
+}
+
+void CublasLt::multiply(const char* operation, const Product& product, const ProductMemory& memory) {
+  const Plan* const plan = find(product);
+  if (plan == nullptr || !plan->algorithm) {
+    throw std::logic_error(
+        fmt::format("{}: a product that cuBLASLt was not prepared for: {}", operation, label_of(product)));
+  }
+  check(enqueue(*plan, plan->algorithm->algorithm, memory), "cublasLtMatmul", operation);
+}
+
+cublasStatus_t CublasLt::enqueue(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
+                                 const ProductMemory& memory) const {
+  // Read when a product is enqueued, so that layers of one shape share a plan.
+  if (const cublasStatus_t status = set_pointers(plan, memory.bias, memory.mask); status != CUBLAS_STATUS_SUCCESS) {
+    return status;
+  }
+  const float one = 1.0F;
+  const float other = plan.product.adds ? 1.0F : 0.0F;
+  // Columns for rows: see describe().
+  return functions_.matmul(handle_, plan.desc, &one, memory.second, plan.second, memory.first, plan.first, &other,
+                           memory.out, plan.out, memory.out, plan.out, &algorithm, workspace_.data(), workspace_bytes_,
+                           stream_);
+}
+
+cublasStatus_t CublasLt::set_pointers(const Plan& plan, const void* bias, const void* mask) const {
+  const Epilogue epilogue = plan.product.epilogue;
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  if (epilogue != Epilogue::none && epilogue != Epilogue::apply_mask) {
+    status = functions_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
+  }
+  if (has_mask(epilogue) && status == CUBLAS_STATUS_SUCCESS) {
+    status = functions_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &mask, sizeof(mask));
+  }
+  return status;
+}
+
+/// Masks, and gradients of biases, are younger than the oldest library that is taken.
+void CublasLt::set_epilogue(const Plan& plan) const {
   const auto set_value = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
-    return functions_.desc_set(plan.desc, attribute, &value, sizeof(value));
+    require(functions_.desc_set(plan.desc, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
   };
-  const bool masked = has_mask(plan.product.epilogue);
-  cublasStatus_t status = set_value(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(plan.product.epilogue));
-  if (masked && status == CUBLAS_STATUS_SUCCESS) {
-    status = set_value(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, 8 * mask_bytes(plan.product.cols));  // in bits
+  set_value(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(plan.product.epilogue));
+  if (has_mask(plan.product.epilogue)) {
+    set_value(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, 8 * mask_bytes(plan.product.cols));  // in bits
   }
-  if (masked && status == CUBLAS_STATUS_INVALID_VALUE) {
-    return false;
-  }
-  check(status, "cublasLtMatmulDescSetAttribute", operation);
   // The heuristic looks at the addresses alone, for how they are aligned.
-  const void* const aligned = workspace_.data() + kAlignment;
-  set_pointers(operation, plan, aligned, aligned);
-  return true;
+  const void* const aligned = workspace_.data() + kProductAlignment;
+  require(set_pointers(plan, aligned, aligned), "cublasLtMatmulDescSetAttribute");
 }
 
 /// cuBLASLt's matrices are column-major, ours row-major, and what is one [r, c] is the other's [c, r]. So
@@ -232,77 +251,234 @@ bool CublasLt::set_epilogue(const char* operation, const Plan& plan) const {
 /// A bias to add has one element for every row of D, that is for every column of out. The gradient of one has, with
 /// BGRADB, one for every column of D and is the sum of op(B) over k: for every row of out the sum of what `first` has
 /// there. A mask has a bit for every element of D, column by column of it: row by row of out.
-std::unique_ptr<CublasLt::Plan> CublasLt::make_plan(const char* operation, const Product& product) const {
-  auto plan = std::make_unique<Plan>(functions_, product);
+void CublasLt::describe(Plan& plan) const {
+  const Product& product = plan.product;
   const cublasComputeType_t compute =
       product.precision == ProductPrecision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
-  check(functions_.desc_create(&plan->desc, compute, CUDA_R_32F), "cublasLtMatmulDescCreate", operation);
-  const auto set_value = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
-    set(operation, *plan, attribute, &value, sizeof(value));
+  require(functions_.desc_create(&plan.desc, compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
+  const auto set_operation = [&](cublasLtMatmulDescAttributes_t attribute, bool transposed) {
+    const cublasOperation_t value = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+    require(functions_.desc_set(plan.desc, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
   };
-  const auto operation_of = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
-  set_value(CUBLASLT_MATMUL_DESC_TRANSA, operation_of(product.second_transposed));
-  set_value(CUBLASLT_MATMUL_DESC_TRANSB, operation_of(product.first_transposed));
-  if (!set_epilogue(operation, *plan)) {
-    return plan;
-  }
+  set_operation(CUBLASLT_MATMUL_DESC_TRANSA, product.second_transposed);
+  set_operation(CUBLASLT_MATMUL_DESC_TRANSB, product.first_transposed);
+  set_epilogue(plan);
 
-  const cudaDataType_t type = product.precision == ProductPrecision::bf16 ? CUDA_R_16BF : CUDA_R_32F;
-  const cudaDataType_t out_type = product.out == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
-  const auto make_layout = [&](cublasLtMatrixLayout_t& layout, cudaDataType_t element, std::int64_t rows,
-                               std::int64_t cols, std::int64_t ld) {
-    check(functions_.layout_create(&layout, element, static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(cols),
-                                   ld),
-          "cublasLtMatrixLayoutCreate", operation);
+  const auto type_of = [](DType type) { return type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; };
+  const auto make_layout = [&](cublasLtMatrixLayout_t& layout, DType type, std::int64_t rows, std::int64_t cols,
+                               std::int64_t ld) {
+    require(functions_.layout_create(&layout, type_of(type), static_cast<std::uint64_t>(rows),
+                                     static_cast<std::uint64_t>(cols), ld),
+            "cublasLtMatrixLayoutCreate");
   };
   const auto make_operand = [&](cublasLtMatrixLayout_t& layout, bool transposed, std::int64_t lines, std::int64_t ld) {
-    make_layout(layout, type, transposed ? product.depth : lines, transposed ? lines : product.depth, ld);
+    make_layout(layout, product.operands(), transposed ? product.depth : lines, transposed ? lines : product.depth, ld);
   };
-  make_operand(plan->second, product.second_transposed, product.cols, product.second_ld);
+  make_operand(plan.second, product.second_transposed, product.cols, product.second_ld);
   // What multiplies from the left is the first operand for us, the second one for the library.
-  make_operand(plan->first, !product.first_transposed, product.rows, product.first_ld);
-  make_layout(plan->out, out_type, product.cols, product.rows, product.out_ld);
+  make_operand(plan.first, !product.first_transposed, product.rows, product.first_ld);
+  make_layout(plan.out, product.out, product.cols, product.rows, product.out_ld);
 
-  choose_algorithm(operation, *plan);
-  return plan;
+  plan.candidates = ask_heuristic(plan);
+  if (worth_splitting(product)) {
+    if (const std::optional<Candidate> ours = split(plan, plan.candidates.front())) {
+      plan.candidates.push_back(*ours);
+    }
+  }
 }
 
-void CublasLt::choose_algorithm(const char* operation, Plan& plan) const {
+std::vector<CublasLt::Candidate> CublasLt::ask_heuristic(const Plan& plan) const {
+  constexpr int kAsked = 8;
   cublasLtMatmulPreference_t made = nullptr;
-  check(functions_.preference_create(&made), "cublasLtMatmulPreferenceCreate", operation);
+  require(functions_.preference_create(&made), "cublasLtMatmulPreferenceCreate");
   const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, decltype(functions_.preference_destroy)> preference(
       made, functions_.preference_destroy);
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-    check(functions_.preference_set(preference.get(), attribute, &value, sizeof(value)),
-          "cublasLtMatmulPreferenceSetAttribute", operation);
+    require(functions_.preference_set(preference.get(), attribute, &value, sizeof(value)),
+            "cublasLtMatmulPreferenceSetAttribute");
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes_);
   // The library takes 256 for granted.
   const auto element = static_cast<std::uint32_t>(size_of(plan.product.out));
-  const bool rows_aligned = plan.product.out_ld * element % kAlignment == 0;
+  const bool rows_aligned = plan.product.out_ld * element % kProductAlignment == 0;
   for (const auto attribute :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES}) {
-    prefer(attribute, kAlignment);
+    prefer(attribute, kProductAlignment);
   }
   for (const auto attribute :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
-    prefer(attribute, rows_aligned ? kAlignment : element);
+    prefer(attribute, rows_aligned ? kProductAlignment : element);
   }
   if (plan.product.out == DType::bf16) {
     // Where a product is cut into stretches of its depth: not summed up in bf16.
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
            static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
   }
-  cublasLtMatmulHeuristicResult_t result{};
+  cublasLtMatmulHeuristicResult_t results[kAsked]{};
   int found = 0;
-  const cublasStatus_t status = functions_.get_heuristic(handle_, plan.desc, plan.second, plan.first, plan.out,
-                                                         plan.out, preference.get(), 1, &result, &found);
-  if (status != CUBLAS_STATUS_NOT_SUPPORTED) {
-    check(status, "cublasLtMatmulAlgoGetHeuristic", operation);
-    if (found > 0 && result.state == CUBLAS_STATUS_SUCCESS) {
-      plan.algorithm = result.algo;
+  require(functions_.get_heuristic(handle_, plan.desc, plan.second, plan.first, plan.out, plan.out, preference.get(),
+                                   kAsked, results, &found),
+          "cublasLtMatmulAlgoGetHeuristic");
+  std::vector<Candidate> candidates;
+  for (int i = 0; i < found; ++i) {
+    if (results[i].state == CUBLAS_STATUS_SUCCESS) {
+      candidates.push_back({results[i].algo, results[i].wavesCount});
     }
   }
+  if (candidates.empty()) {
+    throw Refused{fmt::format("cublasLtMatmulAlgoGetHeuristic: no algorithm in {}", functions_.file)};
+  }
+  return candidates;
+}
+
+/// Parts of the depth that would give every multiprocessor a tile, none shorter than is worth a tile's sums.
+std::int64_t CublasLt::wanted_parts(const Product& product) const {
+  constexpr std::int64_t kTile = 128;
+  constexpr std::int64_t kShortest = 512;
+  constexpr std::int64_t kMost = 64;
+  const auto across = [](std::int64_t lines) { return (lines + kTile - 1) / kTile; };
+  const std::int64_t tiles = across(product.rows) * across(product.cols);
+  return std::min({gpu_.multiprocessors / tiles, product.depth / kShortest, kMost});
+}
+
+bool CublasLt::worth_splitting(const Product& product) const {
+  return wanted_parts(product) >= 2;
+}
+
+std::optional<CublasLt::Candidate> CublasLt::split(const Plan& plan, const Candidate& candidate) const {
+  Candidate ours = candidate;
+  const auto set = [&](cublasLtMatmulAlgoConfigAttributes_t attribute, auto value) {
+    return functions_.config_set(&ours.algorithm, attribute, &value, sizeof(value)) == CUBLAS_STATUS_SUCCESS;
+  };
+  if (!set(CUBLASLT_ALGO_CONFIG_SPLITK_NUM, static_cast<std::int32_t>(wanted_parts(plan.product))) ||
+      !set(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE))) {
+    return std::nullopt;
+  }
+  cublasLtMatmulHeuristicResult_t result{};
+  const cublasStatus_t status =
+      functions_.algo_check(handle_, plan.desc, plan.second, plan.first, plan.out, plan.out, &ours.algorithm, &result);
+  if (status != CUBLAS_STATUS_SUCCESS || result.state != CUBLAS_STATUS_SUCCESS ||
+      result.workspaceSize > workspace_bytes_) {
+    return std::nullopt;
+  }
+  ours.waves = result.wavesCount;
+  return ours;
+}
+
+void CublasLt::choose(const char* operation, Plan& plan, ProductTrial& trial) const {
+  std::vector<Candidate> ordered = plan.candidates;
+  if (worth_splitting(plan.product)) {
+    auto first = std::find_if(ordered.begin(), ordered.end(),
+                              [](const Candidate& candidate) { return candidate.waves >= kBusy; });
+    if (first == ordered.end()) {
+      first = std::max_element(ordered.begin(), ordered.end(),
+                               [](const Candidate& a, const Candidate& b) { return a.waves < b.waves; });
+    }
+    std::rotate(ordered.begin(), first, first + 1);
+  }
+  for (const Candidate& candidate : ordered) {
+    plan.why = try_algorithm(operation, plan, candidate.algorithm, trial);
+    if (plan.why.empty()) {
+      plan.algorithm = candidate;
+      return;
+    }
+  }
+}
+
+void CublasLt::choose_fastest(const char* operation, Plan& plan, ProductTrial& trial) const {
+  constexpr int kRepeats = 5;
+  TimedChoices& known = timed_choices();
+  const std::lock_guard lock(known.mutex);
+  for (const auto& [product, algorithm] : known.choices) {
+    if (product == plan.product && try_algorithm(operation, plan, algorithm, trial).empty()) {
+      plan.algorithm = Candidate{algorithm, 0.0F};
+      return;
+    }
+  }
+  float least = 0.0F;
+  for (const Candidate& candidate : plan.candidates) {
+    const AlgorithmTime taken = time(operation, plan, candidate, trial, kRepeats);
+    plan.why = taken.problem.empty() ? plan.why : taken.problem;
+    if (taken.problem.empty() && (!plan.algorithm || taken.microseconds < least)) {
+      plan.algorithm = candidate;
+      least = taken.microseconds;
+    }
+  }
+  if (plan.algorithm) {
+    plan.why.clear();
+    known.choices.emplace_back(plan.product, plan.algorithm->algorithm);
+  }
+}
+
+std::string CublasLt::try_algorithm(const char* operation, const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
+                                    ProductTrial& trial) const {
+  trial.reset();
+  const cublasStatus_t status = enqueue(plan, algorithm, trial.memory());
+  if (status == CUBLAS_STATUS_SUCCESS) {
+    return trial.right() ? "" : fmt::format("cublasLtMatmul of {} gives wrong sums", functions_.file);
+  }
+  // What the library could not start is its problem; what the GPU cannot go on after is everybody's.
+  cudaGetLastError();
+  cuda::check(cudaStreamSynchronize(stream_), operation, __FILE__, __LINE__);
+  return fmt::format("cublasLtMatmul: {}", name_of(status));
+}
+
+AlgorithmTime CublasLt::properties(const Candidate& candidate) const {
+  AlgorithmTime result;
+  const auto get = [&](cublasLtMatmulAlgoConfigAttributes_t attribute, auto& value) {
+    std::size_t written = 0;
+    functions_.config_get(&candidate.algorithm, attribute, &value, sizeof(value), &written);
+  };
+  std::int32_t id = 0;
+  std::uint32_t tile = 0;
+  std::int32_t parts = 1;
+  get(CUBLASLT_ALGO_CONFIG_ID, id);
+  get(CUBLASLT_ALGO_CONFIG_TILE_ID, tile);
+  get(CUBLASLT_ALGO_CONFIG_SPLITK_NUM, parts);
+  result.id = id;
+  result.tile = static_cast<int>(tile);
+  result.split_k = std::max(parts, 1);
+  result.waves = candidate.waves;
+  return result;
+}
+
+AlgorithmTime CublasLt::time(const char* operation, const Plan& plan, const Candidate& candidate, ProductTrial& trial,
+                             int repeats) const {
+  AlgorithmTime result = properties(candidate);
+  result.problem = try_algorithm(operation, plan, candidate.algorithm, trial);  // warms up, too
+  if (!result.problem.empty()) {
+    return result;
+  }
+  const StreamTimer timer(stream_);
+  std::vector<float> times;
+  for (int i = 0; i < repeats; ++i) {
+    timer.start();
+    check(enqueue(plan, candidate.algorithm, trial.memory()), "cublasLtMatmul", operation);
+    timer.stop();
+    times.push_back(1e6F * static_cast<float>(timer.seconds()));
+  }
+  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
+  result.microseconds = times[static_cast<std::size_t>(repeats / 2)];
+  return result;
+}
+
+std::vector<AlgorithmTime> CublasLt::time_algorithms(const char* operation, const Product& product, int repeats) {
+  if (repeats < 1) {
+    throw std::invalid_argument("time_algorithms: no repeats");
+  }
+  std::vector<AlgorithmTime> times;
+  prepare(operation, product);
+  const Plan& plan = *find(product);
+  if (plan.candidates.empty()) {
+    return times;
+  }
+  ProductTrial trial(stream_, product);
+  for (const Candidate& candidate : plan.candidates) {
+    times.push_back(time(operation, plan, candidate, trial, repeats));
+    times.back().chosen = plan.algorithm && std::memcmp(&plan.algorithm->algorithm, &candidate.algorithm,
+                                                        sizeof(cublasLtMatmulAlgo_t)) == 0;
+  }
+  return times;
 }
 
 }  // namespace curate::cuda

@@ -10,10 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "device/device.h"
+#include "kernels/product.h"
 #include "kernels/scratch.h"
 
 namespace curate::cuda {
+
+class ProductTrial;
 
 /// The functions of cuBLASLt that are used, found by name: half a gigabyte that programs without wide dense layers, and
 /// machines without it, do not load.
@@ -33,6 +35,9 @@ struct CublasLtFunctions {
   decltype(&::cublasLtMatmulPreferenceDestroy) preference_destroy = nullptr;
   decltype(&::cublasLtMatmulPreferenceSetAttribute) preference_set = nullptr;
   decltype(&::cublasLtMatmulAlgoGetHeuristic) get_heuristic = nullptr;
+  decltype(&::cublasLtMatmulAlgoCheck) algo_check = nullptr;
+  decltype(&::cublasLtMatmulAlgoConfigSetAttribute) config_set = nullptr;
+  decltype(&::cublasLtMatmulAlgoConfigGetAttribute) config_get = nullptr;
   decltype(&::cublasLtMatmul) matmul = nullptr;
 };
 
@@ -42,90 +47,88 @@ std::optional<CublasLtFunctions> find_cublaslt(std::string& problem);
 /// For `doctor`: the version, or why there is none.
 std::string describe_cublaslt();
 
-enum class Epilogue : std::uint8_t {
-  none,
-  add_bias,            ///< bias[c] is added to column c of the product
-  sum_of_first,        ///< bias[r] becomes the sum over k of the first operand's elements that make row r
-  add_bias_relu,       ///< add_bias, then relu; of NaN it may make 0
-  add_bias_relu_mask,  ///< the same, and the mask says where the sum was above 0
-  apply_mask,          ///< elements that such a mask has off become 0
+/// An algorithm of the library for a product: what it is and how long it takes.
+struct AlgorithmTime {
+  int id = 0;                 ///< CUBLASLT_ALGO_CONFIG_ID
+  int tile = 0;               ///< cublasLtMatmulTile_t
+  int split_k = 1;            ///< parts of the depth that are summed up side by side
+  float waves = 0.0F;         ///< of blocks on the GPU, by the library's count
+  float microseconds = 0.0F;  ///< median; 0 where it does not run
+  std::string problem;        ///< empty: it runs and is right
+  bool chosen = false;
 };
 
-/// out [rows, cols] = first second, all row-major, with `depth` terms to a sum. An operand may lie in memory
-/// transposed: first as [depth, rows], second as [cols, depth]. Operands are f32, or bf16 where the precision is; then
-/// `out` may be bf16, and so is the bias with it. A mask has mask_bytes(cols) for every row.
-struct Product {
-  std::int64_t rows = 0;
-  std::int64_t cols = 0;
-  std::int64_t depth = 0;
-  bool first_transposed = false;
-  bool second_transposed = false;
-  std::int64_t first_ld = 0;
-  std::int64_t second_ld = 0;
-  std::int64_t out_ld = 0;
-  Epilogue epilogue = Epilogue::none;
-  ProductPrecision precision = ProductPrecision::f32;
-  DType out = DType::f32;
-
-  bool operator==(const Product&) const = default;
-};
-
-/// bf16 elements to a row, so that all rows begin at multiples of CublasLt::kAlignment.
-constexpr std::int64_t bf16_ld(std::int64_t cols) {
-  return (cols + 7) / 8 * 8;
-}
-
-/// Of a row of a mask. The library asks for multiples of 128 bits.
-constexpr std::int64_t mask_bytes(std::int64_t cols) {
-  return (cols + 127) / 128 * 16;
-}
-
-/// Where a product's matrices lie.
-struct ProductMemory {
-  void* out = nullptr;
-  const void* first = nullptr;
-  const void* second = nullptr;
-  void* bias = nullptr;  ///< for the epilogues that have one
-  void* mask = nullptr;
-};
-
-/// cuBLASLt on one stream. A product's algorithm is chosen once, by the library's rules, and stays: the same bits on
-/// every run with one version of the library on one kind of GPU.
+/// cuBLASLt on one stream. A product's algorithm is chosen once, before its first use, called on memory of its own and
+/// compared with sums of ours (ProductTrial): one that the library does not have, that it refuses to run or that
+/// computes something else is passed over, and `why()` tells. The choice is by rule and without a clock, so that one
+/// version of the library on one kind of GPU gives the same bits on every run:
+///
+///   the library's first algorithm; for a product with few tiles and a long depth the first that keeps half of the GPU
+///   busy by splitting the depth, the library's first one with the depth split by us being the last to be asked; where
+///   none does, the one that keeps most of it busy.
+///
+/// With CURATE_TIME_PRODUCTS set in the environment the fastest of all of them is chosen by time instead, once for
+/// every product of the process: then two runs may differ in their last bits.
 class CublasLt {
  public:
-  /// All pointers that multiply() gets are multiples of this, and so are the bytes of an operand's rows. Rows of `out`
-  /// may begin anywhere.
-  static constexpr std::uint32_t kAlignment = 16;
-
-  /// Allocates: not inside a capture.
-  CublasLt(const CublasLtFunctions& functions, cudaStream_t stream, int compute_capability_major);
+  /// Allocates: not inside a capture. Throws DeviceError where the library does not start.
+  CublasLt(const CublasLtFunctions& functions, cudaStream_t stream, const GpuShape& gpu);
   CublasLt(const CublasLt&) = delete;
   CublasLt& operator=(const CublasLt&) = delete;
   ~CublasLt();
 
-  /// Enqueues it; inside captures too. False where the library has no algorithm for such a product: nothing is enqueued
-  /// then. `operation` stands in errors.
-  bool multiply(const char* operation, const Product& product, const ProductMemory& memory);
+  const std::string& file() const { return functions_.file; }
 
-  /// Whether multiply() would find an algorithm.
-  bool has(const char* operation, const Product& product);
+  /// Chooses an algorithm, unless that was done. Whether there is one. Not inside a capture. Throws DeviceError where
+  /// the GPU has failed. `operation` stands in errors.
+  bool prepare(const char* operation, const Product& product);
+
+  /// Why prepare() found none, in one line; empty where it did.
+  std::string why(const Product& product) const;
+
+  /// What prepare() chose: "algorithm 21, tile 20, 16 parts". Empty where it found none.
+  std::string choice(const Product& product) const;
+
+  /// Enqueues a product that prepare() has an algorithm for; inside captures too.
+  void multiply(const char* operation, const Product& product, const ProductMemory& memory);
+
+  /// The times of all algorithms that prepare() chooses from, in the library's order, then those split by us; medians
+  /// of `repeats` calls. Not inside a capture. Nothing where the library has none.
+  std::vector<AlgorithmTime> time_algorithms(const char* operation, const Product& product, int repeats = 5);
 
  private:
   struct Plan;
+  struct Candidate {
+    cublasLtMatmulAlgo_t algorithm;
+    float waves = 0.0F;
+  };
 
-  const Plan& plan_of(const char* operation, const Product& product);
-  std::unique_ptr<Plan> make_plan(const char* operation, const Product& product) const;
-  void set(const char* operation, const Plan& plan, cublasLtMatmulDescAttributes_t attribute, const void* value,
-           std::size_t bytes) const;
-  /// Of the epilogue.
-  void set_pointers(const char* operation, const Plan& plan, const void* bias, const void* mask) const;
-  /// Whether the library knows the epilogue.
-  bool set_epilogue(const char* operation, const Plan& plan) const;
-  void choose_algorithm(const char* operation, Plan& plan) const;
+  Plan* find(const Product& product) const;
+  /// Descriptors and, in order of preference, algorithms. Throws Refused where the library says no.
+  void describe(Plan& plan) const;
+  void set_epilogue(const Plan& plan) const;
+  cublasStatus_t set_pointers(const Plan& plan, const void* bias, const void* mask) const;
+  std::vector<Candidate> ask_heuristic(const Plan& plan) const;
+  /// The first candidate with its depth split by us, where that is sound.
+  std::optional<Candidate> split(const Plan& plan, const Candidate& candidate) const;
+  bool worth_splitting(const Product& product) const;
+  std::int64_t wanted_parts(const Product& product) const;
+  void choose(const char* operation, Plan& plan, ProductTrial& trial) const;
+  void choose_fastest(const char* operation, Plan& plan, ProductTrial& trial) const;
+  /// What is wrong with an algorithm: it does not run, or computes something else. Empty: nothing.
+  std::string try_algorithm(const char* operation, const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
+                            ProductTrial& trial) const;
+  AlgorithmTime time(const char* operation, const Plan& plan, const Candidate& candidate, ProductTrial& trial,
+                     int repeats) const;
+  AlgorithmTime properties(const Candidate& candidate) const;
+  cublasStatus_t enqueue(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const ProductMemory& memory) const;
+  std::string name_of(cublasStatus_t status) const;
+  void require(cublasStatus_t status, const char* call) const;
   void check(cublasStatus_t status, const char* call, const char* operation) const;
 
   CublasLtFunctions functions_;
   cudaStream_t stream_;
+  GpuShape gpu_;
   std::size_t workspace_bytes_;
   Scratch<std::byte> workspace_;
   cublasLtHandle_t handle_ = nullptr;

@@ -107,7 +107,7 @@ class CudaDevice : public Device {
     CURATE_CUDA_CHECK(cudaGetDeviceProperties(&properties_, gpu_));
     pool_.emplace(gpu_);
     stream_.emplace();
-    products_.emplace(stream(), properties_.major);
+    products_.emplace(stream(), GpuShape{properties_.major, properties_.multiProcessorCount});
     error_scratch_.emplace(stream(), 1);
     CURATE_CUDA_CHECK(cudaMemsetAsync(error_scratch_->data(), 0, sizeof(ErrorScratch), stream()));
   }

@@ -170,32 +170,6 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
-/// grad_bias[j] = sum over all rows b of h[b, j]. grad_bias [outputs], h [rows, outputs] f32. A block takes 32 columns,
-/// its warps take the rows in turns; their sums are added in order. 4 bytes an element. Deterministic.
-__global__ void __launch_bounds__(kBlockThreads)
-    dense_grad_bias_kernel(float* grad_bias, Rows<const float> h, std::int64_t rows, std::int64_t outputs) {
-  constexpr int kColumns = 32;
-  constexpr int kTurns = kBlockThreads / kColumns;
-  CURATE_SHARED(float, sums, kBlockThreads);
-  const auto thread = static_cast<int>(threadIdx.x);
-  const int column = thread % kColumns;
-  const std::int64_t j = static_cast<std::int64_t>(blockIdx.x) * kColumns + column;
-  float sum = 0.0F;
-  if (j < outputs) {
-    for (std::int64_t b = thread / kColumns; b < rows; b += kTurns) {
-      sum += h.row(b)[j];
-    }
-  }
-  sums[thread] = sum;
-  __syncthreads();
-  if (thread < kColumns && j < outputs) {
-    for (int turn = 1; turn < kTurns; ++turn) {
-      sum += sums[turn * kColumns + column];
-    }
-    grad_bias[j] = sum;
-  }
-}
-
 /// to[r, c] = from[r, c] for r < rows, rounded. to [rows, 4 packs] bf16, from [rows, 4 packs] f32, rows of both at
 /// multiples of 8 and 16 bytes. Neighbouring threads take neighbouring packs, 6 bytes an element. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
@@ -275,11 +249,6 @@ void dense_grad_in(cudaStream_t stream, const MatrixView& grad_in, const MatrixV
   launch("dense_grad_in", stream, {tiles_for(h.rows) * across}, dense_grad_in_kernel, rows_of<float>(grad_in),
          rows_of<const float>(h), rows_of<const float>(weight), h.cols, grad_in.cols, across,
          pointer_of<const StepState>(state));
-}
-
-void dense_grad_bias(cudaStream_t stream, const MatrixView& grad_bias, const MatrixView& h) {
-  launch("dense_grad_bias", stream, {divide_up(h.cols, 32)}, dense_grad_bias_kernel, pointer_of<float>(grad_bias),
-         rows_of<const float>(h), h.rows, h.cols);
 }
 
 void to_bf16(cudaStream_t stream, Bf16* to, std::int64_t ld, const MatrixView& from) {

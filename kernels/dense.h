@@ -41,9 +41,6 @@ void dense_grad_params(cudaStream_t stream, const DenseParams& grad_params, cons
 void dense_grad_in(cudaStream_t stream, const MatrixView& grad_in, const MatrixView& h, const MatrixView& weight,
                    const MatrixView& state);
 
-/// grad_bias[j] = the sum of h[b, j] over all rows, those past the batch's count too.
-void dense_grad_bias(cudaStream_t stream, const MatrixView& grad_bias, const MatrixView& h);
-
 /// Rounds f32 to bf16, rows `ld` elements apart. from.cols is a multiple of 4; rows of `from` begin at multiples of 16
 /// bytes, and so do those of `to`.
 void to_bf16(cudaStream_t stream, Bf16* to, std::int64_t ld, const MatrixView& from);

@@ -14,12 +14,12 @@ namespace {
 
 /// Whether all rows begin where the library may load 16 bytes at once; absent matrices and vectors have one row.
 bool rows_aligned(const MatrixView& view) {
-  const auto elements = static_cast<std::int64_t>(CublasLt::kAlignment / size_of(view.dtype));
-  return reinterpret_cast<std::uintptr_t>(view.data) % CublasLt::kAlignment == 0 &&
+  const auto elements = static_cast<std::int64_t>(kProductAlignment / size_of(view.dtype));
+  return reinterpret_cast<std::uintptr_t>(view.data) % kProductAlignment == 0 &&
          (view.cols <= 1 || view.ld % elements == 0);
 }
 
-/// Which layers are for cuBLASLt. Narrower ones are bound by memory or by launches, not by arithmetic, and a short
+/// Which layers are for a library. Narrower ones are bound by memory or by launches, not by arithmetic, and a short
 /// batch leaves most of a GPU idle either way: the tiled kernels take those with fewer launches, do no work past the
 /// batch's count, and need no library to be loaded. The numbers are estimates: no GPU has measured them yet.
 bool is_wide(const DenseSize& size) {
@@ -40,6 +40,49 @@ bool suits_library(const DenseSize& size, std::initializer_list<MatrixView> matr
 std::int64_t rounded_elements(const DenseSize& size) {
   return size.batch * (bf16_ld(size.inputs) + bf16_ld(size.outputs)) + size.outputs * bf16_ld(size.inputs);
 }
+
+/// The three products of a layer, of operands in `precision`, whose rows are as far apart as rounded ones are, or as
+/// models lay them out.
+Product forward_product(const DenseSize& size, ProductPrecision precision) {
+  Product product;
+  product.rows = size.batch;
+  product.cols = size.outputs;
+  product.depth = size.inputs;
+  product.second_transposed = true;
+  product.first_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.inputs) : size.inputs;
+  product.second_ld = product.first_ld;
+  product.out_ld = size.outputs;
+  product.epilogue = Epilogue::add_bias;
+  product.precision = precision;
+  return product;
+}
+Product weight_product(const DenseSize& size, ProductPrecision precision) {
+  Product product;
+  product.rows = size.outputs;
+  product.cols = size.inputs;
+  product.depth = size.batch;
+  product.first_transposed = true;
+  product.first_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.outputs) : size.outputs;
+  product.second_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.inputs) : size.inputs;
+  product.out_ld = size.inputs;
+  product.epilogue = Epilogue::sum_of_first;
+  product.precision = precision;
+  return product;
+}
+Product input_product(const DenseSize& size, ProductPrecision precision) {
+  Product product;
+  product.rows = size.batch;
+  product.cols = size.inputs;
+  product.depth = size.outputs;
+  product.first_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.outputs) : size.outputs;
+  product.second_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.inputs) : size.inputs;
+  product.out_ld = size.inputs;
+  product.precision = precision;
+  return product;
+}
+
+constexpr const char* kForward = "dense_forward";
+constexpr const char* kBackward = "dense_backward";
 
 }  // namespace
 
@@ -65,37 +108,32 @@ class DenseProducts::Operands {
   Bf16* free_;
 };
 
-DenseProducts::DenseProducts(cudaStream_t stream, int compute_capability_major)
-    : stream_(stream),
-      compute_capability_major_(compute_capability_major),
-      scratch_(stream, static_cast<std::int64_t>(kScratchFloats)) {}
-
-void DenseProducts::load() {
-  const std::optional<CublasLtFunctions> functions = find_cublaslt(why_not_);
-  if (functions) {
-    library_ = std::make_unique<CublasLt>(*functions, stream_, compute_capability_major_);
-  }
-  looked_ = true;
-}
-
-/// Nobody may load it while a capture runs: whoever captures without prepare_dense() gets the tiled kernels.
-CublasLt* DenseProducts::library(bool capturing) {
-  if (!looked_ && !capturing) {
-    load();
-  }
-  return library_.get();
-}
+DenseProducts::DenseProducts(cudaStream_t stream, const GpuShape& gpu)
+    : stream_(stream), scratch_(stream, static_cast<std::int64_t>(kScratchFloats)), library_(stream, gpu, scratch()) {}
 
 void DenseProducts::prepare(const DenseSize& size, ProductPrecision precision) {
   const bool rounds = precision != ProductPrecision::f32;
-  if ((rounds || suits_library(size, {})) && library(false) == nullptr && rounds) {
-    throw InputError(
-        fmt::format("--products {}: cuBLASLt is needed: {}; or give --products f32", name_of(precision), why_not_));
+  const bool wide = suits_library(size, {});
+  if ((rounds || wide) && !library_.load() && rounds) {
+    throw InputError(fmt::format("--products {}: cuBLASLt is needed: {}; or give --products f32", name_of(precision),
+                                 library_.why_not()));
   }
   precision_ = precision;
+  if (!wide || !library_.loaded()) {
+    return;
+  }
   if (precision == ProductPrecision::bf16) {
     reserve_rounded(size);
   }
+  const auto call_once = [&](const char* operation, const Product& product) {
+    if (!library_.prepare(operation, product) && rounds) {
+      throw InputError(fmt::format("--products {}: no library has a product of {}: {}; give --products f32",
+                                   name_of(precision), label_of(product), library_.why(product)));
+    }
+  };
+  call_once(kForward, forward_product(size, precision));
+  call_once(kBackward, weight_product(size, precision));
+  call_once(kBackward, input_product(size, precision));
 }
 
 void DenseProducts::reserve_rounded(const DenseSize& size) {
@@ -106,58 +144,55 @@ void DenseProducts::reserve_rounded(const DenseSize& size) {
   }
 }
 
-CublasLt* DenseProducts::library_for(const DenseSize& size, bool capturing) {
-  CublasLt* const found = library(capturing);
-  if (found != nullptr && precision_ == ProductPrecision::bf16 && rounded_elements(size) > rounded_elements_) {
+/// Nobody may load a library while a capture runs: whoever captures without prepare_dense() gets the tiled kernels.
+bool DenseProducts::takes(const DenseSize& size, bool capturing) {
+  if (!(capturing ? library_.loaded() : library_.load())) {
+    return false;
+  }
+  if (precision_ == ProductPrecision::bf16 && rounded_elements(size) > rounded_elements_) {
     if (capturing) {
       throw std::logic_error("a dense layer inside a capture that prepare_dense was not told of");
     }
     reserve_rounded(size);
   }
-  return found;
+  return true;
 }
 
-/// Whether the library did it.
-bool DenseProducts::multiply(const char* operation, Product product, const MatrixView& out, const Operand& first,
+/// Whether a library did it.
+bool DenseProducts::multiply(const char* operation, const Product& product, const MatrixView& out, const Operand& first,
                              const Operand& second, const MatrixView& bias) {
-  product.rows = out.rows;
-  product.cols = out.cols;
-  product.out_ld = out.ld;
-  product.first_ld = first.ld;
-  product.second_ld = second.ld;
-  product.precision = precision_;
-  return library_->multiply(operation, product, {out.data, first.data, second.data, bias.data, nullptr});
+  Product here = product;
+  here.out_ld = out.ld;
+  here.first_ld = first.ld;
+  here.second_ld = second.ld;
+  const bool done = library_.multiply(operation, here, {out.data, first.data, second.data, bias.data, nullptr});
+  if (!done) {
+    refuse_f32(operation, here);
+  }
+  return done;
 }
 
-/// What was asked for in less than f32 is not done in f32 unseen.
-void DenseProducts::fall_back(const char* operation) const {
+void DenseProducts::refuse_f32(const char* operation, const Product& product) const {
   if (precision_ != ProductPrecision::f32) {
-    throw DeviceError(fmt::format("{}: cuBLASLt has no {} product for this layer; give --products f32", operation,
-                                  name_of(precision_)));
+    throw DeviceError(fmt::format("{}: no library has a product of {}; give --products f32 ({})", operation,
+                                  label_of(product), library_.why(product)));
   }
 }
 
 void DenseProducts::forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
                             const MatrixView& state, bool capturing) {
-  constexpr const char* kOperation = "dense_forward";
   const DenseSize size = {batch.out.rows, batch.in.cols, batch.out.cols};
-  if (suits_library(size, {batch.in, batch.out, params.weight, params.bias}) &&
-      library_for(size, capturing) != nullptr) {
+  if (suits_library(size, {batch.in, batch.out, params.weight, params.bias}) && takes(size, capturing)) {
     Operands operand(*this);
-    Product product;
-    product.depth = size.inputs;
-    product.second_transposed = true;
-    product.epilogue = Epilogue::add_bias;
     const Operand in = operand(batch.in);
     const Operand weight = operand(params.weight);
-    if (multiply(kOperation, product, batch.out, in, weight, params.bias)) {
+    if (multiply(kForward, forward_product(size, precision_), batch.out, in, weight, params.bias)) {
       // The library's relu is documented as max(x, 0), which may take 0 over NaN: a diverged network would look well.
       if (activation.kind != ActivationKind::linear) {
         activation_forward(stream_, batch.out, activation, state);
       }
       return;
     }
-    fall_back(kOperation);
   }
   dense_forward(stream_, batch, params, activation, state);
 }
@@ -165,11 +200,10 @@ void DenseProducts::forward(const DenseBatch& batch, const DenseParams& params, 
 void DenseProducts::backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                              const DenseParams& params, const Activation& activation, const MatrixView& state,
                              bool capturing) {
-  constexpr const char* kOperation = "dense_backward";
   const DenseSize size = {batch.out.rows, batch.in.cols, batch.out.cols};
   const bool wide = suits_library(size, {batch.in, batch.out, params.weight, params.bias, grad.in, grad.out,
                                          grad_params.weight, grad_params.bias}) &&
-                    library_for(size, capturing) != nullptr;
+                    takes(size, capturing);
   if (!wide) {
     if (activation.kind != ActivationKind::linear) {
       activation_backward(stream_, grad.out, batch.out, activation, PastCount::stays, state);
@@ -180,29 +214,17 @@ void DenseProducts::backward(const DenseBatch& grad, const DenseParams& grad_par
     }
     return;
   }
-  // The library sums over all rows of the buffers: those past the batch's count have to add nothing.
+  // A library sums over all rows of the buffers: those past the batch's count have to add nothing.
   activation_backward(stream_, grad.out, batch.out, activation, PastCount::zeros, state);
   Operands operand(*this);
   const Operand h = operand(grad.out);
   const Operand in = operand(batch.in);
-  Product by_weight;
-  by_weight.depth = size.batch;
-  by_weight.first_transposed = true;
-  by_weight.epilogue = Epilogue::sum_of_first;
-  if (!multiply(kOperation, by_weight, grad_params.weight, h, in, grad_params.bias)) {
-    by_weight.epilogue = Epilogue::none;
-    if (multiply(kOperation, by_weight, grad_params.weight, h, in, {})) {
-      dense_grad_bias(stream_, grad_params.bias, grad.out);
-    } else {
-      fall_back(kOperation);
-      dense_grad_params(stream_, grad_params, grad.out, batch.in, state, scratch());
-    }
+  if (!multiply(kBackward, weight_product(size, precision_), grad_params.weight, h, in, grad_params.bias)) {
+    dense_grad_params(stream_, grad_params, grad.out, batch.in, state, scratch());
   }
   if (!grad.in.empty()) {
-    Product by_inputs;
-    by_inputs.depth = size.outputs;
-    if (!multiply(kOperation, by_inputs, grad.in, h, operand(params.weight), {})) {
-      fall_back(kOperation);
+    const Operand weight = operand(params.weight);
+    if (!multiply(kBackward, input_product(size, precision_), grad.in, h, weight, {})) {
       dense_grad_in(stream_, grad.in, grad.out, params.weight, state);
     }
   }
@@ -212,24 +234,24 @@ std::optional<DenseStackPlan> DenseProducts::plan_stack(const DenseStack& stack,
   const bool any_wide = std::any_of(stack.begin(), stack.end(), [batch](const DenseStackLayer& layer) {
     return is_wide({batch, layer.params.weight.cols, layer.params.weight.rows});
   });
-  if (precision_ != ProductPrecision::bf16 || !any_wide || !WideStack::suits(stack) || library(false) == nullptr) {
+  if (precision_ != ProductPrecision::bf16 || !any_wide || !WideStack::suits(stack) || !library_.load()) {
     return std::nullopt;
   }
-  WideStack wide(stream_, *library_, stack, batch, nullptr);
+  WideStack wide(stream_, library_, stack, batch, nullptr);
   if (!wide.supported()) {
     return std::nullopt;
   }
   return DenseStackPlan{DType::bf16, wide.bytes() / static_cast<std::int64_t>(sizeof(float))};
 }
 
-WideStack DenseProducts::wide_stack(const DenseStack& stack, const MatrixView& in, const MatrixView& workspace) const {
-  if (library_ == nullptr || !WideStack::suits(stack)) {
+WideStack DenseProducts::wide_stack(const DenseStack& stack, const MatrixView& in, const MatrixView& workspace) {
+  if (!library_.loaded() || !WideStack::suits(stack)) {
     throw std::logic_error("a stack that plan_dense_stack has no plan for");
   }
   if (!rows_aligned(in) || !rows_aligned(workspace)) {
     throw std::logic_error("inputs of a wide stack or its workspace that do not begin at multiples of 16 bytes");
   }
-  WideStack wide(stream_, *library_, stack, in.rows, workspace.data);
+  WideStack wide(stream_, library_, stack, in.rows, workspace.data);
   if (wide.bytes() > workspace.rows * static_cast<std::int64_t>(sizeof(float))) {
     throw std::logic_error("a workspace for a smaller stack");
   }

@@ -9,20 +9,21 @@
 #include <vector>
 
 #include "device/device.h"
-#include "kernels/cublaslt.h"
 #include "kernels/dense.h"
+#include "kernels/library_products.h"
 #include "kernels/scratch.h"
 #include "kernels/wide_stack.h"
 
 namespace curate::cuda {
 
-/// The products of dense layers: by cuBLASLt where layers are wide and the library is there, else by tiles of our own.
+/// The products of dense layers: by NVIDIA's libraries where layers are wide and a library is there and right, else by
+/// tiles of our own.
 class DenseProducts {
  public:
   /// Allocates; looks for no library yet.
-  DenseProducts(cudaStream_t stream, int compute_capability_major);
+  DenseProducts(cudaStream_t stream, const GpuShape& gpu);
 
-  /// Device::prepare_dense.
+  /// Device::prepare_dense: of a wide layer with matrices as models lay them out every product is called once.
   void prepare(const DenseSize& size, ProductPrecision precision);
 
   /// What prepare() was told last.
@@ -48,6 +49,9 @@ class DenseProducts {
   /// 16 MiB, for whatever operation needs it: eight slices of a layer of 512 x 1024, and more of smaller ones.
   DenseScratch scratch() const { return {scratch_.data(), kScratchFloats}; }
 
+  /// What became of the libraries' products so far.
+  std::vector<ProductReport> reports() const { return library_.reports(); }
+
  private:
   static constexpr std::size_t kScratchFloats = std::size_t{4} << 20U;
 
@@ -59,24 +63,20 @@ class DenseProducts {
   /// A layer's operands of one operation, rounded where that is asked for.
   class Operands;
 
-  void load();
   /// A stack that plan_stack() took, in a workspace that has to have room for it.
-  WideStack wide_stack(const DenseStack& stack, const MatrixView& in, const MatrixView& workspace) const;
-  CublasLt* library(bool capturing);
-  /// That may multiply such a layer, with the memory that it takes; nullptr where there is none.
-  CublasLt* library_for(const DenseSize& size, bool capturing);
+  WideStack wide_stack(const DenseStack& stack, const MatrixView& in, const MatrixView& workspace);
+  /// Whether a library may multiply such a layer; readies the memory that it takes.
+  bool takes(const DenseSize& size, bool capturing);
   void reserve_rounded(const DenseSize& size);
-  bool multiply(const char* operation, Product product, const MatrixView& out, const Operand& first,
+  bool multiply(const char* operation, const Product& product, const MatrixView& out, const Operand& first,
                 const Operand& second, const MatrixView& bias);
-  void fall_back(const char* operation) const;
+  /// What was asked for in less than f32 is not done in f32 unseen.
+  void refuse_f32(const char* operation, const Product& product) const;
 
   cudaStream_t stream_;
-  int compute_capability_major_;
   Scratch<float> scratch_;
   ProductPrecision precision_ = ProductPrecision::f32;
-  bool looked_ = false;
-  std::unique_ptr<CublasLt> library_;
-  std::string why_not_;
+  LibraryProducts library_;
   /// For bf16. The last one is the largest; captured operations may still name the others.
   std::vector<std::unique_ptr<Scratch<Bf16>>> rounded_;
   std::int64_t rounded_elements_ = 0;

@@ -2,17 +2,20 @@
 set(CURATE_KERNELS
     add_l2_rows.cu
     bag_rows.cu
+    bias_gradient.cu
     build_segments.cu
     copy_rows.cu
     dense.cu
     dense_stack.cu
     dot_rows.cu
     dropout.cu
+    epilogue.cu
     gather_rows.cu
     mf_epoch_plan.cu
     mf_sgd_blocks.cu
     mf_sgd_epoch.cu
     permute.cu
+    product_trial.cu
     rating_loss.cu
     scatter_add_rows.cu
     sort.cu
@@ -21,10 +24,13 @@ set(CURATE_KERNELS
     sum_squared_error.cu
     update_rows.cu)
 set(CURATE_CUDA_HOST
+    cublas.cpp
     cublaslt.cpp
     cuda_device.cpp
     cuda_error.cpp
     cuda_status.cpp
     dense_products.cpp
     device_memory.cpp
+    library_products.cpp
+    product.cpp
     wide_stack.cpp)

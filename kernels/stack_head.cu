@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/activations.cuh"
+#include "kernels/bias_gradient.h"
 #include "kernels/rows.cuh"
 #include "kernels/shared_memory.cuh"
 #include "kernels/warp_reduce.cuh"
@@ -201,8 +202,11 @@ void stack_head_backward(cudaStream_t stream, const DenseBatch& grad, const Dens
          pointer_of<const float>(layer.params.weight), pointer_of<const float>(layer.params.bias), in.rows, share,
          layer.activation, 1.0F / (1.0F - dropout), pointer_of<const StepState>(state));
   const MatrixView partial = {nullptr, scratch.data, blocks, width, width, DType::f32};
-  dense_grad_bias(stream, grad_params.weight, partial.columns(0, in.cols));
-  dense_grad_bias(stream, grad_params.bias, partial.columns(in.cols, 1));
+  // Behind the blocks' sums there is room for sums of those.
+  const auto used = static_cast<std::size_t>(blocks * width);
+  const DenseScratch rest = {scratch.data + used, scratch.floats - used};
+  bias_gradient(stream, grad_params.weight, partial.columns(0, in.cols), rest);
+  bias_gradient(stream, grad_params.bias, partial.columns(in.cols, 1), rest);
 }
 
 }  // namespace curate::cuda

@@ -8,6 +8,7 @@
 #include "curate/error.h"
 #include "kernels/cuda_error.h"
 #include "kernels/dropout.h"
+#include "kernels/epilogue.h"
 
 namespace curate::cuda {
 namespace {
@@ -28,7 +29,7 @@ std::int64_t outputs_of(const DenseStackLayer& layer) {
 
 }  // namespace
 
-WideStack::WideStack(cudaStream_t stream, CublasLt& library, const DenseStack& stack, std::int64_t batch,
+WideStack::WideStack(cudaStream_t stream, LibraryProducts& library, const DenseStack& stack, std::int64_t batch,
                      void* workspace)
     : stream_(stream), library_(&library), stack_(&stack), batch_(batch) {
   const auto take = [&](std::int64_t bytes) -> void* {
@@ -59,13 +60,13 @@ bool WideStack::suits(const DenseStack& stack) {
   const DenseStackLayer& last = stack.back();
   constexpr std::int64_t kUnit = 4;
   return stack.size() >= 2 && outputs_of(last) == 1 && inputs_of(last) <= kWidestHead &&
-         reinterpret_cast<std::uintptr_t>(last.params.weight.data) % CublasLt::kAlignment == 0 &&
+         reinterpret_cast<std::uintptr_t>(last.params.weight.data) % kProductAlignment == 0 &&
          std::all_of(stack.begin(), hidden_end, [](const DenseStackLayer& layer) {
            return layer.activation.kind == ActivationKind::relu && outputs_of(layer) % kUnit == 0;
          });
 }
 
-Product WideStack::forward_product(std::size_t l, std::int64_t in_ld) const {
+Product WideStack::forward_product(std::size_t l, std::int64_t in_ld, bool with_mask) const {
   Product product;
   product.rows = batch_;
   product.cols = outputs_of((*stack_)[l]);
@@ -74,7 +75,7 @@ Product WideStack::forward_product(std::size_t l, std::int64_t in_ld) const {
   product.first_ld = in_ld;
   product.second_ld = layers_[l].params.weight_ld;
   product.out_ld = layers_[l].out.ld;
-  product.epilogue = l + 1 == layers_.size() ? Epilogue::add_bias_relu : Epilogue::add_bias_relu_mask;
+  product.epilogue = with_mask ? Epilogue::add_bias_relu_mask : Epilogue::add_bias_relu;
   product.precision = ProductPrecision::bf16;
   product.out = DType::bf16;
   return product;
@@ -94,7 +95,7 @@ Product WideStack::weight_product(std::size_t l, std::int64_t in_ld) const {
   return product;
 }
 
-Product WideStack::input_product(std::size_t l, std::int64_t out_ld) const {
+Product WideStack::input_product(std::size_t l, std::int64_t out_ld, bool with_mask) const {
   Product product;
   product.rows = batch_;
   product.cols = inputs_of((*stack_)[l]);
@@ -102,28 +103,42 @@ Product WideStack::input_product(std::size_t l, std::int64_t out_ld) const {
   product.first_ld = layers_[l].grad.ld;
   product.second_ld = layers_[l].params.weight_ld;
   product.out_ld = out_ld;
-  product.epilogue = l == 0 ? Epilogue::none : Epilogue::apply_mask;
+  product.epilogue = with_mask ? Epilogue::apply_mask : Epilogue::none;
   product.precision = ProductPrecision::bf16;
   product.out = l == 0 ? DType::f32 : DType::bf16;
   return product;
 }
 
+std::int64_t WideStack::in_ld(std::size_t l, const MatrixView& in) const {
+  return l == 0 ? in.ld : layers_[l - 1].out.ld;
+}
+
+/// The last hidden layer's slopes are the head's.
+bool WideStack::has_mask(std::size_t l, std::int64_t in_ld) {
+  return l + 1 < layers_.size() && library_->prepare(kForward, forward_product(l, in_ld, true)) &&
+         library_->prepare(kBackward, input_product(l + 1, layers_[l].grad.ld, true));
+}
+
 bool WideStack::supported() {
+  // As models lay inputs and their gradients out.
+  const std::int64_t inputs = inputs_of(stack_->front());
+  const MatrixView in = {nullptr, nullptr, batch_, inputs, bf16_ld(inputs), DType::bf16};
   bool all = true;
-  for (std::size_t l = 0; l < layers_.size(); ++l) {
-    const std::int64_t inputs = inputs_of((*stack_)[l]);
-    // As models lay inputs and their gradients out.
-    const std::int64_t in_ld = l == 0 ? bf16_ld(inputs) : layers_[l - 1].out.ld;
+  for (std::size_t l = 0; all && l < layers_.size(); ++l) {
+    const bool mask = has_mask(l, in_ld(l, in));
+    const bool mask_below = l > 0 && has_mask(l - 1, in_ld(l - 1, in));
     const std::int64_t grad_ld = l == 0 ? round_up(inputs, 4) : layers_[l - 1].grad.ld;
-    all = all && library_->has(kForward, forward_product(l, in_ld)) &&
-          library_->has(kBackward, weight_product(l, in_ld)) && library_->has(kBackward, input_product(l, grad_ld));
+    all = library_->prepare(kForward, forward_product(l, in_ld(l, in), mask)) &&
+          library_->prepare(kBackward, weight_product(l, in_ld(l, in))) &&
+          library_->prepare(kBackward, input_product(l, grad_ld, mask_below));
   }
   return all;
 }
 
 void WideStack::multiply(const char* operation, const Product& product, const ProductMemory& memory) {
   if (!library_->multiply(operation, product, memory)) {
-    throw DeviceError(std::string(operation) + ": cuBLASLt has no bf16 product for these rows; give --products f32");
+    throw DeviceError(std::string(operation) + ": no library has a product of " + label_of(product) +
+                      "; give --products f32 (" + library_->why(product) + ")");
   }
 }
 
@@ -133,7 +148,7 @@ void WideStack::forward(const MatrixView& out, const MatrixView& in, const Matri
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     round_layer(stream_, layer.params, poison_, (*stack_)[l].params);
-    multiply(kForward, forward_product(l, values.ld),
+    multiply(kForward, forward_product(l, values.ld, has_mask(l, values.ld)),
              {layer.out.data, values.data, layer.params.weight, layer.params.bias, layer.mask});
     dropout(stream_, layer.out, (*stack_)[l].dropout, state);
     values = layer.out;
@@ -155,9 +170,13 @@ void WideStack::backward(const DenseBatch& grad, const std::vector<DenseParams>&
       break;
     }
     const MatrixView& to = l == 0 ? grad.in : layers_[l - 1].grad;
-    multiply(kBackward, input_product(l, to.ld),
-             {to.data, layer.grad.data, layer.params.weight, nullptr, l == 0 ? nullptr : layers_[l - 1].mask});
+    const bool mask = l > 0 && has_mask(l - 1, in_ld(l - 1, in));
+    multiply(kBackward, input_product(l, to.ld, mask),
+             {to.data, layer.grad.data, layer.params.weight, nullptr, mask ? layers_[l - 1].mask : nullptr});
     if (l > 0) {
+      if (!mask) {
+        relu_backward(stream_, to, layers_[l - 1].out);
+      }
       dropout(stream_, to, (*stack_)[l - 1].dropout, state);
     }
   }

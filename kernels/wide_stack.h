@@ -6,15 +6,23 @@
 #include <vector>
 
 #include "device/device.h"
-#include "kernels/cublaslt.h"
 #include "kernels/dense.h"
+#include "kernels/library_products.h"
 #include "kernels/stack_head.h"
 
 namespace curate::cuda {
 
-/// A stack of wide layers by cuBLASLt, multiplied in bf16, with everything between its layers in bf16: hidden outputs
-/// and their gradients are rounded when a product writes them and read as they are by the next ones, biases, relus and
-/// their slopes are part of the products. The last layer, of one output, is a kernel of our own (stack_head.h).
+/// A stack of wide layers by NVIDIA's libraries, multiplied in bf16, with everything between its layers in bf16: hidden
+/// outputs and their gradients are rounded when a product writes them and read as they are by the next ones. Biases,
+/// relus and their slopes are part of the products where cuBLASLt has that; what it lacks of one product costs that
+/// product a kernel:
+///
+///   bias and relu        fill_with_bias before it, relu_in_place after it
+///   masks of the relu    none are written; relu_backward reads the outputs instead. Both products that a mask is for
+///                        have to have it.
+///   gradient of a bias   bias_gradient
+///
+/// The last layer, of one output, is a kernel of our own (stack_head.h).
 ///
 /// The library's relu is max(x, 0), which of NaN may make 0: a diverged network would look well. So the outputs are NaN
 /// where a hidden layer's parameter is not finite; the last layer hides nothing. Whatever else goes out of bounds while
@@ -23,13 +31,14 @@ namespace curate::cuda {
 class WideStack {
  public:
   /// Lays a stack out in its workspace, of `batch` rows. The library, the stack and the workspace have to outlive this.
-  WideStack(cudaStream_t stream, CublasLt& library, const DenseStack& stack, std::int64_t batch, void* workspace);
+  WideStack(cudaStream_t stream, LibraryProducts& library, const DenseStack& stack, std::int64_t batch,
+            void* workspace);
 
   /// Whether layers are of the kind that this takes: relu behind all but the last one, which has one output of up to
   /// kWidestHead inputs at multiples of 16 bytes; hidden widths are multiples of four.
   static bool suits(const DenseStack& stack);
 
-  /// Whether the library has all of its products. Not inside a capture.
+  /// Whether libraries have all of its products, each of which is called once. Not inside a capture.
   bool supported();
 
   /// Of the workspace.
@@ -51,13 +60,16 @@ class WideStack {
     MatrixView grad;  ///< as `out`: the gradient by the sums before the relu
   };
 
-  Product forward_product(std::size_t l, std::int64_t in_ld) const;
+  Product forward_product(std::size_t l, std::int64_t in_ld, bool with_mask) const;
   Product weight_product(std::size_t l, std::int64_t in_ld) const;
-  Product input_product(std::size_t l, std::int64_t out_ld) const;
+  Product input_product(std::size_t l, std::int64_t out_ld, bool with_mask) const;
+  /// Whether a mask leads from layer l's outputs to their gradient.
+  bool has_mask(std::size_t l, std::int64_t in_ld);
+  std::int64_t in_ld(std::size_t l, const MatrixView& in) const;
   void multiply(const char* operation, const Product& product, const ProductMemory& memory);
 
   cudaStream_t stream_;
-  CublasLt* library_;
+  LibraryProducts* library_;
   const DenseStack* stack_;
   std::int64_t batch_;
   float* poison_ = nullptr;  ///< [1]

@@ -286,6 +286,59 @@ TEST_F(CublasLtStandIn, works_in_stream_order_and_in_graphs) {
   cudaGraphDestroy(graph);
 }
 
+TEST_F(CublasLtStandIn, loads_a_kernel_outside_of_captures) {
+  EXPECT_EQ(choose(), CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  EXPECT_EQ(enqueue(), CUBLAS_STATUS_INTERNAL_ERROR);
+  cudaGraph_t graph = nullptr;
+  EXPECT_EQ(cudaStreamEndCapture(stream_, &graph), cudaErrorStreamCaptureInvalidated);
+  EXPECT_EQ(graph, nullptr);
+}
+
+// By hand: terms 1 and 2 of three make the sums 1 4 2 5 0 0 3 9, and of every part of a depth its own sum.
+TEST_F(CublasLtStandIn, leaves_terms_out_where_told_to) {
+  emulator::CublasLtOptions options;
+  options.wrong = 1;
+  emulator::set_cublaslt(options);
+  EXPECT_EQ(product(), (std::vector<float>{1, 4, 2, 5, 0, 0, 3, 9}));
+  options = {};
+  options.tail_of = 2;
+  emulator::set_cublaslt(options);
+  EXPECT_EQ(product(), (std::vector<float>{1, 4, 2, 5, 0, 0, 3, 9}));
+  options.only_epilogue = CUBLASLT_EPILOGUE_BIAS;
+  emulator::set_cublaslt(options);
+  EXPECT_EQ(product(), kColumns);
+}
+
+TEST_F(CublasLtStandIn, splits_the_depth_where_told_to) {
+  EXPECT_EQ(choose(), CUBLAS_STATUS_SUCCESS);
+  const auto configure = [&](cublasLtMatmulAlgoConfigAttributes_t attribute, std::uint32_t value) {
+    return cublasLtMatmulAlgoConfigSetAttribute(&choice_.algo, attribute, &value, sizeof(value));
+  };
+  const auto check = [&] {
+    cublasLtMatmulHeuristicResult_t result{};
+    return cublasLtMatmulAlgoCheck(handle_, desc_, a_layout_, b_layout_, d_layout_, d_layout_, &choice_.algo, &result);
+  };
+  EXPECT_EQ(check(), CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(configure(CUBLASLT_ALGO_CONFIG_ID, 1), CUBLAS_STATUS_INVALID_VALUE);
+  EXPECT_EQ(configure(CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 2), CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(check(), CUBLAS_STATUS_NOT_SUPPORTED) << "no scheme";
+  EXPECT_EQ(configure(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE),
+            CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(check(), CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(enqueue(), CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+  EXPECT_EQ(std::vector<float>(d_, d_ + 8), kColumns);
+  std::int32_t parts = 0;
+  std::size_t written = 0;
+  EXPECT_EQ(cublasLtMatmulAlgoConfigGetAttribute(&choice_.algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &parts, sizeof(parts),
+                                                 &written),
+            CUBLAS_STATUS_SUCCESS);
+  EXPECT_EQ(parts, 2);
+  workspace_bytes_ = (std::size_t{64} << 10U) + 63;
+  EXPECT_EQ(enqueue(), CUBLAS_STATUS_INVALID_VALUE) << "no room for the parts' sums";
+}
+
 TEST_F(CublasLtStandIn, refuses_what_does_not_fit_together) {
   EXPECT_EQ(enqueue(), CUBLAS_STATUS_NOT_SUPPORTED) << "no algorithm of this problem";
   EXPECT_EQ(choose(), CUBLAS_STATUS_SUCCESS);

@@ -104,6 +104,12 @@ INSTANTIATE_TEST_SUITE_P(
                           options.dense_dropout = 0.2;
                           options.batch = 3000;
                         }},
+                    Way{"mlp_of_padded_batches",
+                        [](TrainOptions& options) {
+                          options.model = "mlp";
+                          options.batch = 6401;  // buffers of 6528 rows
+                          options.layers = "300";
+                        }},
                     Way{"mlp_without_layers",
                         [](TrainOptions& options) {
                           options.model = "mlp";
@@ -189,6 +195,18 @@ TEST(MemoryEstimate, FollowsTheFormulas) {
   EXPECT_EQ(adam.optimizer, 3 * 4 * 1500 * 68);
   EXPECT_EQ(adam.segments, 2 * (12 * 100000 + 4 * 98));
   EXPECT_EQ(adam.batches, 8 * 1024 * (2 * 68 + 1));
+}
+
+TEST(MemoryEstimate, CountsRowsOfWholeTiles) {
+  TrainOptions options;
+  options.model = "mlp";
+  const auto batches = [&options](std::int32_t batch) {
+    options.batch = batch;
+    return estimate_memory(resolve(options), {1000, 500, 100000, true}).batches;
+  };
+  EXPECT_EQ(batches(513), batches(640));
+  EXPECT_EQ(batches(640) - batches(512), batches(768) - batches(640));
+  EXPECT_EQ(batches(384) - batches(383), (batches(640) - batches(512)) / 128) << "short ones are as they are";
 }
 
 // A GPU that works on all layers at once keeps no values of the hidden ones.

@@ -448,10 +448,10 @@ class Device {
   /// The same step on all rows, as Keras takes it on embeddings too. Deterministic. 12 to 28 bytes per element.
   void update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state);
 
-  /// Readies dense_forward and dense_backward for layers of up to that size, inside of captures too, and rounds their
-  /// operands from here on as `precision` says (f32 until the first call): of wide layers, which a GPU multiplies by
-  /// cuBLASLt (kernels/dense_products.cpp has the rule); narrow ones stay f32. Where nothing multiplies in that
-  /// precision (the CPU engine, a GPU without cuBLASLt): InputError. Not inside a capture.
+  /// Readies dense_forward and dense_backward for captures, for a wide layer of that size with rows as close as 16
+  /// bytes allow, and rounds operands from here on as `precision` says (f32 until the first call): of wide layers,
+  /// which a GPU multiplies by a library (kernels/dense_products.cpp has the rule); narrow ones stay f32. Where nothing
+  /// multiplies in that precision (the CPU engine, a GPU without cuBLASLt): InputError. Not inside a capture.
   void prepare_dense(const DenseSize& size, ProductPrecision precision = ProductPrecision::f32);
 
   /// batch.out[b, j] = activation(bias[j] + sum_k batch.in[b, k] * weight[j, k]). What batch.out holds past the batch's

@@ -15,7 +15,6 @@ class DenseLayer : public Layer {
 
   void prepare_training(const TrainingPlan& plan) override {
     optimizer_ = dense_optimizer(plan);
-    device_->prepare_dense({plan.batch, inputs_, outputs_}, plan.products);
     gradients_ = allocate();
     if (optimizer_.kind == OptimizerKind::adam) {
       first_moments_ = allocate();
@@ -23,6 +22,10 @@ class DenseLayer : public Layer {
     if (optimizer_.kind != OptimizerKind::sgd) {
       second_moments_ = allocate();
     }
+  }
+
+  void prepare_products(const TrainingPlan& plan) override {
+    device_->prepare_dense({plan.batch, inputs_, outputs_}, plan.products);
   }
 
   void forward(const DenseBatch& batch, const MatrixView& state) const override {

@@ -30,6 +30,10 @@ class Layer {
   /// Allocates what training needs.
   virtual void prepare_training(const TrainingPlan& /*plan*/) {}
 
+  /// Readies forward and backward for captures; after prepare_training, where the layer is not part of a stack that its
+  /// device works on as a whole.
+  virtual void prepare_products(const TrainingPlan& /*plan*/) {}
+
   /// Enqueues batch.out = layer(batch.in).
   virtual void forward(const DenseBatch& batch, const MatrixView& state) const = 0;
   /// Enqueues the gradients of the parameters and grad.in, from grad.out (which may be overwritten) and what forward

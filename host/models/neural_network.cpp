@@ -17,7 +17,7 @@
 namespace curate {
 namespace {
 
-/// A [batch, cols] matrix, its rows padded to 16 bytes, but for vectors.
+/// A [rows, cols] matrix of a batch, its rows padded to 16 bytes, but for vectors.
 class Values {
  public:
   Values(Device& device, std::int64_t rows, std::int64_t cols, DType dtype = DType::f32)
@@ -193,8 +193,10 @@ class NeuralNetwork : public RatingModel {
     return all;
   }
 
-  void prepare_training(const TrainingPlan& plan) override {
-    plan_ = plan;
+  void prepare_training(const TrainingPlan& training) override {
+    plan_ = training;
+    plan_.batch = batch_rows(training.batch);
+    const TrainingPlan& plan = plan_;
     for (Input& input : inputs_) {
       OptimizerParams optimizer = plan.optimizer;
       if (input.is_feature) {
@@ -223,7 +225,14 @@ class NeuralNetwork : public RatingModel {
     }
     values_.clear();
     gradients_.clear();
+    // Says how operands are rounded, before the device is asked for a plan.
+    device_->prepare_dense({}, plan.products);
     fused_ = fused_stack(true, plan.batch);
+    if (!fused_) {
+      for (const auto& layer : layers_) {
+        layer->prepare_products(plan);
+      }
+    }
     add_values(values_, plan.batch, input_type(fused_), fused_.has_value());
     add_values(gradients_, plan.batch, DType::f32, fused_.has_value());
     // Layers ask for finite rows past the end of a short batch; from here on every row holds those of a batch.

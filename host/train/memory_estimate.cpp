@@ -87,8 +87,9 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
     width += feature.dim;
   }
   constexpr std::int64_t kWorkspace = std::int64_t{32} << 20U;
-  const std::int64_t rows = std::max(options.batch, kPredictionBatch);
+  const std::int64_t rows = std::max(batch_rows(options.batch), kPredictionBatch);
   std::int64_t rounded = 0;
+  std::int64_t tried = 0;
   std::int64_t values = padded_values(width);
   const std::vector<std::int64_t> widths = layer_widths(options);
   for (std::size_t layer = 0; layer < widths.size(); ++layer) {
@@ -98,6 +99,7 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
     if (options.products == "bf16") {
       rounded += 2 * (rows * (width + widths[layer]) + width * widths[layer]);
     }
+    tried = std::max(tried, kFloat * rows * (width + widths[layer]));
     width = widths[layer];
     // A dropout after a hidden layer has values of its own.
     const bool dropout = options.dense_dropout > 0.0 && layer + 1 < widths.size();
@@ -113,7 +115,7 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
     values += dot;
   }
   model.predicting = kPredictionBatch * values;
-  model.products = kWorkspace + rounded;
+  model.products = kWorkspace + rounded + tried;
   return model;
 }
 
@@ -176,7 +178,8 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
     };
     bytes.segments = 2 * (12 * trained + 4 * steps);
     bytes.optimizer = kFloat * (slots(plan.optimizer) * model.embeddings + slots(dense_optimizer(plan)) * model.shared);
-    bytes.batches = kFloat * (model.batch * batch + model.predicting);
+    bytes.batches =
+        kFloat * (model.batch * (is_network(resolved.model) ? batch_rows(batch) : batch) + model.predicting);
   }
   bytes.best = kFloat * ((validation > 0 ? model.plain : 0) + model.transfer);
   const std::int64_t rating = 12 + (size.timestamps ? 8 : 0);

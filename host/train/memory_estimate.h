@@ -32,7 +32,8 @@ struct TrainingSize {
 /// Bytes that a training run needs at its peak. Everything but `scratch`, `gpu_scratch` and `host` lies in arrays of
 /// the device and is known to the byte. With R the ratings trained on, V those of the validation slice (R + V =
 /// ratings), U and I the users and items, B the batch (R where that is less), S = ceil(R / B) the steps of an epoch,
-/// and p(n) = n rounded up to a multiple of 4:
+/// and p(n) = n rounded up to a multiple of 4. Networks have buffers of 128 rows at a time for batches of 512 and more
+/// (batch_rows()): for them B is that in `batches` and `gpu_scratch`:
 ///
 ///   ratings     12 (R + V): user, item and rating as read; mini-batches: 12 R for those in the epoch's order and 4 R
 ///               for the order; per-rating SGD on a CPU: 4 R packed (8 R where they are not on a grid of half-stars)
@@ -63,8 +64,8 @@ struct TrainingSize {
 ///               CPU trains. Mlp, CPU: partial gradients of dense layers, at most 15 copies, which are left out
 ///   gpu_scratch the same on a GPU: 24 R, keys and positions while ratings are sorted, and 16 MiB for partial sums;
 ///               per-rating SGD: at most 8 R (with --deterministic 12 R) + 36 U + 8 I more for the plan; mlp: 32 MiB
-///               for cuBLASLt, and with --products bf16 at most 2 (max(B, 16384) (inputs + outputs) + inputs outputs)
-///               of every layer
+///               for cuBLASLt, 4 max(B, 16384) (inputs + outputs) of the widest layer while its products are tried, and
+///               with --products bf16 at most 2 (max(B, 16384) (inputs + outputs) + inputs outputs) of every layer
 ///   host        what the data set itself takes in the host's memory: its ratings, their training part and that part
 ///               without the validation slice, each 12 bytes a rating and 8 more for timestamps; parameters as they
 ///               were drawn or as they came back (1 copy without padding); 48 bytes for every id, twice

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -13,25 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "device_memory.h"
+#include "cublas.h"
 #include "emulator.h"
+#include "library_product.h"
 
 struct cublasLtContext {};
-struct cublasLtMatmulDescOpaque_t {
-  cublasComputeType_t compute;
-  cublasOperation_t transpose_a = CUBLAS_OP_N;
-  cublasOperation_t transpose_b = CUBLAS_OP_N;
-  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  void* bias = nullptr;
-  void* aux = nullptr;      ///< the mask of a relu, a bit for every element of D
-  std::int64_t aux_ld = 0;  ///< bits from one column to the next
-};
-struct cublasLtMatrixLayoutOpaque_t {
-  cudaDataType type;
-  std::int64_t rows;
-  std::int64_t cols;
-  std::int64_t ld;
-};
+struct cublasLtMatmulDescOpaque_t : curate::emulator::ProductOperation {};
+struct cublasLtMatrixLayoutOpaque_t : curate::emulator::ProductMatrix {};
 struct cublasLtMatmulPreferenceOpaque_t {
   std::size_t workspace = 0;                          ///< none allowed
   std::uint32_t reductions = ~0U;                     ///< schemes allowed, all unless set
@@ -89,211 +76,49 @@ cublasStatus_t assign(T& attribute, const void* value, std::size_t bytes) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
-bool has_bias(cublasLtEpilogue_t epilogue) {
-  return (epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB)) != 0;
-}
+/// What an algorithm holds.
+struct Algorithm {
+  std::uint64_t problem = 0;
+  std::uint32_t workspace = 0;
+  std::uint32_t bias_alignment = 1;
+  std::uint16_t alignment[4] = {};
+  std::int32_t id = 0;
+  std::int32_t parts = 1;
+  std::uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
+  bool sums_in_outputs = false;
+  bool wrong = false;
 
-bool has_mask(cublasLtEpilogue_t epilogue) {
-  constexpr int kAux = 128;
-  return (epilogue & kAux) != 0;
-}
-
-std::size_t size_of(cudaDataType type) {
-  return type == CUDA_R_16BF ? 2 : 4;
-}
-
-/// Of an address, up to 16.
-std::uint32_t alignment_of(const void* address) {
-  return 1U << static_cast<unsigned>(std::min(std::countr_zero(reinterpret_cast<std::uintptr_t>(address)), 4));
-}
-
-/// D = epilogue(alpha op(A) op(B) + beta C), with everything that the caller may change afterwards copied.
-struct Product {
-  cublasLtMatmulDescOpaque_t desc;
-  cublasLtMatrixLayoutOpaque_t a_layout, b_layout, c_layout, d_layout;
-
-  std::int64_t m() const { return d_layout.rows; }
-  std::int64_t n() const { return d_layout.cols; }
-  std::int64_t k() const { return desc.transpose_a == CUBLAS_OP_T ? a_layout.rows : a_layout.cols; }
-
-  cublasStatus_t check() const {
-    for (const auto* layout : {&a_layout, &b_layout, &c_layout, &d_layout}) {
-      if (layout->rows < 1 || layout->cols < 1 || layout->ld < layout->rows) {
-        return CUBLAS_STATUS_INVALID_VALUE;
-      }
-    }
-    const auto turned = [](const cublasLtMatrixLayoutOpaque_t& layout, cublasOperation_t operation) {
-      return operation == CUBLAS_OP_T ? std::pair(layout.cols, layout.rows) : std::pair(layout.rows, layout.cols);
-    };
-    if (turned(a_layout, desc.transpose_a) != std::pair(m(), k()) ||
-        turned(b_layout, desc.transpose_b) != std::pair(k(), n()) || c_layout.rows != m() || c_layout.cols != n()) {
-      return CUBLAS_STATUS_INVALID_VALUE;
-    }
-    const bool types = a_layout.type == b_layout.type && c_layout.type == d_layout.type &&
-                       (d_layout.type == CUDA_R_32F || a_layout.type == CUDA_R_16BF) &&
-                       (a_layout.type == CUDA_R_32F || desc.compute == CUBLAS_COMPUTE_32F);
-    if (!types) {
-      return CUBLAS_STATUS_NOT_SUPPORTED;
-    }
-    const bool masked = !has_mask(desc.epilogue) || (desc.aux != nullptr && alignment_of(desc.aux) == 16 &&
-                                                     desc.aux_ld >= m() && desc.aux_ld % 128 == 0);
-    return (has_bias(desc.epilogue) && desc.bias == nullptr) || !masked ? CUBLAS_STATUS_INVALID_VALUE
-                                                                        : CUBLAS_STATUS_SUCCESS;
+  static Algorithm of(const cublasLtMatmulAlgo_t& opaque) {
+    Algorithm algorithm;
+    static_assert(sizeof(Algorithm) <= sizeof(opaque.data));
+    std::memcpy(&algorithm, opaque.data, sizeof(algorithm));
+    return algorithm;
   }
+  void store(cublasLtMatmulAlgo_t& opaque) const { std::memcpy(opaque.data, this, sizeof(*this)); }
 
-  /// Tells problems apart for which algorithms are chosen.
-  std::uint64_t fingerprint() const {
-    std::uint64_t hash = 1469598103934665603U;
-    const auto add = [&hash](std::uint64_t value) { hash = (hash ^ value) * 1099511628211U; };
-    add(desc.compute), add(desc.transpose_a), add(desc.transpose_b), add(desc.epilogue);
-    add(static_cast<std::uint64_t>(desc.aux_ld));
-    for (const auto* layout : {&a_layout, &b_layout, &c_layout, &d_layout}) {
-      add(layout->type), add(static_cast<std::uint64_t>(layout->rows)), add(static_cast<std::uint64_t>(layout->cols)),
-          add(static_cast<std::uint64_t>(layout->ld));
-    }
-    return hash;
+  /// Sums of parts that are not added up in D's memory lie in the workspace.
+  std::size_t needed(const LibraryProduct& product) const {
+    const bool aside = parts > 1 && reduction == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    return workspace + (aside ? static_cast<std::size_t>(parts * product.m() * product.n()) * sizeof(float) : 0);
+  }
+  /// Blocks for every multiprocessor, in tiles of 128 x 128.
+  float waves(const LibraryProduct& product) const {
+    const auto tiles = [](std::int64_t lines) { return (lines + 127) / 128; };
+    return static_cast<float>(tiles(product.m()) * tiles(product.n()) * parts) /
+           static_cast<float>(options.multiprocessors);
   }
 };
 
-/// To the nearest with `bits` fewer bits after the point, of two equally near ones the even one; NaN stays.
-float rounded(float value, unsigned bits) {
-  if (value != value) {
-    return value;
-  }
-  const auto word = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t half = (1U << (bits - 1U)) - 1U + (word >> bits & 1U);
-  return std::bit_cast<float>((word + half) >> bits << bits);
+/// Kernels that are loaded, by handle.
+std::set<std::pair<const void*, std::uint64_t>>& loaded() {
+  static std::set<std::pair<const void*, std::uint64_t>> kernels;
+  return kernels;
 }
 
-float value_at(const void* data, cudaDataType type, std::int64_t element) {
-  if (type == CUDA_R_32F) {
-    return static_cast<const float*>(data)[element];
-  }
-  return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(data)[element]) << 16U);
+/// Whether the options are about products of that epilogue.
+bool concerns(cublasLtEpilogue_t epilogue) {
+  return options.only_epilogue == 0 || options.only_epilogue == epilogue;
 }
-
-void store(void* data, cudaDataType type, std::int64_t element, float value) {
-  if (type == CUDA_R_32F) {
-    static_cast<float*>(data)[element] = value;
-    return;
-  }
-  constexpr std::uint32_t kQuiet = 0x40;
-  const std::uint32_t upper = std::bit_cast<std::uint32_t>(rounded(value, 16)) >> 16U;
-  static_cast<std::uint16_t*>(data)[element] = static_cast<std::uint16_t>(value != value ? upper | kQuiet : upper);
-}
-
-/// op(matrix) as [lines, depth], contiguous along `lines` for each step of the depth, as the arithmetic sees it.
-std::vector<float> load(const void* data, const cublasLtMatrixLayoutOpaque_t& layout, bool lines_are_rows,
-                        cublasComputeType_t compute) {
-  const std::int64_t lines = lines_are_rows ? layout.rows : layout.cols;
-  std::vector<float> values(static_cast<std::size_t>(layout.rows * layout.cols));
-  for (std::int64_t col = 0; col < layout.cols; ++col) {
-    for (std::int64_t row = 0; row < layout.rows; ++row) {
-      float value = value_at(data, layout.type, col * layout.ld + row);
-      value = compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? rounded(value, 13) : value;
-      values[static_cast<std::size_t>(lines_are_rows ? col * lines + row : row * lines + col)] = value;
-    }
-  }
-  return values;
-}
-
-/// The sum over the depth for every line of what load() gave.
-void sum_depth(void* sums, cudaDataType type, const std::vector<float>& operand, std::int64_t lines) {
-  std::vector<float> exact(static_cast<std::size_t>(lines));
-  for (std::size_t e = 0; e < operand.size(); ++e) {
-    exact[e % exact.size()] += operand[e];
-  }
-  for (std::int64_t line = 0; line < lines; ++line) {
-    store(sums, type, line, exact[static_cast<std::size_t>(line)]);
-  }
-}
-
-/// Writes an element's bit of the mask, or reads it.
-void set_bit(void* mask, std::int64_t bit, bool value) {
-  auto& byte = static_cast<std::uint8_t*>(mask)[bit / 8];
-  const auto place = static_cast<std::uint8_t>(1U << static_cast<unsigned>(bit % 8));
-  byte = static_cast<std::uint8_t>(value ? byte | place : byte & ~place);
-}
-bool get_bit(const void* mask, std::int64_t bit) {
-  return (static_cast<const std::uint8_t*>(mask)[bit / 8] >> static_cast<unsigned>(bit % 8) & 1U) != 0;
-}
-
-/// What the epilogue makes of D's element [i, j], of which alpha op(A) op(B) + beta C is `value`.
-float finish(const cublasLtMatmulDescOpaque_t& desc, cudaDataType type, std::int64_t i, std::int64_t j, float value) {
-  if ((desc.epilogue & CUBLASLT_EPILOGUE_BIAS) != 0) {
-    value += value_at(desc.bias, type, i);
-  }
-  const std::int64_t bit = j * desc.aux_ld + i;
-  if ((desc.epilogue & CUBLASLT_EPILOGUE_RELU) != 0) {
-    const bool on = value > 0.0F;
-    if (has_mask(desc.epilogue)) {
-      set_bit(desc.aux, bit, on);
-    }
-    value = on ? value : 0.0F;  // max(x, 0) may take either for NaN; this one hides it
-  }
-  return desc.epilogue == CUBLASLT_EPILOGUE_DRELU && !get_bit(desc.aux, bit) ? 0.0F : value;
-}
-
-/// `sums_in_outputs`: parts of the depth are added up in D's type.
-std::string multiply(const Product& product, float alpha, const void* a, const void* b, float beta, const void* c,
-                     void* d, void* workspace, std::size_t workspace_bytes, bool sums_in_outputs) {
-  const auto fits = [](const void* data, const cublasLtMatrixLayoutOpaque_t& layout) {
-    const auto elements = static_cast<std::size_t>((layout.cols - 1) * layout.ld + layout.rows);
-    return is_device_memory(data, elements * size_of(layout.type));
-  };
-  const cublasLtMatmulDescOpaque_t& desc = product.desc;
-  const std::int64_t m = product.m();
-  const std::int64_t n = product.n();
-  const std::int64_t k = product.k();
-  const cudaDataType type = product.d_layout.type;
-  const std::int64_t biases = desc.epilogue == CUBLASLT_EPILOGUE_BGRADB ? n : m;
-  if (!fits(a, product.a_layout) || !fits(b, product.b_layout) || !fits(d, product.d_layout) ||
-      (beta != 0.0F && !fits(c, product.c_layout)) || !is_device_memory(workspace, workspace_bytes) ||
-      (has_bias(desc.epilogue) && !is_device_memory(desc.bias, static_cast<std::size_t>(biases) * size_of(type))) ||
-      (has_mask(desc.epilogue) && !is_device_memory(desc.aux, static_cast<std::size_t>(n * desc.aux_ld / 8)))) {
-    return "cublasLtMatmul: a matrix leaves the allocation of its device memory";
-  }
-  std::memset(workspace, 0xFF, workspace_bytes);
-  const std::vector<float> left = load(a, product.a_layout, desc.transpose_a == CUBLAS_OP_N, desc.compute);
-  const std::vector<float> right = load(b, product.b_layout, desc.transpose_b == CUBLAS_OP_T, desc.compute);
-  std::vector<float> column(static_cast<std::size_t>(m));
-  for (std::int64_t j = 0; j < n; ++j) {
-    std::fill(column.begin(), column.end(), 0.0F);
-    float* const sum = column.data();
-    for (std::int64_t step = 0; step < k; ++step) {
-      const float* const terms = left.data() + step * m;
-      const float factor = right[static_cast<std::size_t>(step * n + j)];
-#pragma omp simd
-      for (std::int64_t i = 0; i < m; ++i) {
-        sum[i] += terms[i] * factor;
-      }
-      constexpr std::int64_t kStretch = 32;
-      if (sums_in_outputs && type == CUDA_R_16BF && step % kStretch == 0) {
-        std::transform(sum, sum + m, sum, [](float value) { return rounded(value, 16); });
-      }
-    }
-    for (std::int64_t i = 0; i < m; ++i) {
-      float value = alpha * sum[i];
-      if (beta != 0.0F) {
-        value += beta * value_at(c, type, j * product.c_layout.ld + i);
-      }
-      store(d, type, j * product.d_layout.ld + i, finish(desc, type, i, j, value));
-    }
-  }
-  if (desc.epilogue == CUBLASLT_EPILOGUE_BGRADA) {
-    sum_depth(desc.bias, type, left, m);
-  } else if (desc.epilogue == CUBLASLT_EPILOGUE_BGRADB) {
-    sum_depth(desc.bias, type, right, n);
-  }
-  return "";
-}
-
-/// What an algorithm holds.
-constexpr std::size_t kProblem = 0;
-constexpr std::size_t kWorkspace = 1;
-constexpr std::size_t kBiasAlignment = 2;
-constexpr std::size_t kAlignments = 3;  ///< and the three after it
-constexpr std::size_t kSumsInOutputs = 7;
 
 template <typename Function>
 std::pair<std::string, void*> symbol(const char* name, Function* function) {
@@ -311,7 +136,14 @@ std::int64_t cublaslt_products() {
 }
 
 void* open_library(const std::string& name) {
-  return options.major != 0 && name == fmt::format("libcublasLt.so.{}", options.major) ? &options : nullptr;
+  if (options.major == 0) {
+    return nullptr;
+  }
+  // cuBLAS needs cuBLASLt.
+  if (name == fmt::format("libcublas.so.{}", options.major)) {
+    return cublas_library();
+  }
+  return name == fmt::format("libcublasLt.so.{}", options.major) ? &options : nullptr;
 }
 
 void* find_symbol(void* library, const std::string& name) {
@@ -329,8 +161,14 @@ void* find_symbol(void* library, const std::string& name) {
                                                          CURATE_SYMBOL(cublasLtMatmulPreferenceDestroy),
                                                          CURATE_SYMBOL(cublasLtMatmulPreferenceSetAttribute),
                                                          CURATE_SYMBOL(cublasLtMatmulAlgoGetHeuristic),
+                                                         CURATE_SYMBOL(cublasLtMatmulAlgoCheck),
+                                                         CURATE_SYMBOL(cublasLtMatmulAlgoConfigSetAttribute),
+                                                         CURATE_SYMBOL(cublasLtMatmulAlgoConfigGetAttribute),
                                                          CURATE_SYMBOL(cublasLtMatmul)};
 #undef CURATE_SYMBOL
+  if (library == cublas_library()) {
+    return cublas_symbol(name);
+  }
   const auto found = functions.find(name);
   return library != &options || name == options.missing_function || found == functions.end() ? nullptr : found->second;
 }
@@ -344,27 +182,14 @@ std::size_t cublasLtGetVersion() {
 }
 
 const char* cublasLtGetStatusName(cublasStatus_t status) {
-  switch (status) {
-    case CUBLAS_STATUS_SUCCESS:
-      return "CUBLAS_STATUS_SUCCESS";
-    case CUBLAS_STATUS_NOT_INITIALIZED:
-      return "CUBLAS_STATUS_NOT_INITIALIZED";
-    case CUBLAS_STATUS_INVALID_VALUE:
-      return "CUBLAS_STATUS_INVALID_VALUE";
-    case CUBLAS_STATUS_EXECUTION_FAILED:
-      return "CUBLAS_STATUS_EXECUTION_FAILED";
-    case CUBLAS_STATUS_INTERNAL_ERROR:
-      return "CUBLAS_STATUS_INTERNAL_ERROR";
-    case CUBLAS_STATUS_NOT_SUPPORTED:
-      return "CUBLAS_STATUS_NOT_SUPPORTED";
-  }
-  return "unknown status";
+  return emulator::status_name(status);
 }
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
   return emulator::create("cublasLtCreate", handle, cublasLtContext{});
 }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
+  std::erase_if(emulator::loaded(), [handle](const auto& kernel) { return kernel.first == handle; });
   return emulator::destroy(handle);
 }
 
@@ -372,7 +197,7 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* desc, cublasComput
   if (scale != CUDA_R_32F) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
-  return emulator::create("cublasLtMatmulDescCreate", desc, cublasLtMatmulDescOpaque_t{compute});
+  return emulator::create("cublasLtMatmulDescCreate", desc, cublasLtMatmulDescOpaque_t{{compute}});
 }
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
   return emulator::destroy(desc);
@@ -411,7 +236,7 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDa
                                           std::uint64_t cols, std::int64_t ld) {
   return emulator::create(
       "cublasLtMatrixLayoutCreate", layout,
-      cublasLtMatrixLayoutOpaque_t{type, static_cast<std::int64_t>(rows), static_cast<std::int64_t>(cols), ld});
+      cublasLtMatrixLayoutOpaque_t{{type, static_cast<std::int64_t>(rows), static_cast<std::int64_t>(cols), ld}});
 }
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
   return emulator::destroy(layout);
@@ -462,28 +287,101 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     return CUBLAS_STATUS_INTERNAL_ERROR;
   }
   *found = 0;
-  const emulator::Product product{*desc, *a, *b, *c, *d};
+  const emulator::LibraryProduct product{*desc, *a, *b, *c, *d};
   if (const cublasStatus_t status = product.check(); status != CUBLAS_STATUS_SUCCESS) {
     return status;
   }
+  const emulator::CublasLtOptions& options = emulator::options;
+  const bool concerned = emulator::concerns(desc->epilogue);
+  if (concerned && options.heuristic_status != 0) {
+    return static_cast<cublasStatus_t>(options.heuristic_status);
+  }
   const bool gradient = (desc->epilogue & (CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB)) != 0;
-  if (!emulator::options.algorithms || (gradient && !emulator::options.bias_gradients) ||
-      (emulator::has_mask(desc->epilogue) && !emulator::options.masks)) {
+  if (!options.algorithms || (gradient && !options.bias_gradients) || (desc->has_mask() && !options.masks)) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
   constexpr std::size_t kWanted = std::size_t{64} << 10U;
-  results[0] = {};
-  results[0].workspaceSize = std::min(kWanted, preference->workspace);
-  results[0].state = CUBLAS_STATUS_SUCCESS;
-  results[0].algo.data[emulator::kProblem] = product.fingerprint();
-  results[0].algo.data[emulator::kWorkspace] = results[0].workspaceSize;
-  results[0].algo.data[emulator::kBiasAlignment] = emulator::alignment_of(desc->bias);
   constexpr std::uint32_t kInOutputs = CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE;
-  results[0].algo.data[emulator::kSumsInOutputs] = preference->reductions & kInOutputs;
-  // An algorithm makes use of all that it was promised.
-  std::copy(std::begin(preference->alignment), std::end(preference->alignment),
-            results[0].algo.data + emulator::kAlignments);
-  *found = 1;
+  const int most = concerned ? options.found : 1;
+  for (; *found < std::min(asked, most); ++*found) {
+    emulator::Algorithm algorithm;
+    algorithm.problem = product.fingerprint();
+    algorithm.workspace = static_cast<std::uint32_t>(std::min(kWanted, preference->workspace));
+    algorithm.bias_alignment = emulator::alignment_of(desc->bias);
+    // An algorithm makes use of all that it was promised.
+    std::copy(std::begin(preference->alignment), std::end(preference->alignment), algorithm.alignment);
+    algorithm.id = 20 + *found;
+    algorithm.parts = *found == options.splitting ? 16 : 1;
+    algorithm.reduction =
+        *found == options.splitting ? CUBLASLT_REDUCTION_SCHEME_INPLACE : CUBLASLT_REDUCTION_SCHEME_NONE;
+    algorithm.sums_in_outputs = (preference->reductions & kInOutputs) != 0;
+    algorithm.wrong = concerned && *found < options.wrong;
+    cublasLtMatmulHeuristicResult_t& result = results[*found];
+    result = {};
+    result.workspaceSize = algorithm.needed(product);
+    result.state = CUBLAS_STATUS_SUCCESS;
+    result.wavesCount = algorithm.waves(product);
+    algorithm.store(result.algo);
+  }
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t* algorithm,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute, const void* value,
+                                                    std::size_t bytes) {
+  if (algorithm == nullptr) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  if (emulator::fails_now("cublasLtMatmulAlgoConfigSetAttribute")) {
+    return CUBLAS_STATUS_INTERNAL_ERROR;
+  }
+  emulator::Algorithm changed = emulator::Algorithm::of(*algorithm);
+  cublasStatus_t status = CUBLAS_STATUS_INVALID_VALUE;
+  if (attribute == CUBLASLT_ALGO_CONFIG_SPLITK_NUM) {
+    status = emulator::assign(changed.parts, value, bytes);
+  } else if (attribute == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME) {
+    status = emulator::assign(changed.reduction, value, bytes);
+  }
+  changed.store(*algorithm);
+  return status;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algorithm,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute, void* value,
+                                                    std::size_t bytes, std::size_t* written) {
+  const emulator::Algorithm known = emulator::Algorithm::of(*algorithm);
+  const std::int32_t values[] = {known.id, 20, known.parts, static_cast<std::int32_t>(known.reduction)};
+  if (attribute < 0 || attribute > CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME || bytes != sizeof(values[0])) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  std::memcpy(value, &values[attribute], bytes);
+  *written = bytes;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                                       cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                       const cublasLtMatmulAlgo_t* algorithm, cublasLtMatmulHeuristicResult_t* result) {
+  if (!emulator::all_live(handle)) {
+    return CUBLAS_STATUS_NOT_INITIALIZED;
+  }
+  if (!emulator::all_live(desc, a, b, c, d) || algorithm == nullptr || result == nullptr) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  if (emulator::fails_now("cublasLtMatmulAlgoCheck")) {
+    return CUBLAS_STATUS_INTERNAL_ERROR;
+  }
+  const emulator::LibraryProduct product{*desc, *a, *b, *c, *d};
+  const emulator::Algorithm known = emulator::Algorithm::of(*algorithm);
+  if (known.problem != product.fingerprint() || known.parts < 1) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  if (known.parts > 1 && (!emulator::options.splits || known.reduction == CUBLASLT_REDUCTION_SCHEME_NONE)) {
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+  result->workspaceSize = known.needed(product);
+  result->wavesCount = known.waves(product);
+  result->state = CUBLAS_STATUS_SUCCESS;
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -499,16 +397,17 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
       a == nullptr || b == nullptr || c == nullptr || d == nullptr || algorithm == nullptr || stream == nullptr) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
-  const emulator::Product product{*desc, *a_layout, *b_layout, *c_layout, *d_layout};
+  const emulator::LibraryProduct product{*desc, *a_layout, *b_layout, *c_layout, *d_layout};
   if (const cublasStatus_t status = product.check(); status != CUBLAS_STATUS_SUCCESS) {
     return status;
   }
-  if (algorithm->data[emulator::kProblem] != product.fingerprint()) {
+  const emulator::Algorithm known = emulator::Algorithm::of(*algorithm);
+  if (known.problem != product.fingerprint()) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
-  const std::size_t needed = algorithm->data[emulator::kWorkspace];
-  const auto misaligned = [&](std::size_t operand, const void* data, const cublasLtMatrixLayoutOpaque_t& layout) {
-    const std::uint64_t alignment = algorithm->data[emulator::kAlignments + operand];
+  const std::size_t needed = known.needed(product);
+  const auto misaligned = [&](std::size_t operand, const void* data, const emulator::ProductMatrix& layout) {
+    const std::uint64_t alignment = known.alignment[operand];
     return reinterpret_cast<std::uintptr_t>(data) % alignment != 0 || static_cast<std::uint64_t>(layout.ld) *
                                                                               emulator::size_of(layout.type) %
                                                                               std::min<std::uint64_t>(alignment, 16) !=
@@ -516,17 +415,30 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   };
   if (workspace_bytes < needed || (needed > 0 && (workspace == nullptr || emulator::alignment_of(workspace) < 16)) ||
       misaligned(0, a, *a_layout) || misaligned(1, b, *b_layout) || misaligned(2, c, *c_layout) ||
-      misaligned(3, d, *d_layout) ||
-      (emulator::has_bias(desc->epilogue) &&
-       emulator::alignment_of(desc->bias) < algorithm->data[emulator::kBiasAlignment])) {
+      misaligned(3, d, *d_layout) || (desc->has_bias() && emulator::alignment_of(desc->bias) < known.bias_alignment)) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
-  const float one = *static_cast<const float*>(alpha);
-  const float other = *static_cast<const float*>(beta);
-  const bool sums_in_outputs = algorithm->data[emulator::kSumsInOutputs] != 0;
-  const cudaError_t error = emulator::enqueue_host(stream, "cublasLtMatmul", [=] {
-    return emulator::multiply(product, one, a, b, other, c, d, workspace, needed, sums_in_outputs);
-  });
+  const emulator::CublasLtOptions& options = emulator::options;
+  if (emulator::concerns(desc->epilogue) && options.matmul_status != 0) {
+    return static_cast<cublasStatus_t>(options.matmul_status);
+  }
+  // Kernels are loaded when they are first called.
+  const std::uint64_t kernel = known.problem * 64 + static_cast<std::uint64_t>(known.id + 7 * known.parts);
+  if (!emulator::loaded().contains({handle, kernel})) {
+    if (!emulator::outside_capture(stream)) {
+      return CUBLAS_STATUS_INTERNAL_ERROR;
+    }
+    emulator::loaded().insert({handle, kernel});
+  }
+  emulator::SumOrder order{product.k(), known.parts, known.sums_in_outputs};
+  if (emulator::concerns(desc->epilogue) && options.tail_of > 0) {
+    order.depth -= product.k() % options.tail_of;
+  }
+  order.depth -= known.wrong ? 1 : 0;
+  const emulator::ProductArguments at{
+      *static_cast<const float*>(alpha), a, b, *static_cast<const float*>(beta), c, d, workspace, needed};
+  const cudaError_t error = emulator::enqueue_host(
+      stream, "cublasLtMatmul", [=] { return emulator::multiply("cublasLtMatmul", product, at, order); });
   if (error != cudaSuccess) {
     return CUBLAS_STATUS_EXECUTION_FAILED;
   }

@@ -93,15 +93,38 @@ struct CublasLtOptions {
   bool bias_gradients = true;    ///< also for products whose epilogue is BGRADA or BGRADB
   bool masks = true;             ///< also for those whose epilogue writes or reads the mask of a relu
   bool knows_masks = true;       ///< their attributes are known to the library
+  int found = 3;                 ///< algorithms that the heuristic finds
+  bool splits = true;            ///< algorithms take a split of the depth by the caller
+  int splitting = -1;            ///< the algorithm found that splits the depth by itself, into 16 parts
+  int multiprocessors = 3;       ///< by which the library counts waves
+  // Of products with that epilogue alone, where it is not 0 (cublasLtEpilogue_t); the heuristic finds one algorithm for
+  // the others:
+  int only_epilogue = 0;
+  int heuristic_status = 0;  ///< what the heuristic returns instead (cublasStatus_t)
+  int matmul_status = 0;     ///< what the product returns instead
+  int wrong = 0;             ///< algorithms, the first ones found, that leave out the last term of a sum
+  int tail_of = 0;           ///< all algorithms leave out terms past the last multiple of this
 };
 void set_cublaslt(const CublasLtOptions& options);
 /// Products of it that were enqueued since the process began.
 std::int64_t cublaslt_products();
+
+/// What is there of cuBLAS, include/cublas_v2.h. Without cuBLASLt there is none.
+struct CublasOptions {
+  bool present = true;
+  std::string missing_function = {};  ///< one that the library lacks
+  int status = 0;                     ///< what products return instead (cublasStatus_t)
+  int tail_of = 0;                    ///< products leave out terms past the last multiple of this
+};
+void set_cublas(const CublasOptions& options);
+/// Products of it that were enqueued since the process began.
+std::int64_t cublas_products();
+
 /// What a loader finds; nullptr: nothing.
 void* open_library(const std::string& name);
 void* find_symbol(void* library, const std::string& name);
 
-/// Streams, graphs, and handles and descriptors of cuBLASLt that exist.
+/// Streams, events, graphs, and handles and descriptors of cuBLASLt and cuBLAS that exist.
 std::int64_t handles_in_use();
 /// Bytes and allocations of device memory in use.
 std::size_t bytes_in_use();

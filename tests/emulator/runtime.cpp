@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -25,6 +27,14 @@ struct Operation {
 
 struct GraphOperations {
   std::shared_ptr<std::vector<Operation>> operations;
+};
+
+/// What an event was last recorded as. The stream may get there after the event is gone.
+struct Event {
+  using Time = std::optional<std::chrono::steady_clock::time_point>;
+
+  Stream* stream = nullptr;    ///< nullptr: never recorded
+  std::shared_ptr<Time> time;  ///< nothing until the stream gets there
 };
 
 namespace {
@@ -86,7 +96,7 @@ bool breaks_context(const char* kernel) {
   return fault().kernel == kernel && fault().after-- == 0;
 }
 
-std::int64_t live_handles = 0;  ///< streams, graphs, and what count_handles() was told
+std::int64_t live_handles = 0;  ///< streams, events, graphs, and what count_handles() was told
 
 /// How often each kernel ran under each schedule; written where CURATE_EMULATOR_LOG says, when the process ends.
 class LaunchLog {
@@ -184,6 +194,9 @@ class Stream {
   void fail(cudaError_t error) { error_ = error; }
 
   void begin_capture() { capture_ = std::make_shared<std::vector<Operation>>(); }
+  /// Nothing comes of it.
+  void spoil_capture() { spoilt_ = true; }
+  bool spoilt() { return std::exchange(spoilt_, false); }
   std::shared_ptr<std::vector<Operation>> end_capture() { return std::exchange(capture_, nullptr); }
 
  private:
@@ -191,6 +204,7 @@ class Stream {
   int gpu_;
   std::deque<Operation> queue_;
   std::shared_ptr<std::vector<Operation>> capture_;
+  bool spoilt_ = false;
   cudaError_t error_ = cudaSuccess;
 };
 
@@ -342,6 +356,15 @@ cudaError_t enqueue_launch(const cudaLaunchConfig_t& config, const void* kernel_
                                           }}));
 }
 
+bool outside_capture(cudaStream_t stream) {
+  if (stream->capturing()) {
+    stream->spoil_capture();
+    remember(cudaErrorStreamCaptureUnsupported);
+    return false;
+  }
+  return true;
+}
+
 cudaError_t enqueue_host(cudaStream_t stream, const char* name, std::function<std::string()> work) {
   CURATE_MAY_FAIL(name);
   return remember(stream->enqueue({name, std::move(work)}));
@@ -365,6 +388,7 @@ const char* cudaGetErrorName(cudaError_t error) {
     CURATE_NAME(cudaErrorInvalidDevice)
     CURATE_NAME(cudaErrorECCUncorrectable)
     CURATE_NAME(cudaErrorInvalidResourceHandle)
+    CURATE_NAME(cudaErrorNotReady)
     CURATE_NAME(cudaErrorIllegalAddress)
     CURATE_NAME(cudaErrorLaunchTimeout)
     CURATE_NAME(cudaErrorAssert)
@@ -507,6 +531,53 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return curate::emulator::remember(stream->synchronize());
 }
 
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  CURATE_MAY_FAIL("cudaEventCreate");
+  ++curate::emulator::live_handles;
+  *event = new curate::emulator::Event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  CURATE_MAY_FAIL("cudaEventRecord");
+  if (stream->capturing()) {
+    return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
+  }
+  event->stream = stream;
+  event->time = std::make_shared<curate::emulator::Event::Time>();
+  return curate::emulator::remember(stream->enqueue({"event", [time = event->time]() -> std::string {
+                                                       *time = std::chrono::steady_clock::now();
+                                                       return "";
+                                                     }}));
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->stream == nullptr) {
+    return cudaSuccess;  // as the runtime has it for one that was never recorded
+  }
+  if (curate::emulator::fails_now("cudaEventSynchronize")) {
+    event->stream->fail(cudaErrorUnknown);
+  }
+  if (event->stream->capturing()) {
+    return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
+  }
+  return curate::emulator::remember(event->stream->synchronize());
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  CURATE_MAY_FAIL("cudaEventElapsedTime");
+  if (start->stream == nullptr || end->stream == nullptr) {
+    return curate::emulator::remember(cudaErrorInvalidResourceHandle);
+  }
+  if (!*start->time || !*end->time) {
+    return curate::emulator::remember(cudaErrorNotReady);
+  }
+  *milliseconds = std::chrono::duration<float, std::milli>(**end->time - **start->time).count();
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  --curate::emulator::live_handles;
+  delete event;
+  return cudaSuccess;
+}
+
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int /*device*/) {
   CURATE_MAY_FAIL("cudaDeviceGetDefaultMemPool");
   static int only = 0;
@@ -643,9 +714,18 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   }
   // A failure ends the capture all the same.
   auto operations = stream->end_capture();
+  if (stream->spoilt()) {
+    *graph = nullptr;
+    return curate::emulator::remember(cudaErrorStreamCaptureInvalidated);
+  }
   CURATE_MAY_FAIL("cudaStreamEndCapture");
   ++curate::emulator::live_handles;
   *graph = new curate::emulator::GraphOperations{std::move(operations)};
+  return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  CURATE_MAY_FAIL("cudaStreamIsCapturing");
+  *status = stream->capturing() ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long /*flags*/) {

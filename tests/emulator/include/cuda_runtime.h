@@ -211,6 +211,7 @@ enum cudaError {
   cudaErrorInvalidDevice = 101,
   cudaErrorECCUncorrectable = 214,
   cudaErrorInvalidResourceHandle = 400,
+  cudaErrorNotReady = 600,
   cudaErrorIllegalAddress = 700,
   cudaErrorLaunchTimeout = 702,
   cudaErrorAssert = 710,
@@ -257,14 +258,23 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
 namespace curate::emulator {
 class Stream;
 struct GraphOperations;
+struct Event;
 }  // namespace curate::emulator
 using cudaStream_t = curate::emulator::Stream*;
+using cudaEvent_t = curate::emulator::Event*;
 using cudaGraph_t = curate::emulator::GraphOperations*;
 using cudaGraphExec_t = curate::emulator::GraphOperations*;
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+
+/// Events take the time when the stream gets to them. Not inside a capture.
+cudaError_t cudaEventCreate(cudaEvent_t* event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
 
 using cudaMemPool_t = int*;
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
@@ -286,6 +296,8 @@ cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t 
 enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal = 0, cudaStreamCaptureModeThreadLocal = 1 };
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
@@ -310,6 +322,9 @@ cudaError_t allow_dynamic_shared(const void* kernel, int bytes);
 /// For the stand-ins of the toolkit's libraries: something that the device does in stream order. It may fail() with
 /// its return value, empty for success.
 cudaError_t enqueue_host(cudaStream_t stream, const char* name, std::function<std::string()> work);
+/// For the stand-ins: something that a capture does not take, such as memory for a kernel that was never loaded: false,
+/// and the capture is void, where one runs.
+bool outside_capture(cudaStream_t stream);
 /// Whether fail_call() chose this call, which every function of a stand-in asks first.
 bool fails_now(const char* call);
 /// For handles_in_use().
