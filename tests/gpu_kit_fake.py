@@ -53,8 +53,9 @@ def tests():
     faults = FAULTS.get("tests", {})
     if faults.get(NAME):
         misbehave(faults[NAME])
-    suites = FAULTS.get("suites", {"All/FirstTest": ["a/cuda", "b/cuda", "c/cuda"], "All/GatherRowsTest": ["gathers/cuda"],
-                                   "All/DotRowsTest": ["dots/cuda"], "All/UpdateRowsTest": ["step/cuda"]})
+    suites = FAULTS.get("suites", {
+        "All/FirstTest": ["a/cuda", "b/cuda", "c/cuda"], "All/GatherRowsTest": ["gathers/cuda"],
+        "All/DotRowsTest": ["dots/cuda"], "All/UpdateRowsTest": ["step/cuda"]})
     pattern = next(part.split("=", 1)[1] for part in ARGUMENTS if part.startswith("--gtest_filter="))
     names = [f"{suite}.{test}" for suite, own in suites.items() for test in own]
     chosen = [name for name in names if any(fnmatch.fnmatchcase(name, part) for part in pattern.split(":"))]
@@ -76,7 +77,8 @@ def tests():
             say(f"x_test.cpp:1: Failure\nwrong numbers\n[  FAILED  ] {name}, where GetParam() = \"cuda\" (0 ms)")
             code = 1
         elif fault == "poison":
-            say(f"an illegal memory access\n[  FAILED  ] {name}, where GetParam() = \"cuda\" (0 ms)\n[ POISONED ] {name}")
+            say(f"an illegal memory access\n[  FAILED  ] {name}, where GetParam() = \"cuda\" (0 ms)")
+            say(f"[ POISONED ] {name}")
             return 3
         elif fault == "skip":
             say(f"[  SKIPPED ] {name} (0 ms)")
@@ -92,7 +94,7 @@ def curate():
         say("curate 0.1.0")
         return 1 if fault else 0
     if ARGUMENTS[0] == "doctor":
-        say(json.dumps({"cuda": True, "gpu": "Fake H200", "cuda_driver": "13.0", "cuda_toolkit": "13.0", "cublaslt": "13"}))
+        say(json.dumps({"cuda": True, "gpu": "Fake H200", "cuda_driver": "13.0", "cuda_toolkit": "13.0"}))
     elif ARGUMENTS[0] == "data":
         out = pathlib.Path(option("--out"))
         out.mkdir(parents=True)
@@ -147,7 +149,8 @@ def gpu_probe():
             lost, code = True, 1
         elif what in ("epochs", "train"):
             own = 5.0 if "ahead=4" in name else 10.0
-            line.update(ratings=100, epoch_ms={"median": own, "min": own, "max": own}, ratings_per_second=1e9, train_rmse=0.8)
+            line.update(ratings=100, epoch_ms={"median": own, "min": own, "max": own}, ratings_per_second=1e9,
+                        train_rmse=0.8)
         else:
             line.update(bytes=100, us=12.5, gbps=4000.0, tflops=1.5)
         say(json.dumps(line))
@@ -180,13 +183,27 @@ def ncu():
         say(",".join(f'"{name}"' for name in ["ID", "Kernel Name", *metrics]))
         say(",".join(f'"{name}"' for name in ["", "", *["%" for _ in metrics]]))
         for launch in range(2):
-            say(",".join(f'"{name}"' for name in [launch, "mf_sgd_epoch_kernel(int, float)", *["1,234.5" for _ in metrics]]))
+            kernel = "void curate::cuda::(anonymous namespace)::mf_sgd_epoch_kernel<4>(int, float)"
+            say(",".join(f'"{name}"' for name in [launch, kernel, *["1,234.5" for _ in metrics]]))
     return 0
 
 
 def nvidia_smi():
     fields = ARGUMENTS[0].split("=", 1)[1].split(",")
     say(", ".join("Fake H200" if field == "name" else f"[{field}]" for field in fields))
+    return 0
+
+
+def worker():
+    """For mf_peers_worker.py."""
+    if ARGUMENTS[0] == "probe":
+        say(json.dumps({"pytorch-gpu": {"version": "2.9, Fake H200", "absent": FAULTS.get("torch")}}))
+        return 0
+    task = json.loads(ARGUMENTS[1])
+    misbehave(FAULTS.get("peer", {}).get(str(task["recipe"]["batch"])))
+    for epoch in range(task["epochs"]):
+        say(json.dumps({"epochs": epoch + 1, "seconds": 2.0 + epoch, "rmse": None}))
+    say(json.dumps({"done": True}))
     return 0
 
 
@@ -204,5 +221,5 @@ def cmake():
 
 
 PROGRAMS = {"curate": curate, "gpu_probe": gpu_probe, "compute-sanitizer": compute_sanitizer, "ncu": ncu,
-            "nvidia-smi": nvidia_smi, "cmake": cmake}
+            "nvidia-smi": nvidia_smi, "cmake": cmake, "worker.py": worker}
 sys.exit(PROGRAMS.get(NAME, tests)())

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "bench/gpu_kit"))
 import machine  # noqa: E402
 import main  # noqa: E402
 import pack  # noqa: E402
+import peers  # noqa: E402
 import probes  # noqa: E402
 import process  # noqa: E402
 import record  # noqa: E402
@@ -44,8 +45,8 @@ class KitTest(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.kit = self.folder / "kit"
-        for path in ("bin/curate", "bin/gpu_probe", "tests/operation_tests", "tests/train_tests", "path/nvidia-smi", "path/ncu",
-                     "path/compute-sanitizer"):
+        for path in ("bin/curate", "bin/gpu_probe", "tests/operation_tests", "tests/train_tests", "path/nvidia-smi",
+                     "path/ncu", "path/compute-sanitizer", "path/worker.py"):
             (self.kit / path).parent.mkdir(parents=True, exist_ok=True)
             (self.kit / path).symlink_to(FAKE)
         self.runs = 0
@@ -53,6 +54,8 @@ class KitTest(unittest.TestCase):
         for patch in (mock.patch.dict(os.environ, environment), mock.patch.object(suites, "IDLE_SECONDS", 1.0),
                       mock.patch.object(suites, "ALONE_SECONDS", 1.0),
                       mock.patch.object(probes, "IDLE_SECONDS", 1.0), mock.patch.object(process, "GRACE_SECONDS", 0.2),
+                      mock.patch.object(peers, "WORKER", self.kit / "path/worker.py"),
+                      mock.patch.object(peers, "MAKE_ARRAYS", ""),
                       mock.patch.object(machine, "cublaslt_folders", lambda: {"/fake/lib": 13, "/old/lib": 12})):
             patch.start()
             self.addCleanup(patch.stop)
@@ -101,13 +104,15 @@ class RunTest(KitTest):
     def test_everything_that_works_is_told(self):
         self.references()
         expected = self.folder / "predicted.json"
-        expected.write_text(json.dumps({"epochs": {"dim 128 f32 default": 4.0}, "train": {"optimizer=adam,dim=64,batch=4096": {
-            "ms": 20}}, "products": 7}))
-        with mock.patch.object(table, "PREDICTED", expected), mock.patch.object(table.predictions, "__defaults__", (expected,)):
+        expected.write_text(json.dumps({"epochs": {"dim 128 f32 default": 4.0}, "products": 7,
+                                        "train": {"optimizer=adam,dim=64,batch=4096": {"ms": 20}}}))
+        with mock.patch.object(table, "PREDICTED", expected):
             lines = self.run_kit()
         self.assertEqual(self.code, 0, [line for line in lines.values() if line["status"] == "failed"])
         for stage, _, _ in run.STAGES:
-            self.assertIn(lines[(stage, "")]["status"], ("ok",) if stage != "pytorch" else ("ok", "skipped"), stage)
+            self.assertEqual(lines[(stage, "")]["status"], "ok", stage)
+        # The first epoch warms up.
+        self.assertEqual(lines[("pytorch", "adam dim 64 batch 65536")]["figures"]["ratings_per_second"], 20000263)
         self.assertEqual(lines[("tests", "operation_tests All/FirstTest")]["figures"]["passed"], 3)
         self.assertEqual(lines[("tests", "library_tests")]["status"], "skipped")
         self.assertEqual(lines[("machine", "cublaslt")]["figures"]["folder"], "/fake/lib")
@@ -124,7 +129,9 @@ class RunTest(KitTest):
         self.assertIn("| optimizer=adam,dim=64,batch=4096 | 20 | 10 | 0.5 |", self.summary)
         self.assertIn("| products | ok |", self.summary)
         # Found by later commands.
-        self.assertTrue([call for call in self.calls() if call.startswith("gpu_probe epochs") and "LD /fake/lib" in call])
+        epochs = [call for call in self.calls() if call.startswith("gpu_probe epochs")]
+        self.assertEqual(len(epochs), 1)
+        self.assertIn("LD /fake/lib", epochs[0])
 
     def test_failing_tests_cost_themselves_alone(self):
         first = {"All/BadTest": ["fails/cuda", "hangs/cuda", "poisons/cuda", "crashes/cuda", "passes/cuda"],
@@ -170,8 +177,8 @@ class RunTest(KitTest):
         lines = self.run_kit("--only", "failed")
         ran = {call for call in self.calls() if call.startswith("operation_tests") and not call.endswith("blocking")
                and "gathers" not in call}
-        self.assertEqual(ran, {f"operation_tests All/BadTest.{name}/cuda" for name in ("fails", "hangs", "poisons", "crashes")}
-                         | {"operation_tests All/QuietTest.silent/cuda"})
+        self.assertEqual(ran, {"operation_tests All/QuietTest.silent/cuda",
+                               *(f"operation_tests All/BadTest.{name}/cuda" for name in problem)})
         self.assertEqual(lines[("tests", "operation_tests All/BadTest")]["figures"]["passed"], 1)
         # All of the program whose tests could not be listed.
         self.assertEqual(lines[("tests", "train_tests All/GatherRowsTest")]["status"], "ok")
@@ -193,14 +200,15 @@ class RunTest(KitTest):
                            "run-graph-mlp-eager": 0.001, "run-graph-mf-adam-eager": "refuse"})
         lines = self.run_kit("--only", "trainings")
         status = self.status(lines, "trainings")
-        self.assertEqual({name for name in status if status[name] == "failed"}, {"mf adam", "mlp", "neumf", "graph mlp"})
+        failed = {"mf adam", "mlp", "neumf", "graph mlp"}
+        self.assertEqual({name for name in status if status[name] == "failed"}, failed)
         self.assertIn("differs by 0.01", lines[("trainings", "mf adam")]["problem"])
         self.assertIn("SIGSEGV", lines[("trainings", "neumf")]["problem"])
         self.assertEqual(status["graph mf adam"], "skipped")
         self.assertEqual((status["references"], status["wide tf32"], status["mf sgd"]), ("ok", "ok", "ok"))
         self.assertFalse([call for call in self.calls() if call.endswith("-cpu")])
         lines = self.run_kit("--only", "failed")
-        self.assertEqual(set(self.status(lines, "trainings")), {"mf adam", "mlp", "neumf", "graph mlp", "references"})
+        self.assertEqual(set(self.status(lines, "trainings")), {*failed, "references"})
 
     def test_other_ratings_than_the_pack_had(self):
         self.references()
@@ -250,10 +258,12 @@ class RunTest(KitTest):
         arguments = self.arguments(seconds=20)
         script = ("import sys, time; sys.path.insert(0, sys.argv[1]); import main, run, machine\n"
                   "run.STAGES = [('machine', 1, machine.stage_machine), ('tests', 1, lambda kit: time.sleep(300))]\n"
-                  "arguments = main.parse(sys.argv[2:]); arguments.seconds = 5.0; run.RESERVE = 1.0; sys.exit(run.run(arguments))")
+                  "arguments = main.parse(sys.argv[2:]); arguments.seconds = 5.0; run.RESERVE = 1.0\n"
+                  "sys.exit(run.run(arguments))")
         start = time.monotonic()
-        done = subprocess.run([sys.executable, "-c", script, ROOT / "bench/gpu_kit", "run", arguments.out, "--kit", self.kit,
-                               "--state-dir", self.folder / "state"], capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, "-c", script, ROOT / "bench/gpu_kit", "run", arguments.out, "--kit",
+                               self.kit, "--state-dir", self.folder / "state"], capture_output=True, text=True,
+                              check=False)
         self.assertLess(time.monotonic() - start, 5.0)
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         lines = record.read(self.out / "results.jsonl")
@@ -298,6 +308,16 @@ class RunTest(KitTest):
         self.faults(suites={"All/GatherRowsTest": ["gathers/cuda"]})
         lines = self.run_kit("--only", "sanitize")
         self.assertIn("no test ran", lines[("sanitize", "racecheck")]["problem"])
+
+    def test_pytorch(self):
+        self.faults(peer={"65536": "crash"})
+        lines = self.run_kit("--only", "pytorch")
+        self.assertIn("SIGSEGV", lines[("pytorch", "adam dim 64 batch 65536")]["problem"])
+        self.assertEqual(lines[("pytorch", "adam dim 64 batch 4096")]["status"], "ok")
+        self.faults(torch="not installed")
+        lines = self.run_kit("--only", "pytorch")
+        self.assertEqual(lines[("pytorch", "")]["status"], "skipped")
+        self.assertIn("not installed", lines[("pytorch", "torch")]["problem"])
 
     def test_builds_from_source_where_nothing_starts(self):
         self.faults(curate={"--version": "crash"})
@@ -391,8 +411,8 @@ class BuildTest(KitTest):
                                                                           "--deterministic"])]), \
                 mock.patch.object(trainings, "DATA", {"like": "ml-1m", "scale": 0.01, "seed": 1}):
             self.kit = BUILD
-            lines = self.run_kit("--device", "cuda-emulated", "--test-filter", "*GatherRowsTest*/cuda_emulated", "--only",
-                                 "tests,trainings")
+            lines = self.run_kit("--device", "cuda-emulated", "--test-filter", "*GatherRowsTest*/cuda_emulated",
+                                 "--only", "tests,trainings")
         status = self.status(lines, "trainings")
         self.assertEqual((status["mf sgd"], status["mf adam"]), ("ok", "ok"), lines)
         self.assertIn(status["graph mf adam"], ("ok", "skipped"))

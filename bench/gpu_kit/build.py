@@ -6,7 +6,7 @@ TARGETS = ["curate", "gpu_probe", "operation_tests", "train_tests", "library_tes
 
 
 def _dependencies(root, kit):
-    """CMake's options for the packages of .deps/deps.tar.xz, which bench/pack_deps.sh made; none where it is not there."""
+    """CMake's options for the packages of .deps/deps.tar.xz, by bench/pack_deps.sh; none where it is not there."""
     archive = root / ".deps/deps.tar.xz"
     if not archive.exists():
         return []
@@ -29,8 +29,8 @@ def stage_build(kit):
     if cmake is None:
         kit.results.add("build", "configure", "failed", "no cmake here, and no programs that start")
         return
-    ended = kit.command([cmake, "-G", "Ninja", "-S", root, "-B", folder, "-DCMAKE_BUILD_TYPE=Release", "-DCURATE_CUDA=ON",
-                         "-DCURATE_WERROR=OFF", *_dependencies(root, kit)], 60)
+    ended = kit.command([cmake, "-G", "Ninja", "-S", root, "-B", folder, "-DCMAKE_BUILD_TYPE=Release",
+                         "-DCURATE_CUDA=ON", "-DCURATE_WERROR=OFF", *_dependencies(root, kit)], 60)
     if not ended.ok:
         kit.results.add("build", "configure", "cut" if ended.cut else "failed", ended.problem(), ended.seconds,
                         {"said": ended.tail(3000)})

@@ -11,8 +11,8 @@ import site
 import sys
 
 QUERIES = [["name", "driver_version", "memory.total", "compute_cap"],
-           ["clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem", "power.draw", "power.limit", "temperature.gpu"],
-           ["ecc.mode.current", "mig.mode.current", "persistence_mode", "utilization.gpu", "memory.used"]]
+           ["clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem", "power.draw", "power.limit"],
+           ["temperature.gpu", "ecc.mode.current", "mig.mode.current", "persistence_mode", "utilization.gpu"]]
 WANTED_MAJOR = 13  # of cuBLASLt, as the toolkit that packs has it; an older one serves, too
 
 
@@ -21,8 +21,9 @@ def cublaslt_folders():
     patterns = [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
     patterns += ["/usr/local/cuda/lib64", "/usr/local/cuda-*/lib64", "/usr/local/cuda-*/targets/*/lib",
                  "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/opt/nvidia/*/lib*"]
-    sites = [*sys.path, *site.getsitepackages(), site.getusersitepackages(), *glob.glob("/usr/lib/python3*/dist-packages"),
-             *glob.glob("/usr/local/lib/python3*/*-packages"), *glob.glob("/opt/*/lib/python3*/site-packages")]
+    sites = [*sys.path, *site.getsitepackages(), site.getusersitepackages(),
+             *glob.glob("/usr/lib/python3*/dist-packages"), *glob.glob("/usr/local/lib/python3*/*-packages"),
+             *glob.glob("/opt/*/lib/python3*/site-packages")]
     for folder in filter(None, dict.fromkeys(sites)):
         patterns += [f"{folder}/nvidia/*/lib", f"{folder}/torch/lib"]
     found = {}
@@ -83,6 +84,7 @@ def stage_machine(kit):
     if not ended.ok or not isinstance(doctor, dict):
         kit.results.add("machine", "doctor", "failed", ended.problem() if not ended.ok else "doctor printed no JSON")
     elif kit.device == "cuda" and not doctor.get("cuda"):
-        kit.results.add("machine", "doctor", "failed", f"--device cuda fails: {doctor.get('why_no_cuda')}", figures=doctor)
+        kit.results.add("machine", "doctor", "failed", f"--device cuda fails: {doctor.get('why_no_cuda')}",
+                        figures=doctor)
     else:
         kit.results.add("machine", "doctor", "ok", figures=doctor)

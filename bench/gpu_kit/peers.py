@@ -1,5 +1,5 @@
 """Matrix factorization by PyTorch's plain Adam on the GPU, by peers/mf_peers_worker.py, at the batches of the stage
-`train`. Only speed is compared: the ratings are random ones with the numbers of users, items and ratings of the release."""
+`train`. Only speed is compared: the ratings are random ones, as many as the release has, of as many users and items."""
 
 import json
 import pathlib
@@ -69,6 +69,7 @@ def stage_pytorch(kit):
                             figures={"said": ended.tail(1500)})
             continue
         best = min(each[1:] or each)  # the first one warms up
-        kit.results.add("pytorch", name, "ok", None if len(each) > 1 else "one epoch alone, which warms up", ended.seconds,
+        problem = None if len(each) > 1 else "one epoch alone, which warms up"
+        kit.results.add("pytorch", name, "ok", problem, ended.seconds,
                         {"version": peer["version"], "epoch_seconds": each, "ratings_per_second": sizes[2] / best,
                          "ratings": "random, of the shape of " + kit.like})

@@ -11,8 +11,8 @@ import statistics
 DIMS = ["32", "64", "128"]
 PRECISIONS = ["f32", "f16", "bf16"]
 KERNELS = ["default", "ahead=1", "ahead=4", "hot=32", "split=512", "reductions=scalar", "deterministic"]
-TRAINS = ["optimizer=adam,dim=64,batch=4096", "optimizer=adam,dim=64,batch=65536", "optimizer=adam,dim=64,batch=1048576",
-          "model=mlp,batch=65536",
+TRAINS = ["optimizer=adam,dim=64,batch=4096", "optimizer=adam,dim=64,batch=65536",
+          "optimizer=adam,dim=64,batch=1048576", "model=mlp,batch=65536",
           "model=mlp,user_dim=128,item_dim=128,layers=256,128,64,optimizer=adam,batch=65536,products=bf16"]
 PRODUCTS = ["--batch", "65536", "--layers", "256,256,128,64,1", "--precision", "bf16,tf32,f32"]
 IDLE_SECONDS = 25  # without a line: a configuration takes a few
@@ -47,9 +47,9 @@ def epochs_groups(names):
 
 
 def epochs_arguments(names):
-    dims, precisions, kernels = ([*dict.fromkeys(column)] for column in zip(*(name.split(" ", 3)[1:] for name in names)))
-    return ["--dim", ",".join(dims), "--precision", ",".join(precisions), "--kernel", ",".join(kernels), "--epochs", "30",
-            "--warmup", "3"]
+    columns = zip(*(name.split(" ", 3)[1:] for name in names))
+    dims, precisions, kernels = (",".join(dict.fromkeys(column)) for column in columns)
+    return ["--dim", dims, "--precision", precisions, "--kernel", kernels, "--epochs", "30", "--warmup", "3"]
 
 
 def train_groups(names):
@@ -166,7 +166,8 @@ def stage_memory(kit):
 
 def stage_epochs(kit):
     if not _absent(kit, "epochs"):
-        names = [f"dim {dim} {precision} {kernel}" for dim in kit.dims for precision in PRECISIONS for kernel in KERNELS]
+        names = [f"dim {dim} {precision} {kernel}" for dim in kit.dims for precision in PRECISIONS
+                 for kernel in KERNELS]
         Probe(kit, "epochs", _data(kit)).all(_chosen(kit, "epochs", names), epochs_groups, epochs_arguments)
 
 
@@ -200,9 +201,9 @@ class Side:
             except ValueError:
                 pass
 
-        ended = kit.command([self.gpu_probe, "epochs", "--device", kit.device, *_data(kit), "--dim", kit.ab_dim, "--precision",
-                             kit.ab_precision, "--kernel", self.kernel, "--epochs", "10", "--warmup", "2", "--seconds",
-                             max(1, int(kit.left()))], 60, idle=IDLE_SECONDS, on_line=take)
+        ended = kit.command([self.gpu_probe, "epochs", "--device", kit.device, *_data(kit), "--dim", kit.ab_dim,
+                             "--precision", kit.ab_precision, "--kernel", self.kernel, "--epochs", "10", "--warmup", "2",
+                             "--seconds", max(1, int(kit.left()))], 60, idle=IDLE_SECONDS, on_line=take)
         figures = [line["epoch_ms"]["median"] for line in lines if isinstance(line.get("epoch_ms"), dict)]
         errors = [line["error"] for line in lines if line.get("error")]
         return (figures[0], ended) if figures else (None, errors[0] if errors else ended.problem())
@@ -234,7 +235,8 @@ def stage_ab(kit):
     if not ratios:
         kit.results.add("ab", name, "cut", "not one pair was measured")
         return
-    figures = {"pairs": len(ratios), "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+    figures = {"pairs": len(ratios),
+               "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
                "epoch_ms": {side.name: statistics.median(own) for side, own in zip(sides, times)},
                "dim": kit.ab_dim, "precision": kit.ab_precision}
     kit.results.add("ab", name, "ok", figures=figures)

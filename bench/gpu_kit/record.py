@@ -1,8 +1,8 @@
 """Results as lines of JSON, each written as soon as it is known.
 
-A line: {"stage", "name", "status", "seconds", "problem", "figures"}. The last line of a stage and a name counts. Status:
-ok, failed, cut (time was up), skipped (it cannot be done here: the problem says why) or note. A line with "whole" is
-about the stage.
+A line: {"stage", "name", "status", "seconds", "problem", "figures"}. The last line of a stage and a name counts.
+Status: ok, failed, cut (time was up), skipped (it cannot be done here: the problem says why) or note. A line with "whole"
+is about the stage.
 """
 
 import json
@@ -47,7 +47,8 @@ class Results:
     def log(self, ended):
         """A command and the end of what it printed; more of it where it failed."""
         most = 1000 if ended.ok else 6000
-        text = (f"+ {' '.join(ended.command)[:2000]}\n[{'ok' if ended.ok else ended.problem()}, {ended.seconds:.2f} s]\n"
+        told = "ok" if ended.ok else ended.problem()
+        text = (f"+ {' '.join(ended.command)[:2000]}\n[{told}, {ended.seconds:.2f} s]\n"
                 f"{ended.out[-most:]}\n{ended.err[-most:]}\n")
         with self._lock:
             if self._logged + len(text) * 4 < MOST_LOG:

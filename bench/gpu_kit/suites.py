@@ -133,8 +133,8 @@ def _list(kit, program):
         return None
     ended = kit.command([path, "--gtest_list_tests", f"--gtest_filter={kit.test_filter}"], 30)
     if not ended.ok:
-        kit.results.add("tests", program, "cut" if ended.cut else "failed", f"its tests cannot be listed: {ended.problem()}",
-                        figures={"program": program})
+        kit.results.add("tests", program, "cut" if ended.cut else "failed",
+                        f"its tests cannot be listed: {ended.problem()}", figures={"program": program})
         return None
     suites = parse_list(ended.out)
     if not suites:

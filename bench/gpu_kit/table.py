@@ -8,13 +8,15 @@ import record
 PREDICTED = pathlib.Path(__file__).resolve().parent.parent / "results/predicted.json"
 
 
-def predictions(path=PREDICTED):
+def predictions():
     """{stage: {name: figure}}; empty where there is no such file."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(PREDICTED.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {stage: values for stage, values in found.items() if isinstance(values, dict)} if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {stage: values for stage, values in found.items() if isinstance(values, dict)}
 
 
 def _number(value):
@@ -41,7 +43,9 @@ def _round(value):
 def _table(header, rows):
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     # A bar would end the cell.
-    return lines + ["| " + " | ".join(_round(cell).replace("|", "/").replace("\n", " ") for cell in row) + " |" for row in rows]
+    for row in rows:
+        lines.append("| " + " | ".join(_round(cell).replace("|", "/").replace("\n", " ") for cell in row) + " |")
+    return lines
 
 
 def _median(value):
@@ -58,8 +62,8 @@ def _head(lines):
     clean = {True: ", tree clean", False: ", tree not clean"}.get(pack.get("clean"), "")
     blas = facts.get("cublaslt", {})
     text = [f"# GPU kit: {gpu.get('name') or doctor.get('gpu') or 'no GPU'}", "",
-            f"{pack.get('date', '?')}, commit {pack.get('commit', 'unknown')}{clean}, device `{pack.get('device', '?')}`, by "
-            "`bench/gpu_kit.sh`.", ""]
+            f"{pack.get('date', '?')}, commit {pack.get('commit', 'unknown')}{clean}, device "
+            f"`{pack.get('device', '?')}`, by `bench/gpu_kit.sh`.", ""]
     rows = [["GPU", gpu.get("name", doctor.get("gpu"))],
             ["driver", f"{gpu.get('driver_version', '?')}, serves CUDA {doctor.get('cuda_driver') or '?'}"],
             ["toolkit of the programs", doctor.get("cuda_toolkit") or "?"],
@@ -82,7 +86,8 @@ def _problems(lines):
     text = []
     for line in lines:
         if line["status"] == "failed" and not line.get("whole"):
-            text += ["", f"**{line['stage']}: {line['name']}**", "", "```", line.get("problem", "").strip()[:1500], "```"]
+            problem = line.get("problem", "").strip()[:1500]
+            text += ["", f"**{line['stage']}: {line['name']}**", "", "```", problem, "```"]
         elif line["stage"] == "tests" and line["name"].endswith(" alone") and line.get("figures"):
             text += ["", f"**{line['name']}**", "", "```", json.dumps(line["figures"], indent=1)[:3000], "```"]
     return ["", "## Failed", *text] if text else []
@@ -95,9 +100,11 @@ def _measured(lines, expected):
         if not line.get("whole") and line["status"] == "ok":
             of.setdefault(line["stage"], []).append(line)
     if of.get("trainings"):
-        rows = [[line["name"], f["test_rmse"], f.get("cpu_test_rmse", f.get("eager_test_rmse")), f["difference"], f["allowed"]]
+        rows = [[line["name"], f["test_rmse"], f.get("cpu_test_rmse", f.get("eager_test_rmse")), f["difference"],
+                 f["allowed"]]
                 for line in of["trainings"] for f in [line.get("figures", {})] if "test_rmse" in f]
-        text += ["", "## Trainings", "", *_table(["training", "test RMSE", "CPU's, or eager", "difference", "allowed"], rows)]
+        text += ["", "## Trainings", "", *_table(["training", "test RMSE", "CPU's, or eager", "difference", "allowed"],
+                                                 rows)]
     for stage, title in (("epochs", "Epochs of per-rating SGD"), ("train", "Trainings by mini-batches")):
         rows = []
         for line in of.get(stage, []):
@@ -108,8 +115,8 @@ def _measured(lines, expected):
                 rows.append([line["name"], predicted, own, _beside(own, predicted), rate / 1e6 if rate else None,
                              figures.get("train_rmse")])
         if rows:
-            text += ["", f"## {title}", "", *_table(["what", "*predicted* ms", "ms", "times the prediction", "M ratings/s",
-                                                     "train RMSE"], rows)]
+            text += ["", f"## {title}", "", *_table(
+                ["what", "*predicted* ms", "ms", "times the prediction", "M ratings/s", "train RMSE"], rows)]
     for stage, title in (("memory", "Memory"), ("products", "Products")):
         rows = []
         for line in of.get(stage, []):
@@ -120,8 +127,8 @@ def _measured(lines, expected):
                 rows.append([line["name"], predicted, _median(figures.get("us")), _median(figures.get("gbps")),
                              _median(figures.get("tflops")), _beside(own, predicted)])
         if rows:
-            text += ["", f"## {title}", "", *_table(["what", "*predicted*", "us", "GB/s", "TFLOP/s", "times the prediction"],
-                                                    rows)]
+            text += ["", f"## {title}", "", *_table(
+                ["what", "*predicted*", "us", "GB/s", "TFLOP/s", "times the prediction"], rows)]
     return text + _tools(of)
 
 
@@ -134,15 +141,18 @@ def _tools(of):
                 "profiled", "us", "HBM %", "L2 %", "SM %", "registers", "occupancy %"))])
     if rows:
         text += ["", "## Nsight Compute, medians", "", *_table(
-            ["run", "kernel", "launches expected", "profiled", "us", "HBM %", "L2 %", "SM %", "registers", "occupancy %"], rows)]
+            ["run", "kernel", "launches expected", "profiled", "us", "HBM %", "L2 %", "SM %", "registers",
+             "occupancy %"], rows)]
     rows = [[line["name"], f["ratings_per_second"] / 1e6, f.get("version"), f.get("ratings")]
             for line in of.get("pytorch", []) for f in [line.get("figures", {})] if "ratings_per_second" in f]
     if rows:
         text += ["", "## PyTorch", "", *_table(["what", "M ratings/s", "version", "ratings"], rows)]
-    rows = [[line["name"], f["ratio"]["median"], f["ratio"]["min"], f["ratio"]["max"], f["pairs"], json.dumps(f["epoch_ms"])]
+    rows = [[line["name"], *(f["ratio"][key] for key in ("median", "min", "max")), f["pairs"],
+             json.dumps(f["epoch_ms"])]
             for line in of.get("ab", []) for f in [line.get("figures", {})] if "ratio" in f]
     if rows:
-        text += ["", "## A : B, times of an epoch", "", *_table(["A : B", "ratio", "least", "most", "pairs", "ms"], rows)]
+        text += ["", "## A : B, times of an epoch", "", *_table(["A : B", "ratio", "least", "most", "pairs", "ms"],
+                                                                rows)]
     return text
 
 

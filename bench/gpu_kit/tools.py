@@ -60,8 +60,8 @@ class Tools:
         tests = [test for names in suites.parse_list(listed.out).values() for test in names]
         if not tests:
             return f"no small test to try {name} on: {listed.problem() if not listed.ok else 'none by that name'}"
-        options = ["--clock-control", "none", "--launch-count", "1"] if name == "ncu" else ["--tool", "memcheck",
-                                                                                          "--error-exitcode", "99"]
+        options = {"ncu": ["--clock-control", "none", "--metrics", METRICS["us"], "--launch-count", "1"],
+                   "compute-sanitizer": ["--tool", "memcheck", "--error-exitcode", "99"]}[name]
         for seconds in (TRY_SECONDS, TRY_AGAIN_SECONDS):
             ended = self.kit.command([path, *options, program, f"--gtest_filter={tests[0]}"], seconds)
             if ended.stopped != "limit":
@@ -89,8 +89,8 @@ def _profiles(kit):
     ratings = int(20e6 * kit.scale) if kit.like == "ml-20m" else int(1e6 * kit.scale)
     steps = max(1, int(0.8 * ratings) // 65536)
     small_steps = int(0.8 * 1e6 * trainings.DATA["scale"]) // 4096
-    wide = [kit.curate, "train", kit.work / "data", "--device", kit.device, "--out", kit.work / "ncu-run", "--overwrite",
-            "--quiet", *trainings.WIDE[:-2], "--epochs", "2", "--products", "bf16"]
+    wide = [kit.curate, "train", kit.work / "data", "--device", kit.device, "--out", kit.work / "ncu-run",
+            "--overwrite", "--quiet", *trainings.WIDE[:-2], "--epochs", "2", "--products", "bf16"]
 
     def skipped(launches, count):
         return max(0, min(20, (launches - count) // 2))
@@ -104,7 +104,7 @@ def _profiles(kit):
                                  "--epochs", "3", "--warmup", "1", "--seconds", "25"], "mf_sgd_epoch_kernel", 4, 2),
         # A step scatters into two tables and updates two; with biases into four.
         profile("adam", [*probe, "train", *data, "--set", "optimizer=adam,dim=64,batch=65536", "--epochs", "1",
-                         "--seconds", "25"], "scatter_add_(rows|segments)_kernel|update_(rows|dense)_kernel", 4 * steps, 8),
+                         "--seconds", "25"], "(scatter_add|update)_(rows|segments|dense)_kernel", 4 * steps, 8),
         profile("dense_stack", [*probe, "train", *data, "--set", "model=mlp,batch=65536", "--epochs", "1", "--seconds",
                                 "25"], "dense_stack_(forward|backward)_kernel", 2 * steps, 4),
         # Three products forward, five backward and the head's kernels in each step; the library's names are its own.
@@ -126,7 +126,9 @@ def _figures(rows):
     """Medians over the launches of each kernel."""
     kernels = {}
     for row in rows:
-        kernels.setdefault(row.get("Kernel Name", "?").split("(")[0][:100], []).append(row)
+        name = row.get("Kernel Name", "?")
+        ours = re.search(r"\w+_kernel", name)
+        kernels.setdefault(ours[0] if ours else name[:100], []).append(row)
     figures = {}
     for kernel, launches in kernels.items():
         figures[kernel] = {"profiled": len(launches)}
@@ -156,9 +158,10 @@ def stage_ncu(kit):
             except trainings.NotTrained as failure:
                 kit.results.add("ncu", profile.name, "failed", f"no ratings: {failure}")
                 continue
-        ended = kit.command([kit.tools.path("ncu"), "--csv", "--page", "raw", "--clock-control", "none", "--metrics",
-                             ",".join(METRICS.values()), "--kernel-name", f"regex:{profile.kernels}", "--launch-skip",
-                             profile.skip, "--launch-count", profile.count, *profile.command], NCU_SECONDS)
+        ended = kit.command([kit.tools.path("ncu"), "--csv", "--page", "raw", "--print-kernel-base", "function",
+                             "--clock-control", "none", "--metrics", ",".join(METRICS.values()), "--kernel-name",
+                             f"regex:{profile.kernels}", "--launch-skip", profile.skip, "--launch-count", profile.count,
+                             *profile.command], NCU_SECONDS)
         rows = parse_ncu(ended.out)
         figures = {"launches expected": profile.launches, "skipped": profile.skip, "asked": profile.count,
                    "profiled": len(rows), "kernels": _figures(rows)}

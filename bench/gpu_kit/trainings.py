@@ -53,8 +53,8 @@ def generate(command, curate, folder, data=None):
     data = data or DATA
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    ended = command([curate, "data", "generate", "--like", data["like"], "--scale", data["scale"], "--seed", data["seed"],
-                     "--out", folder], TRAINING_SECONDS)
+    ended = command([curate, "data", "generate", "--like", data["like"], "--scale", data["scale"], "--seed",
+                     data["seed"], "--out", folder], TRAINING_SECONDS)
     if not ended.ok:
         raise NotTrained(ended)
     return checksum(folder)
@@ -96,8 +96,8 @@ class Trainings:
             self.kit.results.add("trainings", "references", "note", "none in the kit: the CPU engine trains here")
         elif packed["data"] != {**DATA, "sha256": digest}:
             self.kit.results.add("trainings", "references", "note",
-                                 "the ratings made up here are not bit for bit those of the pack: the CPU engine trains "
-                                 "here", figures={"packed": packed["data"]["sha256"], "here": digest})
+                                 "the ratings made up here are not bit for bit those of the pack: the CPU engine "
+                                 "trains here", figures={"packed": packed["data"]["sha256"], "here": digest})
         else:
             self.known = dict(packed["trainings"])
             self.from_pack = True
