@@ -239,6 +239,11 @@ class RunTest(KitTest):
         lines = self.run_kit("--only", "failed")
         self.assertEqual(set(self.status(lines, "epochs")), {crash, hang, error, "gpu_probe epochs"})
         self.assertEqual(set(self.status(lines, "train")), {"optimizer=adam,dim=64,batch=65536", "gpu_probe train"})
+        # What passes now is not asked for again.
+        self.faults()
+        self.run_kit("--only", "failed")
+        self.assertEqual(self.code, 0)
+        self.assertEqual({stage for stage, _ in self.run_kit("--only", "failed")}, {"machine", "run"})
 
     def test_the_limit_holds_and_what_is_cut_is_said(self):
         self.references()

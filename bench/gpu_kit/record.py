@@ -1,8 +1,8 @@
 """Results as lines of JSON, each written as soon as it is known.
 
 A line: {"stage", "name", "status", "seconds", "problem", "figures"}. The last line of a stage and a name counts.
-Status: ok, failed, cut (time was up), skipped (it cannot be done here: the problem says why) or note. A line with "whole"
-is about the stage.
+Status: ok, failed, cut (time was up), skipped (it cannot be done here: the problem says why) or note.
+A line with "whole" is about the stage.
 """
 
 import json
