@@ -1,6 +1,7 @@
 """`pack`: everything that `run` needs on a machine with a GPU, built here without one; `prove`: it starts elsewhere."""
 
 import json
+import lzma
 import os
 import pathlib
 import re
@@ -15,6 +16,7 @@ import trainings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MOST_BYTES = 25 << 20
+DICTIONARY_BYTES = 192 << 20
 PROGRAMS = {"bin": ["curate", "gpu_probe"], "tests": suites.TEST_PROGRAMS}
 NEEDED = {"curate", "operation_tests", "train_tests"}
 # What every system has, or the driver brings.
@@ -106,7 +108,9 @@ def write_references(kit):
 def write_archive(kit, archive, preset=6):
     """Never leaves an archive that is too large."""
     half = archive.with_name(archive.name + ".part")
-    with tarfile.open(half, "w:xz", preset=preset) as packed:
+    # The programs hold the same kernels: a dictionary larger than a program finds them again.
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": DICTIONARY_BYTES}]
+    with lzma.open(half, "wb", filters=filters) as stream, tarfile.open(fileobj=stream, mode="w") as packed:
         for path in sorted(kit.iterdir()):
             packed.add(path, arcname=path.name)
     size = half.stat().st_size
