@@ -24,7 +24,6 @@ def _dependencies(root, kit):
 def stage_build(kit):
     """Targets one by one: what there was no time for is missing later, and the rest is measured."""
     root, folder = kit.root, kit.source_build
-    kit.folder = folder
     cmake = shutil.which("cmake")
     if cmake is None:
         kit.results.add("build", "configure", "failed", "no cmake here, and no programs that start")

@@ -6,17 +6,17 @@ usage: gpu_kit.sh pack [--prove DIR] [--archive FILE]    here, with nvcc and no 
 
 pack  builds curate, gpu_probe and the test programs for sm_90, computes test RMSEs of the CPU engine to compare with,
       and packs them with their shared libraries into build/gpu-kit.tar.xz (25 MiB at most).
-      --prove DIR: starts them under a root of Debian 13 in DIR (made by debootstrap where it is not there).
-run   unpacks that (or, where no program starts, builds from source) and runs, most valuable first: machine, tests,
+      --prove DIR: starts them under a root of Debian 13 in DIR (made by debootstrap if it is not there).
+run   unpacks that (or, if no program starts, builds from source) and runs, most valuable first: machine, tests,
       trainings, memory, epochs, train, products, ncu, sanitize, pytorch. Whatever fails or hangs, the rest runs.
       OUT gets results.jsonl (a line for each result, as soon as it is known), summary.md and log.txt.
   --seconds N       ends by itself within N seconds (420); what there is no time for is cut, and said to be
   --only WHAT,...   stages by name; failed: what failed in the run before; cut: what it had no time for
   --since FILE      results.jsonl of the run before (default: that of the last run in this folder)
-  --ab A B          pairs of epochs with kernels A and B of gpu_probe (ahead=1, hot=32, default, ...), or with the
+  --ab A B          pairs of epochs with kernels A and B of gpu_probe (default, ahead=1, hot=32, ...), or with the
                     default of two unpacked kits; --ab-dim 128, --ab-precision f32, --ab-pairs 20 (at most)
   --kit PATH        archive or unpacked folder (build/gpu-kit.tar.xz)
-  --like, --scale   what made-up ratings of the measurements are like (ml-20m, 1); --dims (32,64,128)
+  --like, --scale   what made-up ratings are like (ml-20m, 1); --dims 32,64,128; --set OPTIONS for the stage train
 Exit status: 0 nothing failed, 1 something did, 2 bad usage. Settings of the GPU are never changed.
 """
 

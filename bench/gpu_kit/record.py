@@ -6,11 +6,21 @@ A line with "whole" is about the stage.
 """
 
 import json
+import math
 import pathlib
 import threading
 import time
 
 MOST_LOG = 12 << 20  # bytes: what comes back is limited
+
+
+def plain(value):
+    """Without NaN and infinities, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Results:
@@ -32,7 +42,7 @@ class Results:
         if problem:
             line["problem"] = str(problem)[:4000]
         if figures:
-            line["figures"] = figures
+            line["figures"] = plain(figures)
         if whole:
             line["whole"] = True
         with self._lock:

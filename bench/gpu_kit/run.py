@@ -171,13 +171,22 @@ def choose(arguments, before):
     return selection, stages
 
 
+def summarize(out, results):
+    """The summary, after every stage; a fault in it loses no result."""
+    try:
+        text = table.markdown(results.lines)
+    except Exception:  # pylint: disable=broad-except
+        text = f"The summary failed; results.jsonl has the results.\n\n```\n{traceback.format_exc()}```\n"
+    (out / "summary.md").write_text(text, encoding="utf-8")
+
+
 def watchdog(seconds, results, out):
     """The limit holds even where something in this program does not come back."""
     def end():
         process.kill_all()
         results.add("run", "watchdog", "failed", "the run did not end by itself", whole=True)
         try:
-            table.write(out, results.lines)
+            summarize(out, results)
         finally:
             os._exit(1)
 
@@ -215,6 +224,7 @@ def run_stages(arguments, start, results, selection, stages):
     kit.work.mkdir(parents=True, exist_ok=True)
     why = find_programs(kit, arguments.kit, arguments.unpacked)
     if why:
+        kit.folder = kit.source_build
         results.add("run", "programs", "note", f"built from source: {why}")
         stages = [BUILD, *stages]
     results.add("run", "pack", "note", figures={**kit.manifest, "device": kit.device,
@@ -227,10 +237,10 @@ def run_stages(arguments, start, results, selection, stages):
             results.add(name, "", "cut", "no time left for this stage", 0.0, whole=True)
         else:
             run_stage(kit, name, function)
-        table.write(arguments.out, results.lines)
+        summarize(arguments.out, results)
     count = {status: sum(line["status"] == status for line in record.latest(results.lines) if not line.get("whole"))
              for status in ("failed", "cut")}
     results.add("run", "", "failed" if count["failed"] else "ok", f"{count['failed']} failed, {count['cut']} cut",
                 time.monotonic() - start, whole=True)
-    table.write(arguments.out, results.lines)
+    summarize(arguments.out, results)
     return 1 if count["failed"] else 0

@@ -165,7 +165,3 @@ def markdown(lines, expected=None):
         text += ["", "## Cut and skipped", "", *_table(["stage", "what", "status", "why"], [
             [line["stage"], line["name"], line["status"], line.get("problem", "")[:300]] for line in left_out])]
     return "\n".join(text) + "\n"
-
-
-def write(out, lines):
-    (out / "summary.md").write_text(markdown(lines), encoding="utf-8")
