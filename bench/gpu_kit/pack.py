@@ -162,12 +162,17 @@ def prove(archive, root):
     if (place / "bin/gpu_probe").exists():
         commands.append(["/gpu-kit/bin/gpu_probe", "--help"])
     problems = []
-    for command in commands:
-        ended = process.run(["chroot", root, *command], 60, environment={"LD_LIBRARY_PATH": ""})
-        said = f"{len(ended.out.splitlines())} lines" if ended.ok else ended.problem()
-        print(f"  {' '.join(command)}: {'starts' if ended.ok else 'FAILS'}, {said}")
-        if not ended.ok:
-            problems.append(f"{' '.join(command)}: {said}")
-    shutil.rmtree(place)
+    # The loader asks /proc for where a program lies, which its libraries are found from.
+    must(["mount", "-t", "proc", "proc", root / "proc"])
+    try:
+        for command in commands:
+            ended = process.run(["chroot", root, *command], 60, environment={"LD_LIBRARY_PATH": ""})
+            said = f"{len(ended.out.splitlines())} lines" if ended.ok else ended.problem()
+            print(f"  {' '.join(command)}: {'starts' if ended.ok else 'FAILS'}, {said}", flush=True)
+            if not ended.ok:
+                problems.append(f"{' '.join(command)}: {said}")
+    finally:
+        must(["umount", root / "proc"])
+        shutil.rmtree(place)
     if problems:
         raise Failed("under the newer root: " + "; ".join(problems))

@@ -203,7 +203,8 @@ class Side:
 
         ended = kit.command([self.gpu_probe, "epochs", "--device", kit.device, *_data(kit), "--dim", kit.ab_dim,
                              "--precision", kit.ab_precision, "--kernel", self.kernel, "--epochs", "10",
-                             "--warmup", "2", "--seconds", max(1, int(kit.left()))], 60, idle=IDLE_SECONDS, on_line=take)
+                             "--warmup", "2", "--seconds", max(1, int(kit.left()))], 60, idle=IDLE_SECONDS,
+                            on_line=take)
         figures = [line["epoch_ms"]["median"] for line in lines if isinstance(line.get("epoch_ms"), dict)]
         errors = [line["error"] for line in lines if line.get("error")]
         return (figures[0], ended) if figures else (None, errors[0] if errors else ended.problem())
