@@ -51,8 +51,8 @@ class Results:
             for file in self._files:
                 file.write(text + "\n")
                 file.flush()
-        say = f"{stage:10} {status:8} {name}" + (f": {line['problem'].splitlines()[0][:200]}" if problem else "")
-        print(say, flush=True)
+            said = f": {line['problem'].splitlines()[0][:200]}" if problem else ""
+            print(f"{stage:10} {status:8} {name or '(all of it)'}{said}", flush=True)
 
     def log(self, ended):
         """A command and the end of what it printed; more of it where it failed."""
