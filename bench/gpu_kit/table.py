@@ -99,8 +99,8 @@ def _measured(lines, expected):
     for line in lines:
         if not line.get("whole") and line["status"] == "ok":
             of.setdefault(line["stage"], []).append(line)
-    rows = [[line["name"], f["test_rmse"], f.get("cpu_test_rmse", f.get("eager_test_rmse")), f["difference"], f["allowed"]]
-            for line in of.get("trainings", []) for f in [line.get("figures", {})] if "test_rmse" in f]
+    rows = [[line["name"], f["test_rmse"], f.get("cpu_test_rmse", f.get("eager_test_rmse")), f["difference"],
+             f["allowed"]] for line in of.get("trainings", []) for f in [line.get("figures", {})] if "test_rmse" in f]
     if rows:
         text += ["", "## Trainings", "", *_table(["training", "test RMSE", "CPU's, or eager", "difference", "allowed"],
                                                  rows)]
