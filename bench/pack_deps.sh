@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # usage: bench/pack_deps.sh
 # Packs what the build needs besides CUDA's toolkit, CMake, ninja and g++ into .deps/deps.tar.xz, from this machine's
-# packages (Debian 12), for machines that reach no package registry. bench/gpu_acceptance.sh unpacks it. Fails above
-# 40 MiB.
+# packages (Debian 12), for machines that reach no package registry. bench/gpu_kit.sh unpacks it where it has
+# to build from source. Fails above 40 MiB.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
