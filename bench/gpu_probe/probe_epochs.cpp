@@ -50,6 +50,11 @@ class EpochsProbe {
     double seconds = 0.0;
     double train_rmse = 0.0;
   };
+  struct Training {
+    std::vector<Epoch> epochs;
+    /// Of an epoch, where the host enqueues several before it waits; 0: not measured.
+    double back_to_back_seconds = 0.0;
+  };
 
   void measure(const Way& way, const std::string& precision, std::int32_t dim) {
     report_.measure(
@@ -71,7 +76,7 @@ class EpochsProbe {
   }
 
   /// As Trainer does it, but for the validation.
-  std::vector<Epoch> train(const Way& way, const TrainOptions& options) {
+  Training train(const Way& way, const TrainOptions& options) {
     const ModelSpec spec = model_spec(options, dataset_.scale);
     const auto model = make_model(device_, spec, start_of(options, spec), storage_of(options));
     model->prepare_training(make_plan(options));
@@ -88,22 +93,35 @@ class EpochsProbe {
     schedule.kind = options.schedule == "linear" ? ScheduleKind::linear : ScheduleKind::constant;
     schedule.base = static_cast<float>(options.learning_rate);
     schedule.total_steps = options.epochs;
-    std::vector<Epoch> epochs;
-    while (std::ssize(epochs) < options.epochs && !report_.out_of_time()) {
+    const auto enqueue_epoch = [&](std::int64_t number) {
+      device_.zero(view.sums);
+      device_.begin_epoch(view.state, {options.seed, number, count, count, schedule});
+      model->enqueue_epoch(view);
+      device_.advance_step(view.state);
+    };
+    Training training;
+    std::int64_t number = 0;
+    for (; number < options.epochs && !report_.out_of_time(); ++number) {
       Epoch epoch;
-      epoch.seconds = device_.seconds_of([&] {
-        device_.zero(view.sums);
-        device_.begin_epoch(view.state, {options.seed, std::ssize(epochs), count, count, schedule});
-        model->enqueue_epoch(view);
-        device_.advance_step(view.state);
-      });
+      epoch.seconds = device_.seconds_of([&] { enqueue_epoch(number); });
       epoch.train_rmse = to_metrics(device_.read<ErrorSums>(view.sums), {}).rmse;
-      epochs.push_back(epoch);
+      training.epochs.push_back(epoch);
     }
-    return epochs;
+    if (!report_.out_of_time()) {
+      // After the schedule's end: the learning rate is 0, and the work the same.
+      const std::int64_t together = std::min(request_.epochs, 10);
+      const double seconds = device_.seconds_of([&] {
+        for (std::int64_t n = 0; n < together; ++n) {
+          enqueue_epoch(number + n);
+        }
+      });
+      training.back_to_back_seconds = seconds / static_cast<double>(together);
+    }
+    return training;
   }
 
-  Json figures(const std::vector<Epoch>& epochs, const std::string& precision, std::int32_t dim) const {
+  Json figures(const Training& training, const std::string& precision, std::int32_t dim) const {
+    const std::vector<Epoch>& epochs = training.epochs;
     std::vector<double> milliseconds;
     for (std::size_t e = static_cast<std::size_t>(request_.warmup); e < epochs.size(); ++e) {
       milliseconds.push_back(1e3 * epochs[e].seconds);
@@ -122,6 +140,9 @@ class EpochsProbe {
                     {"gbps", 1e-9 * static_cast<double>(bytes) / seconds},
                     {"first_train_rmse", epochs.front().train_rmse},
                     {"train_rmse", epochs.back().train_rmse}};
+    if (training.back_to_back_seconds > 0.0) {
+      figures["back_to_back_ms"] = 1e3 * training.back_to_back_seconds;
+    }
     if (static_cast<std::int32_t>(milliseconds.size()) < request_.epochs) {
       figures["shortened"] = true;
     }

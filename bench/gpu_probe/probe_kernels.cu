@@ -19,6 +19,9 @@ using cuda::grid_threads;
 using cuda::kBlockThreads;
 using cuda::kWholeWarp;
 
+/// Blocks that a multiprocessor has room for, at the least: as many as the probes have there at once.
+constexpr int kResidentBlocks = 5;
+
 __device__ std::uint32_t sum_of(const uint4& word) {
   return word.x + word.y + word.z + word.w;
 }
@@ -79,7 +82,7 @@ __device__ void reduce(F16* to, const uint4& word) {
 /// its row read and reduced. The table does not depend on the schedule while all its sums are exact; what is read
 /// beside reductions does.
 template <typename T, bool kRead, Reduction kReduction, int kInFlight>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, kResidentBlocks)
     visit_rows_kernel(T* table, const std::uint32_t* index, std::int64_t visits, std::uint32_t mask,
                       std::uint32_t* sums) {
   constexpr int kWarp = 32;
@@ -158,7 +161,7 @@ __global__ void __launch_bounds__(kBlockThreads)
 /// the grid] u32. Neighbouring threads take neighbouring words, four of them at once. 16 bytes a word, 32 to copy it.
 /// Deterministic.
 template <bool kCopy>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, kResidentBlocks)
     stream_words_kernel(uint4* to, const uint4* from, std::int64_t words, std::uint32_t* sums) {
   constexpr int kAtOnce = 4;
   const std::int64_t threads = grid_threads();

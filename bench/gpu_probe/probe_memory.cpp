@@ -8,6 +8,7 @@
 
 #include "bench/gpu_probe/probe_kernels.h"
 #include "bench/gpu_probe/probes.h"
+#include "benchmark/benchmark.h"
 #include "data/movielens_shape.h"
 #include "kernels/convert_rows.h"
 #include "kernels/gather_rows.h"
@@ -58,7 +59,8 @@ constexpr int kWarmup = 3;
 constexpr int kRepeats = 11;
 constexpr std::int64_t kBlockWarps = 8;
 constexpr std::int64_t kBlockThreads = 32 * kBlockWarps;
-constexpr std::int64_t kMostWarps = 64;  ///< of a multiprocessor
+constexpr std::int64_t kMostWarps = 40;   ///< of a multiprocessor, as the kernels have room for
+constexpr std::int64_t kFewerWarps = 32;  ///< as many as mf_sgd_epoch has
 /// Words from one step of a chase to the next: two lines of the cache, so that none brings the next.
 constexpr std::int64_t kStride = 64;
 
@@ -155,7 +157,7 @@ class MemoryProbe {
   void rows() {
     using enum Reduction;
     for (const auto& [read, reduction] : {std::pair(true, vector), std::pair(true, none), std::pair(false, vector)}) {
-      for (const std::int64_t warps : {kMostWarps, kMostWarps / 2}) {
+      for (const std::int64_t warps : {kMostWarps, kFewerWarps}) {
         for (const bool uniform : {false, true}) {
           for (const int in_flight : {2, 1, 4}) {
             if (read || (in_flight == 2 && warps == kMostWarps)) {

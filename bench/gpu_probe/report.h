@@ -25,7 +25,7 @@ class Report {
   void measure(const Json& config, const std::function<Json()>& measure, const std::function<bool()>& device_works);
 
   /// A line that is no measurement.
-  void note(const Json& line) { write_(line); }
+  void note(const Json& line) const { write_(line); }
 
   bool out_of_time() const;
   /// Whether measure() has no use for what it would be given: whoever prepares much for it asks first.

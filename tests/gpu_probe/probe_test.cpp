@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <set>
 #include <stdexcept>
@@ -327,7 +328,7 @@ TEST(ProbeMemory, every_configuration_has_a_line_whatever_fails) {
   emulator::add_emulated_engine();
   std::vector<Json> configs;
   std::set<std::string> failed;
-  for (std::int64_t call = -1; call < 4000 && !HasFailure(); call += call < 200 ? 13 : 139) {
+  for (const std::int64_t call : {-1, 0, 2, 4, 7, 9, 11, 12, 13, 14, 15, 16, 90, 1500}) {
     Lines lines;
     std::string failed_call;
     {
