@@ -31,6 +31,7 @@
 #include "kernels/scatter_add_rows.h"
 #include "kernels/scratch.h"
 #include "kernels/step_state.h"
+#include "kernels/stream_timer.h"
 #include "kernels/sum_squared_error.h"
 #include "kernels/update_rows.h"
 
@@ -161,6 +162,17 @@ class CudaDevice : public Device {
     check_not_capturing("synchronize");
     make_current();
     check_now(cudaStreamSynchronize(stream()), "synchronize");
+  }
+
+  double do_seconds_of(const std::function<void()>& enqueue_operations) override {
+    check_not_capturing("seconds_of");
+    make_current();
+    const StreamTimer timer(stream());
+    timer.start();
+    enqueue_operations();
+    timer.stop();
+    do_synchronize();
+    return timer.seconds();
   }
 
   void do_upload(const MatrixView& destination, const void* source) override {
