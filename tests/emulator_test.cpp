@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "kernels/launch.h"
@@ -194,6 +196,38 @@ TEST(Emulator, operations_wait_until_somebody_asks_for_them) {
     EXPECT_EQ(device.wait(), cudaSuccess);
     EXPECT_EQ(out[0], 2.0F);
   }
+}
+
+// Catches: an event that takes its time when it is recorded, or that nobody waits for.
+TEST(Emulator, events_take_the_time_when_the_stream_gets_to_them) {
+  const Emulated emulated({});
+  cudaEvent_t begin = nullptr;
+  cudaEvent_t end = nullptr;
+  ASSERT_EQ(cudaEventCreate(&begin), cudaSuccess);
+  ASSERT_EQ(cudaEventCreate(&end), cudaSuccess);
+  EXPECT_EQ(emulator::handles_in_use(), 3);
+  float milliseconds = -1.0F;
+  EXPECT_EQ(cudaEventElapsedTime(&milliseconds, begin, end), cudaErrorInvalidResourceHandle) << "never recorded";
+  EXPECT_EQ(cudaEventRecord(begin, emulated.stream()), cudaSuccess);
+  bool ran = false;
+  emulator::enqueue_host(emulated.stream(), "nap", [&ran] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    ran = true;
+    return std::string();
+  });
+  EXPECT_EQ(cudaEventRecord(end, emulated.stream()), cudaSuccess);
+  EXPECT_EQ(cudaEventElapsedTime(&milliseconds, begin, end), cudaErrorNotReady);
+  EXPECT_FALSE(ran);
+  EXPECT_EQ(cudaEventSynchronize(end), cudaSuccess);
+  EXPECT_TRUE(ran);
+  EXPECT_EQ(cudaEventElapsedTime(&milliseconds, begin, end), cudaSuccess);
+  EXPECT_GE(milliseconds, 20.0F);
+  EXPECT_EQ(cudaEventRecord(begin, emulated.stream()), cudaSuccess);
+  EXPECT_EQ(cudaEventDestroy(begin), cudaSuccess) << "its stream may get to it later";
+  EXPECT_EQ(cudaEventDestroy(end), cudaSuccess);
+  EXPECT_EQ(cudaStreamSynchronize(emulated.stream()), cudaSuccess);
+  EXPECT_EQ(emulator::handles_in_use(), 1);
+  cudaGetLastError();
 }
 
 TEST(Emulator, replays_what_was_captured) {

@@ -80,7 +80,7 @@ std::int64_t cublaslt_products();
 void* open_library(const std::string& name);
 void* find_symbol(void* library, const std::string& name);
 
-/// Streams, graphs, and handles and descriptors of cuBLASLt that exist.
+/// Streams, events, graphs, and handles and descriptors of cuBLASLt that exist.
 std::int64_t handles_in_use();
 /// Bytes and allocations of device memory in use.
 std::size_t bytes_in_use();

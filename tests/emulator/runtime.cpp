@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -23,6 +25,14 @@ struct Operation {
 
 struct GraphOperations {
   std::shared_ptr<std::vector<Operation>> operations;
+};
+
+/// What an event was last recorded as. The stream may get there after the event is gone.
+struct Event {
+  using Time = std::optional<std::chrono::steady_clock::time_point>;
+
+  Stream* stream = nullptr;    ///< nullptr: never recorded
+  std::shared_ptr<Time> time;  ///< nothing until the stream gets there
 };
 
 namespace {
@@ -51,7 +61,7 @@ const char* failed = "";
     return ::curate::emulator::remember(cudaErrorUnknown); \
   }
 
-std::int64_t live_handles = 0;  ///< streams, graphs, and what count_handles() was told
+std::int64_t live_handles = 0;  ///< streams, events, graphs, and what count_handles() was told
 
 /// How often each kernel ran under each schedule; written where CURATE_EMULATOR_LOG says, when the process ends.
 class LaunchLog {
@@ -296,6 +306,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidDevice";
     case cudaErrorInvalidResourceHandle:
       return "cudaErrorInvalidResourceHandle";
+    case cudaErrorNotReady:
+      return "cudaErrorNotReady";
     case cudaErrorIllegalAddress:
       return "cudaErrorIllegalAddress";
     case cudaErrorLaunchFailure:
@@ -393,6 +405,53 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
   return curate::emulator::remember(stream->synchronize());
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  CURATE_MAY_FAIL("cudaEventCreate");
+  ++curate::emulator::live_handles;
+  *event = new curate::emulator::Event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  CURATE_MAY_FAIL("cudaEventRecord");
+  if (stream->capturing()) {
+    return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
+  }
+  event->stream = stream;
+  event->time = std::make_shared<curate::emulator::Event::Time>();
+  return curate::emulator::remember(stream->enqueue({"event", [time = event->time]() -> std::string {
+                                                       *time = std::chrono::steady_clock::now();
+                                                       return "";
+                                                     }}));
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->stream == nullptr) {
+    return cudaSuccess;  // as the runtime has it for one that was never recorded
+  }
+  if (curate::emulator::fails_now("cudaEventSynchronize")) {
+    event->stream->fail(cudaErrorUnknown);
+  }
+  if (event->stream->capturing()) {
+    return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
+  }
+  return curate::emulator::remember(event->stream->synchronize());
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  CURATE_MAY_FAIL("cudaEventElapsedTime");
+  if (start->stream == nullptr || end->stream == nullptr) {
+    return curate::emulator::remember(cudaErrorInvalidResourceHandle);
+  }
+  if (!*start->time || !*end->time) {
+    return curate::emulator::remember(cudaErrorNotReady);
+  }
+  *milliseconds = std::chrono::duration<float, std::milli>(**end->time - **start->time).count();
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  --curate::emulator::live_handles;
+  delete event;
+  return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int /*device*/) {

@@ -210,6 +210,7 @@ enum cudaError {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidResourceHandle = 400,
+  cudaErrorNotReady = 600,
   cudaErrorIllegalAddress = 700,
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
@@ -245,14 +246,23 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
 namespace curate::emulator {
 class Stream;
 struct GraphOperations;
+struct Event;
 }  // namespace curate::emulator
 using cudaStream_t = curate::emulator::Stream*;
+using cudaEvent_t = curate::emulator::Event*;
 using cudaGraph_t = curate::emulator::GraphOperations*;
 using cudaGraphExec_t = curate::emulator::GraphOperations*;
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+
+/// Events take the time when the stream gets to them. Not inside a capture.
+cudaError_t cudaEventCreate(cudaEvent_t* event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
 
 using cudaMemPool_t = int*;
 enum cudaMemPoolAttr { cudaMemPoolAttrReleaseThreshold = 4 };
