@@ -27,6 +27,7 @@
 #include "kernels/scatter_add_rows.h"
 #include "kernels/scratch.h"
 #include "kernels/step_state.h"
+#include "kernels/stream_timer.h"
 #include "kernels/sum_squared_error.h"
 #include "kernels/update_rows.h"
 
@@ -139,6 +140,16 @@ class CudaDevice : public Device {
   void do_synchronize() override {
     check_not_capturing("synchronize");
     check_now(cudaStreamSynchronize(stream()), "synchronize");
+  }
+
+  double do_seconds_of(const std::function<void()>& enqueue_operations) override {
+    check_not_capturing("seconds_of");
+    const StreamTimer timer(stream());
+    timer.start();
+    enqueue_operations();
+    timer.stop();
+    do_synchronize();
+    return timer.seconds();
   }
 
   void do_upload(const MatrixView& destination, const void* source) override {

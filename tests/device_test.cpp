@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -404,6 +405,7 @@ TEST(DeferredDevice, runs_nothing_before_a_blocking_call) {
          device->download(std::span<float>(one), spare);
        }},
       {"read", [&](const MatrixView& spare) { device->read<float>(spare); }},
+      {"seconds_of", [&](const MatrixView& spare) { device->seconds_of([&] { device->zero(spare); }); }},
   };
   for (const auto& [name, block] : blocking_calls) {
     const DeviceMatrix<float> a(*device, {1.0F}, 1);
@@ -428,6 +430,38 @@ TEST(DeferredDevice, replay_runs_nothing_before_a_blocking_call) {
   EXPECT_EQ(peek(b.view()), 2.0F);
   device->synchronize();
   EXPECT_EQ(peek(b.view()), 1.0F);
+}
+
+// ------------------------------------------------------------------------------------------------------------- timing
+
+// Catches: work of before that is counted too, a clock that stops before the work is done, other units than seconds.
+TEST_P(ContractTest, seconds_of_counts_what_is_enqueued_inside_it_and_nothing_else) {
+  constexpr std::int64_t kFloats = std::int64_t{1} << 20;
+  const Buffer from = device().allocate_array<float>(kFloats);
+  const Buffer to = device().allocate_array<float>(kFloats);
+  const auto copies = [&] {
+    for (int i = 0; i < 50; ++i) {
+      device().copy(to.view(DType::f32, kFloats), from.view(DType::f32, kFloats));
+    }
+  };
+  device().zero(from.view(DType::f32, kFloats));
+  const auto start = std::chrono::steady_clock::now();
+  const double long_work = device().seconds_of(copies);
+  const double wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  EXPECT_GT(long_work, 0.0);
+  EXPECT_LE(long_work, 1.0001 * wall);
+  EXPECT_EQ(device().read<float>(to.view(DType::f32, 1)), 0.0F);
+  copies();
+  EXPECT_LT(device().seconds_of([&] { device().zero(to.view(DType::f32, 1)); }), 0.25 * long_work)
+      << "the copies before were counted";
+  EXPECT_GE(device().seconds_of([] {}), 0.0);
+}
+
+TEST_P(ContractTest, an_exception_inside_seconds_of_leaves_it_and_the_device_goes_on) {
+  const DeviceMatrix<float> a(device(), {1.0F}, 1);
+  EXPECT_THROW(device().seconds_of([] { throw InputError("from inside"); }), InputError);
+  EXPECT_GT(device().seconds_of([&] { device().zero(a.view()); }), 0.0);
+  EXPECT_EQ(device().read<float>(a.view()), 0.0F);
 }
 
 // A stream that is never waited for still ends with its device.
@@ -601,6 +635,7 @@ TEST_P(ContractTest, blocking_calls_and_allocation_inside_a_capture_throw) {
       {"download", [&] { device().download(std::span<float>(one), a.view()); }},
       {"read", [&] { device().read<float>(a.view()); }},
       {"allocate", [&] { const Buffer buffer = device().allocate(64); }},
+      {"seconds_of", [&] { device().seconds_of([] {}); }},
   };
   for (const auto& [name, call] : forbidden) {
     EXPECT_THROW(device().capture(call), std::logic_error) << name;

@@ -299,9 +299,9 @@ struct DeviceInfo {
 
 /// The contract between models and compute engines.
 ///
-/// Asynchrony: operations enqueue on the device's one stream and return. Only synchronize, upload, download and read
-/// block. A host source may be reused as soon as upload returns. An error inside an enqueued operation surfaces as
-/// DeviceError at the next blocking call and names the operation.
+/// Asynchrony: operations enqueue on the device's one stream and return. Only synchronize, seconds_of, upload, download
+/// and read block. A host source may be reused as soon as upload returns. An error inside an enqueued operation
+/// surfaces as DeviceError at the next blocking call and names the operation.
 ///
 /// Shapes: the public functions check every view (element type, extents, device) and throw std::invalid_argument; the
 /// engines behind the do_ functions never check. `batch` below is the capacity of a batch's buffers; operations with a
@@ -341,6 +341,12 @@ class Device {
 
   /// Waits for everything enqueued so far.
   void synchronize() { do_synchronize(); }
+
+  /// Seconds that the device takes for what `enqueue` enqueues, from the first operation to the end of the last one;
+  /// what was enqueued before is not counted. Waits for the end. A GPU reads its own clock, at two events on the
+  /// stream; the CPU engine reads the wall clock. A device that waits for `enqueue` counts the wait. Not inside a
+  /// capture.
+  double seconds_of(const std::function<void()>& enqueue) { return do_seconds_of(enqueue); }
 
   /// Contiguous host elements into a view with ld == cols.
   template <typename T>
@@ -546,6 +552,7 @@ class Device {
   virtual void* do_allocate(std::size_t bytes) = 0;
   virtual void do_free(void* data) noexcept = 0;
   virtual void do_synchronize() = 0;
+  virtual double do_seconds_of(const std::function<void()>& enqueue) = 0;
   virtual void do_upload(const MatrixView& destination, const void* source) = 0;
   virtual void do_download(void* destination, const MatrixView& source) = 0;
   virtual void do_copy(const MatrixView& destination, const MatrixView& source) = 0;

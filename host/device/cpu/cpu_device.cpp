@@ -4,6 +4,7 @@
 #include <sys/sysinfo.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -111,6 +112,15 @@ class CpuDevice : public Device {
       queue_.pop_front();
       run(operation);
     }
+  }
+
+  double do_seconds_of(const std::function<void()>& enqueue_operations) override {
+    check_not_capturing("seconds_of");
+    do_synchronize();
+    const auto start = std::chrono::steady_clock::now();
+    enqueue_operations();
+    do_synchronize();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
   void do_upload(const MatrixView& destination, const void* source) override {
