@@ -1,0 +1,140 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <optional>
+#include <stdexcept>
+#include <type_traits>
+
+#include "bench/gpu_probe/probes.h"
+#include "curate/error.h"
+#include "curate/trainer.h"
+#include "support/printable.h"
+#include "train/option_table.h"
+
+namespace curate::probe {
+namespace {
+
+template <typename T>
+bool read_value(const std::string& text, T& value) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    value = text;
+    return true;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    value = text == "true";
+    return value || text == "false";
+  } else {
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    return error == std::errc() && stop == end;
+  }
+}
+
+bool is_key(const std::string& text) {
+  bool known = false;
+  TrainOptions none;
+  visit_options(none, [&](const char* key, auto&, const char*) { known = known || text == key; });
+  return known;
+}
+
+void set_option(TrainOptions& options, const std::string& key, const std::string& value) {
+  bool read = false;
+  visit_options(options, [&](const char* name, auto& member, const char*) {
+    if (key == name) {
+      read = read_value(value, member);
+    }
+  });
+  if (!read) {
+    throw InputError(fmt::format("{}={}: write a value as config.toml has it for {}", key, printable(value), key));
+  }
+}
+
+/// What is measured of a training: epochs up to the end, or to where the time is over.
+Json train(const Report& report, const TrainOptions& options, const Dataset& dataset) {
+  std::vector<EpochRecord> epochs;
+  TrainEvents events;
+  const auto stop_in_time = [&] {
+    if (report.out_of_time()) {
+      throw Cut();
+    }
+  };
+  events.on_progress = [&](std::int32_t, std::int64_t, std::int64_t) { stop_in_time(); };
+  events.on_epoch = [&](const EpochRecord& record) {
+    epochs.push_back(record);
+    if (record.epoch < options.epochs) {
+      stop_in_time();
+    }
+  };
+  std::optional<std::size_t> device_bytes;
+  try {
+    device_bytes = Trainer(options).train(dataset, dataset.ratings, events).device_bytes;
+  } catch (const Cut&) {
+    if (epochs.size() < 2) {
+      throw;
+    }
+  }
+  std::vector<double> milliseconds;
+  for (std::size_t e = epochs.size() > 1 ? 1 : 0; e < epochs.size(); ++e) {
+    milliseconds.push_back(1e3 * epochs[e].seconds);
+  }
+  // Without those held out.
+  const std::int64_t ratings = std::llround(epochs.front().ratings_per_second * epochs.front().seconds);
+  Json figures = {{"ratings", ratings},
+                  {"epochs", milliseconds.size()},
+                  {"epoch_ms", spread(milliseconds)},
+                  {"first_epoch_ms", 1e3 * epochs.front().seconds},
+                  {"ratings_per_second", 1e3 * static_cast<double>(ratings) / median(milliseconds)},
+                  {"first_train_rmse", epochs.front().train_rmse},
+                  {"train_rmse", epochs.back().train_rmse}};
+  if (epochs.back().validation_rmse) {
+    figures["validation_rmse"] = *epochs.back().validation_rmse;
+  }
+  if (device_bytes) {
+    figures["device_bytes"] = *device_bytes;
+  } else {
+    figures["shortened"] = true;
+  }
+  return figures;
+}
+
+}  // namespace
+
+TrainOptions parse_options(const std::string& text) {
+  TrainOptions options;
+  std::string key;
+  std::string value;
+  for (const std::string& part : split_list(text)) {
+    const std::size_t equals = part.find('=');
+    const std::string name = part.substr(0, equals);
+    if (equals != std::string::npos && is_key(name)) {
+      if (!key.empty()) {
+        set_option(options, key, value);
+      }
+      key = name;
+      value = part.substr(equals + 1);
+    } else if (key.empty()) {
+      throw InputError(
+          fmt::format("'{}' is no option set: write key=value,key=value with the keys of config.toml, like "
+                      "optimizer=adam,batch=4096",
+                      printable(text)));
+    } else if (equals != std::string::npos && key != "sgd_kernel" && key != "feature_dim") {
+      throw InputError(fmt::format("'{}' is no training option: write one of config.toml's keys", printable(name)));
+    } else {
+      value += "," + part;
+    }
+  }
+  if (!key.empty()) {
+    set_option(options, key, value);
+  }
+  return options;
+}
+
+void probe_train(Report& report, const Gpu& gpu, const std::vector<OptionSet>& sets, const Dataset& dataset) {
+  for (const OptionSet& set : sets) {
+    report.measure(
+        {{"probe", "train"}, {"set", set.text}}, [&] { return train(report, resolve(set.options), dataset); },
+        [&] { return gpu.works(); });
+  }
+}
+
+}  // namespace curate::probe
