@@ -128,7 +128,7 @@ class GpuProbeTest(unittest.TestCase):
     def test_train(self):
         lines = self.lines("train", "--data", self.data, "--epochs", 3,
                            "--set", "optimizer=adam,batch=64,dim=8,validation=0.1",
-                           "--set", "optimizer=adam,batch=64,lr=1e38,adam_lr=1e38,dim=8",
+                           "--set", "lr=1000,dim=8",
                            "--set", "model=mf,precision=f64",
                            "--set", "model=mlp,dim=8,layers=16,8,batch=64,epochs=2,dropout=0.1,0.2",
                            "--set", "sgd_kernel=lanes=2,ahead=1,dim=8,validation=0")
