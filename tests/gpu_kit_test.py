@@ -52,9 +52,9 @@ class KitTest(unittest.TestCase):
             (self.kit / path).symlink_to(FAKE)
         self.runs = 0
         environment = {"FAKE_KIT": str(self.kit), "PATH": f"{self.kit / 'path'}:{os.environ['PATH']}"}
-        for patch in (mock.patch.dict(os.environ, environment), mock.patch.object(suites, "IDLE_SECONDS", 1.0),
-                      mock.patch.object(suites, "ALONE_SECONDS", 1.0),
-                      mock.patch.object(probes, "IDLE_SECONDS", 1.0), mock.patch.object(process, "GRACE_SECONDS", 0.2),
+        for patch in (mock.patch.dict(os.environ, environment), mock.patch.object(suites, "IDLE_SECONDS", 1.5),
+                      mock.patch.object(suites, "ALONE_SECONDS", 1.5),
+                      mock.patch.object(probes, "IDLE_SECONDS", 1.5), mock.patch.object(process, "GRACE_SECONDS", 0.2),
                       mock.patch.object(peers, "WORKER", self.kit / "path/worker.py"),
                       mock.patch.object(peers, "MAKE_ARRAYS", ""),
                       mock.patch.object(machine, "cublaslt_folders", lambda: {"/fake/lib": 13, "/old/lib": 12})):
