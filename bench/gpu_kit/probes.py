@@ -14,10 +14,12 @@ KERNELS = ["default", "ahead=1", "ahead=4", "hot=32", "split=512", "reductions=s
 TRAINS = ["optimizer=adam,dim=64,batch=4096", "optimizer=adam,dim=64,batch=65536",
           "optimizer=adam,dim=64,batch=1048576", "model=mlp,batch=65536",
           "model=mlp,user_dim=128,item_dim=128,layers=256,128,64,optimizer=adam,batch=65536,products=bf16"]
-PRODUCTS = ["--batch", "65536", "--layers", "256,256,128,64,1", "--precision", "bf16,tf32,f32"]
+WIDTHS = [256, 256, 128, 64, 1]
+PRODUCTS = ["--batch", "65536", "--layers", ",".join(map(str, WIDTHS)), "--precision", "bf16,tf32,f32"]
+NOTES = ("machine", "data")  # lines about what is measured on, not figures
 IDLE_SECONDS = 25  # without a line: a configuration takes a few
 # Keys of a line that end what was asked for: figures come behind it.
-FIGURES = {"cut", "error", "gbps", "bytes", "us", "ms", "epoch_ms", "tflops", "seconds", "ratings"}
+FIGURES = {"cut", "error", "skipped", "gbps", "bytes", "us", "ms", "epoch_ms", "tflops", "seconds", "ratings"}
 
 
 def name_of(stage, line):
@@ -33,6 +35,15 @@ def name_of(stage, line):
         if key != "probe":
             parts.append(value if isinstance(value, str) else f"{key} {json.dumps(value)}")
     return " ".join(parts)
+
+
+def predicted_product(line):
+    """What a prediction calls a product of the stack in bf16: "forward 1", "weight 1" or "input 1"; None for others."""
+    layers = list(zip(WIDTHS, WIDTHS[1:]))
+    layer = (line.get("inputs"), line.get("outputs"))
+    if line.get("precision") != "bf16" or layer not in layers or "pass" not in line:
+        return None
+    return f"{line['pass'].split('_')[0]} {layers.index(layer)}"
 
 
 def epochs_groups(names):
@@ -78,6 +89,13 @@ class Probe:
         if not isinstance(line, dict) or "probe" not in line:
             return
         name = name_of(self.stage, line)
+        if line["probe"] in NOTES:
+            self.kit.results.add(self.stage, f"gpu_probe {line['probe']}", "note", figures=line)
+            return
+        if line.get("skipped"):
+            self.told += 1
+            self.kit.results.add(self.stage, name, "skipped", line["skipped"], figures=line)
+            return
         status = "cut" if line.get("cut") else "failed" if line.get("error") else "ok"
         self.seen[name] = status
         self.told += 1
