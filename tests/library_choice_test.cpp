@@ -153,13 +153,13 @@ TEST_F(LibraryChoice, few_tiles_and_a_long_depth_are_split) {
   EXPECT_EQ(report(kDeep, with([](auto& options) { options.splitting = 2; })).choice, "algorithm 20, tile 20, 64 parts")
       << "the library's 16 parts keep an eighth of the GPU busy";
   EXPECT_EQ(
-      report(product_of(256, 512, 65536, Epilogue::none), with([](auto& options) { options.splitting = 2; })).choice,
+      report(product_of(256, 512, 16384, Epilogue::none), with([](auto& options) { options.splitting = 2; })).choice,
       "algorithm 22, tile 20, 16 parts")
       << "by the library, which keeps more than half of the GPU busy";
   EXPECT_EQ(report(kDeep, with([](auto& options) { options.splits = false; })).choice, "algorithm 20, tile 20, 1 part")
       << "where it cannot be split";
   EXPECT_EQ(
-      report(product_of(1280, 1280, 4096, Epilogue::none), with([](auto& options) { options.splitting = 1; })).choice,
+      report(product_of(1280, 1280, 1024, Epilogue::none), with([](auto& options) { options.splitting = 1; })).choice,
       "algorithm 20, tile 20, 1 part")
       << "many tiles";
   EXPECT_EQ(report(product_of(128, 64, 512, Epilogue::none), with([](auto& options) { options.splitting = 1; })).choice,

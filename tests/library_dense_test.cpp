@@ -126,7 +126,7 @@ TEST_P(LibraryDense, what_was_not_prepared_is_no_part_of_a_capture) {
 // Catches: an order of sums that the schedule decides, and algorithms that change from call to call.
 TEST_P(LibraryDense, the_same_bits_on_every_device) {
   std::vector<float> first;
-  const std::string& other = GetParam() == "cuda" ? GetParam() : emulator::emulated_devices().front();
+  const std::string other = GetParam() == "cuda" ? GetParam() : emulator::emulated_devices().front();
   for (const std::string& name : {other, GetParam()}) {
     for (const ProductPrecision precision : {ProductPrecision::tf32, ProductPrecision::bf16}) {
       const auto device = make_device(name);

@@ -113,7 +113,7 @@ TEST_P(LibraryStack, what_is_not_finite_shows) {
 // Catches: an order of sums that the schedule decides.
 TEST_P(LibraryStack, the_same_bits_on_every_device) {
   std::vector<float> first;
-  const std::string& other = GetParam() == "cuda" ? GetParam() : emulator::emulated_devices().front();
+  const std::string other = GetParam() == "cuda" ? GetParam() : emulator::emulated_devices().front();
   for (const std::string& name : {other, GetParam()}) {
     const auto device = make_device(name);
     const HostWideStack host({{64, 132, 200, 1}, {ActivationKind::sigmoid}, {814, 1, 700, 0, 650, 0}, 0.3F});
