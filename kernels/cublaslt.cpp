@@ -202,15 +202,13 @@ void CublasLt::multiply(const char* operation, const Product& product, const Pro
     throw std::logic_error(
         fmt::format("{}: a product that cuBLASLt was not prepared for: {}", operation, label_of(product)));
   }
+  // Read when a product is enqueued, so that layers of one shape share a plan.
+  check(set_pointers(*plan, memory.bias, memory.mask), "cublasLtMatmulDescSetAttribute", operation);
   check(enqueue(*plan, plan->algorithm->algorithm, memory), "cublasLtMatmul", operation);
 }
 
 cublasStatus_t CublasLt::enqueue(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
                                  const ProductMemory& memory) const {
-  // Read when a product is enqueued, so that layers of one shape share a plan.
-  if (const cublasStatus_t status = set_pointers(plan, memory.bias, memory.mask); status != CUBLAS_STATUS_SUCCESS) {
-    return status;
-  }
   const float one = 1.0F;
   const float other = plan.product.adds ? 1.0F : 0.0F;
   // Columns for rows: see describe().
@@ -413,7 +411,10 @@ void CublasLt::choose_fastest(const char* operation, Plan& plan, ProductTrial& t
 std::string CublasLt::try_algorithm(const char* operation, const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
                                     ProductTrial& trial) const {
   trial.reset();
-  const cublasStatus_t status = enqueue(plan, algorithm, trial.memory());
+  cublasStatus_t status = set_pointers(plan, trial.memory().bias, trial.memory().mask);
+  if (status == CUBLAS_STATUS_SUCCESS) {
+    status = enqueue(plan, algorithm, trial.memory());
+  }
   if (status == CUBLAS_STATUS_SUCCESS) {
     return trial.right() ? "" : fmt::format("cublasLtMatmul of {} gives wrong sums", functions_.file);
   }

@@ -121,6 +121,7 @@ class CublasLt {
   AlgorithmTime time(const char* operation, const Plan& plan, const Candidate& candidate, ProductTrial& trial,
                      int repeats) const;
   AlgorithmTime properties(const Candidate& candidate) const;
+  /// With the pointers that were set last.
   cublasStatus_t enqueue(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const ProductMemory& memory) const;
   std::string name_of(cublasStatus_t status) const;
   void require(cublasStatus_t status, const char* call) const;
