@@ -10,7 +10,7 @@
 #include "bench/gpu_probe/probes.h"
 #include "benchmark/benchmark.h"
 #include "data/movielens_shape.h"
-#include "kernels/convert_rows.h"
+#include "kernels/copy_rows.h"
 #include "kernels/gather_rows.h"
 #include "support/alias_table.h"
 #include "support/philox.h"
@@ -237,7 +237,7 @@ class MemoryProbe {
     const auto view = [&](const void* data, DType dtype) {
       return MatrixView{nullptr, const_cast<void*>(data), elements / kColumns, kColumns, kColumns, dtype};
     };
-    cuda::convert_rows(gpu_.stream(), view(values.data(), DType::f32), view(table, element));
+    cuda::copy_rows(gpu_.stream(), view(values.data(), DType::f32), view(table, element));
     return gpu_.download(values.data(), elements);
   }
 

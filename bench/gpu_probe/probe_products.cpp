@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "bench/gpu_probe/probe_kernels.h"
 #include "bench/gpu_probe/probes.h"
@@ -215,7 +216,7 @@ class ProductsProbe {
       report_.note({{"probe", "product"}, {"error", problem}});
       return;
     }
-    CublasLt library(*functions, gpu_.stream(), gpu_.properties().major);
+    CublasLt library(*functions, gpu_.stream(), {gpu_.properties().major, gpu_.properties().multiProcessorCount});
     // As the stack has them first, then without their epilogues: what these cost.
     for (const bool plain : {false, true}) {
       for (const ProductPrecision precision : request_.precisions) {
@@ -270,18 +271,14 @@ class ProductsProbe {
         config,
         [&] {
           constexpr const char* kOperation = "gpu_probe";
-          if (!library.has(kOperation, product)) {
-            throw DeviceError("cuBLASLt has no algorithm for this product");
+          if (!library.prepare(kOperation, product)) {
+            throw DeviceError(library.why(product));
           }
           const Matrices matrices(gpu_, product);
-          const auto seconds = gpu_.times_of(
-              [&] {
-                if (!library.multiply(kOperation, product, matrices.memory())) {
-                  throw DeviceError("cuBLASLt has no algorithm for this product");
-                }
-              },
-              kWarmup, kRepeats);
+          const auto seconds =
+              gpu_.times_of([&] { library.multiply(kOperation, product, matrices.memory()); }, kWarmup, kRepeats);
           Json figures = figures_of(product, seconds);
+          figures["algorithms"] = algorithms_of(library.time_algorithms(kOperation, product));
           if (product.epilogue == Epilogue::none && !matrices.is_right()) {
             throw WrongFigures{figures, "the product is not that of its operands"};
           }
@@ -303,6 +300,20 @@ class ProductsProbe {
             {"gbps", 1e-9 * static_cast<double>(bytes) / took},
             {"tflops", 1e-12 * flops / took},
             {"share_of_989_tflops", 1e-12 * flops / took / kDenseBf16Tflops}};
+  }
+
+  /// All that the engine chooses from.
+  static Json algorithms_of(const std::vector<cuda::AlgorithmTime>& times) {
+    Json algorithms = Json::array();
+    for (const cuda::AlgorithmTime& time : times) {
+      Json one = {{"id", time.id},       {"tile", time.tile},       {"split_k", time.split_k},
+                  {"waves", time.waves}, {"us", time.microseconds}, {"chosen", time.chosen}};
+      if (!time.problem.empty()) {
+        one["problem"] = time.problem;
+      }
+      algorithms.push_back(one);
+    }
+    return algorithms;
   }
 
   Report& report_;
