@@ -112,7 +112,6 @@ class CudaDevice : public Device {
     error_scratch_.emplace(stream(), 1);
     CURATE_CUDA_CHECK(cudaMemsetAsync(error_scratch_->data(), 0, sizeof(ErrorScratch), stream()));
   }
-  ~CudaDevice() override { cudaSetDevice(gpu_); }
 
   DeviceInfo info() const override {
     return {name_,
@@ -154,14 +153,13 @@ class CudaDevice : public Device {
       }
       return;
     }
-    cudaSetDevice(gpu_);
     free_memory(data, stream());
   }
 
   void do_synchronize() override {
     check_not_capturing("synchronize");
     make_current();
-    check_now(cudaStreamSynchronize(stream()), "synchronize");
+    wait();
   }
 
   double do_seconds_of(const std::function<void()>& enqueue_operations) override {
@@ -180,7 +178,7 @@ class CudaDevice : public Device {
     make_current();
     check_now(cudaMemcpyAsync(destination.data, source, bytes_of(destination), cudaMemcpyHostToDevice, stream()),
               "upload");
-    do_synchronize();
+    wait();
   }
 
   void do_download(void* destination, const MatrixView& source) override {
@@ -188,7 +186,7 @@ class CudaDevice : public Device {
     make_current();
     check_now(cudaMemcpyAsync(destination, source.data, bytes_of(source), cudaMemcpyDeviceToHost, stream()),
               "download");
-    do_synchronize();
+    wait();
   }
 
   void do_copy(const MatrixView& destination, const MatrixView& source) override {
@@ -400,6 +398,9 @@ class CudaDevice : public Device {
       throw std::logic_error(fmt::format("{} inside a capture", name));
     }
   }
+
+  /// Nothing comes between a copy to or from the host's memory and this: that memory is gone where an error is thrown.
+  void wait() const { check_now(cudaStreamSynchronize(stream()), "synchronize"); }
 
   /// A program may have devices on several GPUs.
   void make_current() const { CURATE_CUDA_CHECK(cudaSetDevice(gpu_)); }

@@ -122,7 +122,7 @@ class CudaCliTest(unittest.TestCase):
         self.assertEqual(doctor["auto_reason"], doctor["why_no_cuda"])
 
     def test_a_fault_that_shows_late_is_named_when_the_device_is_debugged(self):
-        fault = {"CURATE_EMULATOR_FAULT": "dot_rows_backward:5"}
+        fault = {"CURATE_EMULATOR_FAULT": "dot_rows_backward:1"}
         done = self.train("curate-emulated", "cuda-emulated", "--optimizer", "adam", **fault)
         self.assertEqual(done.returncode, 1)
         self.assertNotIn("dot_rows_backward", done.stderr)

@@ -435,7 +435,12 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = curate::emulator::machine.gpus;
   return cudaSuccess;
 }
+/// Choosing what is chosen does not fail.
 cudaError_t cudaSetDevice(int device) {
+  static thread_local bool chosen = false;
+  if (device == curate::emulator::current_gpu && std::exchange(chosen, true)) {
+    return curate::emulator::remember(curate::emulator::context_error);
+  }
   CURATE_MAY_FAIL("cudaSetDevice");
   if (device < 0 || device >= curate::emulator::machine.gpus) {
     return curate::emulator::remember(cudaErrorInvalidDevice);
@@ -464,10 +469,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   }
   return curate::emulator::remember(cudaErrorInvalidValue);
 }
-/// As with a GPU, a broken context shows here.
+/// As with a GPU, a broken context shows here. It is called to give something back.
 cudaError_t cudaDeviceSynchronize() {
-  CURATE_MAY_FAIL("cudaDeviceSynchronize");
-  cudaError_t first = cudaSuccess;
+  cudaError_t first = curate::emulator::context_error;
   for (curate::emulator::Stream* const stream : curate::emulator::Stream::all()) {
     const cudaError_t error = stream->capturing() ? cudaErrorStreamCaptureUnsupported : stream->synchronize();
     first = first == cudaSuccess ? error : first;
@@ -585,8 +589,11 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int /*device*/) {
   return cudaSuccess;
 }
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*attribute*/, void* value) {
-  CURATE_MAY_FAIL("cudaMemPoolSetAttribute");
-  curate::emulator::pool_keeps = *static_cast<std::uint64_t*>(value);
+  const std::uint64_t keeps = *static_cast<std::uint64_t*>(value);
+  if (keeps > curate::emulator::pool_keeps) {  // to keep less gives something back
+    CURATE_MAY_FAIL("cudaMemPoolSetAttribute");
+  }
+  curate::emulator::pool_keeps = keeps;
   return cudaSuccess;
 }
 cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*attribute*/, void* value) {
