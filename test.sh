@@ -65,6 +65,11 @@ else
   missing "tests on real ratings: no folder with data sets; set CURATE_TEST_DATA"
 fi
 
+# Said before an hour is spent on the rest.
+if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
+  missing "compiling the kernels for GPUs: no nvcc here"
+fi
+
 run_tests() { # PRESET NAME [ctest arguments]
   local preset=$1 name=$2 log
   shift 2
@@ -88,7 +93,7 @@ tests/emulator/coverage.py "$CURATE_EMULATOR_LOG"
 # Of the command line there is what it does with bad input.
 run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE "slow|large" \
   -E "ml_100k_u1|train_as_well|atomics_change|deterministic_(gives|plans_give)|do_not_depend_on|\
-^CudaErrors|IsWhatTrainingTakes|^cli_(bench_|compare_)?test|^mf_peers_test|^cuda_cli_test"
+^(CudaErrors|DenseProductsFailures|WideStackFailures|ProbeMemory)|IsWhatTrainingTakes|^cli_(bench_|compare_)?test|^mf_peers_test|^cuda_cli_test"
 if [ ! -e /proc/driver/nvidia/version ]; then
   skipped+=("tests on a GPU: no NVIDIA driver here (their kernels ran on the emulated one)")
 fi
@@ -96,9 +101,7 @@ fi
 say "Kernels for every GPU"
 status=0
 bench/kernel_matrix.py --built build/ci || status=$?
-if [ "$status" -eq 77 ]; then
-  missing "compiling the kernels for GPUs: no nvcc here"
-elif [ "$status" -ne 0 ]; then
+if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then  # 77: no nvcc here
   exit 1
 fi
 
