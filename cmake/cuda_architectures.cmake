@@ -3,10 +3,12 @@
 # curate_cuda_architectures(OUT TOOLKIT EVERY CAPABILITIES): what CMAKE_CUDA_ARCHITECTURES should be.
 # TOOLKIT: nvcc's version. EVERY: whether the build has to run on every GPU, where there is none here to build for.
 # CAPABILITIES: compute capabilities of this machine's GPUs, like 8.6;12.0, or "unknown", or nothing.
+# "native" is not used: where the driver does not tell which GPU there is, as in a container without one, nvcc takes the
+# oldest that it knows, which is too old for the engine.
 function(curate_cuda_architectures out toolkit every capabilities)
   if(capabilities STREQUAL "unknown")
-    set(${out} native PARENT_SCOPE)
-    return()
+    set(capabilities "")
+    set(every ON)
   endif()
   # A GPU runs code for its own major version and a minor one up to its own: code for 8.0 runs on 8.6, 8.7 and 8.9, for
   # 10.0 on 10.3, for 12.0 on 12.1. The driver compiles PTX for a GPU as old as the PTX or newer: that of 9.0, the

@@ -279,7 +279,12 @@ void CublasLt::describe(Plan& plan) const {
 
   plan.candidates = ask_heuristic(plan);
   if (worth_splitting(product)) {
-    if (const std::optional<Candidate> ours = split(plan, plan.candidates.front())) {
+    const std::optional<Candidate> ours = split(plan, plan.candidates.front());
+    const bool new_one =
+        ours && std::none_of(plan.candidates.begin(), plan.candidates.end(), [&](const Candidate& candidate) {
+          return std::memcmp(&candidate.algorithm, &ours->algorithm, sizeof(cublasLtMatmulAlgo_t)) == 0;
+        });
+    if (new_one) {
       plan.candidates.push_back(*ours);
     }
   }

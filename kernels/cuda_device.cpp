@@ -318,6 +318,7 @@ class CudaDevice : public Device {
   }
   void do_prepare_dense(const DenseSize& size, ProductPrecision precision) override {
     check_not_capturing("prepare_dense");
+    make_current();
     products_->prepare(size, precision);
   }
   void do_dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
@@ -331,6 +332,7 @@ class CudaDevice : public Device {
   }
   std::optional<DenseStackPlan> do_plan_dense_stack(const DenseStack& stack, std::int64_t batch) override {
     check_not_capturing("plan_dense_stack");
+    make_current();
     if (suits_dense_stack(stack, products_->precision())) {
       return DenseStackPlan{};
     }

@@ -1,8 +1,26 @@
 #include "kernels/device_memory.h"
 
+#include <map>
+#include <mutex>
+
 #include "kernels/cuda_error.h"
 
 namespace curate::cuda {
+namespace {
+
+/// Who keeps a GPU's pool, and what the pool kept before the first of them.
+struct Keepers {
+  int count = 0;
+  std::uint64_t kept_before = 0;
+};
+
+std::mutex keepers_mutex;
+std::map<int, Keepers>& keepers() {
+  static std::map<int, Keepers> by_gpu;
+  return by_gpu;
+}
+
+}  // namespace
 
 cudaError_t allocate_memory(void** data, std::size_t bytes, cudaStream_t stream) {
   const cudaError_t error = cudaMallocAsync(data, bytes, stream);
@@ -37,18 +55,28 @@ KeptPool::KeptPool(int gpu) : gpu_(gpu) {
     return;
   }
   CURATE_CUDA_CHECK(error);
-  CURATE_CUDA_CHECK(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept_before_));
-  std::uint64_t all = ~std::uint64_t{0};
-  CURATE_CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all));
+  const std::lock_guard lock(keepers_mutex);
+  Keepers& all = keepers()[gpu];
+  if (all.count == 0) {
+    CURATE_CUDA_CHECK(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all.kept_before));
+    std::uint64_t everything = ~std::uint64_t{0};
+    CURATE_CUDA_CHECK(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything));
+  }
+  ++all.count;
   pool_ = pool;
 }
 
 KeptPool::~KeptPool() {
-  if (pool_ == nullptr || cudaSetDevice(gpu_) != cudaSuccess) {
+  if (pool_ == nullptr) {
+    return;
+  }
+  const std::lock_guard lock(keepers_mutex);
+  Keepers& all = keepers()[gpu_];
+  if (--all.count > 0 || cudaSetDevice(gpu_) != cudaSuccess) {
     return;
   }
   cudaDeviceSynchronize();
-  cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &kept_before_);
+  cudaMemPoolSetAttribute(pool_, cudaMemPoolAttrReleaseThreshold, &all.kept_before);
   cudaMemPoolTrimTo(pool_, 0);
 }
 

@@ -15,9 +15,9 @@ cudaError_t allocate_memory(void** data, std::size_t bytes, cudaStream_t stream)
 /// operations, and others report them.
 void free_memory(void* data, cudaStream_t stream) noexcept;
 
-/// Keeps freed memory in a GPU's pool for as long as this lives, then gives all of it back to the driver. Without it
-/// every wait for a stream would give freed memory back, and the next allocation would fetch it again. Does nothing
-/// where the GPU has no pool.
+/// Keeps freed memory in a GPU's pool for as long as one of these lives, then gives all of it back to the driver.
+/// Without it every wait for a stream would give freed memory back, and the next allocation would fetch it again. Does
+/// nothing where the GPU has no pool.
 class KeptPool {
  public:
   /// Throws DeviceError.
@@ -30,7 +30,6 @@ class KeptPool {
  private:
   int gpu_;
   cudaMemPool_t pool_ = nullptr;  ///< nullptr: none
-  std::uint64_t kept_before_ = 0;
 };
 
 }  // namespace curate::cuda

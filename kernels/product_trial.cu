@@ -25,13 +25,20 @@ __device__ float trial_value(std::uint32_t matrix, std::int64_t i, std::int64_t 
   return static_cast<float>(mixed(place + static_cast<std::uint32_t>(j)) % 5U) - 2.0F;
 }
 
+/// Added to a bias where the product writes a mask: no sum is 0 then, of which libraries may have the bit on or off.
+constexpr float kOffZero = 0.5F;
+
+__device__ float trial_bias(Epilogue epilogue, std::int64_t c) {
+  return trial_value(kBias, 0, c) + (epilogue == Epilogue::add_bias_relu_mask ? kOffZero : 0.0F);
+}
+
 constexpr std::int64_t kStrip = 32;  ///< elements of a row that a thread fills
 
-/// to[r, c] = element [r, c] of the trial's matrix, [c, r] where it lies transposed. to [rows, cols] of T. A thread
-/// takes 32 elements of a row. Deterministic.
+/// to[r, c] = element [r, c] of the trial's matrix, [c, r] where it lies transposed, and `shift`. to [rows, cols] of T.
+/// A thread takes 32 elements of a row. Deterministic.
 template <typename T>
-__global__ void __launch_bounds__(kBlockThreads)
-    fill_trial_kernel(Rows<T> to, std::int64_t rows, std::int64_t cols, bool transposed, std::uint32_t matrix) {
+__global__ void __launch_bounds__(kBlockThreads) fill_trial_kernel(Rows<T> to, std::int64_t rows, std::int64_t cols,
+                                                                   bool transposed, std::uint32_t matrix, float shift) {
   const std::int64_t strips = (cols + kStrip - 1) / kStrip;
   const std::int64_t r = global_thread() / strips;
   const std::int64_t begin = global_thread() % strips * kStrip;
@@ -39,7 +46,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     return;
   }
   for (std::int64_t c = begin; c < begin + kStrip && c < cols; ++c) {
-    Pack<1>{{transposed ? trial_value(matrix, c, r) : trial_value(matrix, r, c)}}.store(to.row(r) + c);
+    Pack<1>{{shift + (transposed ? trial_value(matrix, c, r) : trial_value(matrix, r, c))}}.store(to.row(r) + c);
   }
 }
 
@@ -95,7 +102,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   if (lane != 0) {
     return;
   }
-  float expected = sum + (bias_is_added(product.epilogue) ? trial_value(kBias, 0, c) : 0.0F) +
+  float expected = sum + (bias_is_added(product.epilogue) ? trial_bias(product.epilogue, c) : 0.0F) +
                    (product.adds ? trial_value(kOut, r, c) : 0.0F);
   const bool relu = product.epilogue == Epilogue::add_bias_relu || product.epilogue == Epilogue::add_bias_relu_mask;
   const bool off = product.epilogue == Epilogue::apply_mask && r < product.rows / 2;
@@ -115,11 +122,11 @@ __global__ void __launch_bounds__(kBlockThreads)
 }
 
 void fill(cudaStream_t stream, DType dtype, void* to, std::int64_t ld, std::int64_t rows, std::int64_t cols,
-          bool transposed, std::uint32_t matrix) {
+          bool transposed, std::uint32_t matrix, float shift = 0.0F) {
   with_values(dtype, [&](auto value) {
     using T = decltype(value);
     launch("fill_trial", stream, one_thread_each(rows * divide_up(cols, kStrip)), fill_trial_kernel<T>,
-           Rows<T>{static_cast<T*>(to), ld}, rows, cols, transposed, matrix);
+           Rows<T>{static_cast<T*>(to), ld}, rows, cols, transposed, matrix, shift);
   });
 }
 
@@ -151,7 +158,8 @@ ProductTrial::ProductTrial(cudaStream_t stream, const Product& product) : stream
   fill(stream, operands, const_cast<void*>(memory_.second), product.second_ld, second_rows,
        product.second_transposed ? product.depth : product.cols, product.second_transposed, kSecond);
   if (adds_bias(product.epilogue)) {
-    fill(stream, product.out, memory_.bias, product.cols, 1, product.cols, false, kBias);
+    fill(stream, product.out, memory_.bias, product.cols, 1, product.cols, false, kBias,
+         product.epilogue == Epilogue::add_bias_relu_mask ? kOffZero : 0.0F);
   }
   if (product.epilogue == Epilogue::apply_mask) {
     const auto half = static_cast<std::size_t>(product.rows / 2 * mask_bytes(product.cols));

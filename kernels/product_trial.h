@@ -13,7 +13,8 @@ namespace curate::cuda {
 
 /// A product's first call, before any capture and on memory of its own: a library loads its kernels then, which inside
 /// a capture may not be, and what it computes is compared with sums of our own. Operands are whole numbers from -2 to
-/// 2, whose sums are exact in every order and precision, so that a term that is left out shows.
+/// 2, whose sums are exact in every order and precision, so that a term that is left out shows. Where there is a mask
+/// no sum is 0: what its bit is there is the library's.
 class ProductTrial {
  public:
   /// Allocates, for as long as it lives, and fills the operands.

@@ -38,7 +38,9 @@ expect(13.0 ON "15.0" "90-virtual")
 expect(12.4 ON "7.5;8.6" "86-real")
 expect(12.4 ON "7.5" "80-real;90-real;90-virtual")
 # A driver that does not tell.
-expect(13.0 ON "unknown" "native")
+foreach(every ON OFF)
+  expect(13.0 ${every} "unknown" "80-real;90-real;100-real;120-real;90-virtual")
+endforeach()
 
 # nvcc's version.
 set(folder "${CMAKE_CURRENT_BINARY_DIR}/cuda_architectures_test")

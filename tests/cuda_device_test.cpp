@@ -89,6 +89,9 @@ TEST_F(CudaMachine, devices_on_two_gpus_take_turns) {
   EXPECT_NE(second->info().description.find("emulated GPU 1,"), std::string::npos) << second->info().description;
   const GatherAndAdd one(*first);
   const GatherAndAdd two(*second);
+  // By a library whose handle and trial belong to a GPU, too.
+  first->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
+  second->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
   for (int turn = 0; turn < 2; ++turn) {
     one.gather();
     two.gather();
@@ -146,6 +149,15 @@ TEST_F(CudaMachine, pooled_memory_goes_back_at_the_end) {
     { const Buffer buffer = device->allocate(1000); }
     device->synchronize();
     EXPECT_GE(emulator::pooled_bytes(), 1000U) << "kept while the device is there";
+  }
+  EXPECT_EQ(emulator::pooled_bytes(), 0U);
+  {
+    auto first = cuda::make_device("cuda");
+    const auto second = cuda::make_device("cuda");
+    first.reset();
+    { const Buffer buffer = second->allocate(1000); }
+    second->synchronize();
+    EXPECT_GE(emulator::pooled_bytes(), 1000U) << "kept while another device is there";
   }
   EXPECT_EQ(emulator::pooled_bytes(), 0U);
   void* data = nullptr;

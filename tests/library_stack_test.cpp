@@ -20,7 +20,14 @@
 namespace curate::test {
 namespace {
 
-using LibraryStack = testing::TestWithParam<std::string>;
+class LibraryStack : public testing::TestWithParam<std::string> {
+ protected:
+  void TearDown() override {
+    if (HasFailure()) {
+      end_where_context_is_broken(GetParam());
+    }
+  }
+};
 
 INSTANTIATE_TEST_SUITE_P(devices, LibraryStack, testing::ValuesIn(gpu_test_devices("LibraryStack")), device_test_name);
 

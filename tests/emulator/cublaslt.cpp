@@ -397,7 +397,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
       a == nullptr || b == nullptr || c == nullptr || d == nullptr || algorithm == nullptr || stream == nullptr) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
-  const emulator::LibraryProduct product{*desc, *a_layout, *b_layout, *c_layout, *d_layout};
+  emulator::LibraryProduct product{*desc, *a_layout, *b_layout, *c_layout, *d_layout};
   if (const cublasStatus_t status = product.check(); status != CUBLAS_STATUS_SUCCESS) {
     return status;
   }
@@ -430,6 +430,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
     }
     emulator::loaded().insert({handle, kernel});
   }
+  product.desc.mask_of_zero = options.mask_of_zero;
   emulator::SumOrder order{product.k(), known.parts, known.sums_in_outputs};
   if (emulator::concerns(desc->epilogue) && options.tail_of > 0) {
     order.depth -= product.k() % options.tail_of;

@@ -100,10 +100,11 @@ struct CublasLtOptions {
   // Of products with that epilogue alone, where it is not 0 (cublasLtEpilogue_t); the heuristic finds one algorithm for
   // the others:
   int only_epilogue = 0;
-  int heuristic_status = 0;  ///< what the heuristic returns instead (cublasStatus_t)
-  int matmul_status = 0;     ///< what the product returns instead
-  int wrong = 0;             ///< algorithms, the first ones found, that leave out the last term of a sum
-  int tail_of = 0;           ///< all algorithms leave out terms past the last multiple of this
+  int heuristic_status = 0;   ///< what the heuristic returns instead (cublasStatus_t)
+  int matmul_status = 0;      ///< what the product returns instead
+  int wrong = 0;              ///< algorithms, the first ones found, that leave out the last term of a sum
+  int tail_of = 0;            ///< all algorithms leave out terms past the last multiple of this
+  bool mask_of_zero = false;  ///< the bit of a sum of 0 is on in the mask of a relu
 };
 void set_cublaslt(const CublasLtOptions& options);
 /// Products of it that were enqueued since the process began.

@@ -86,7 +86,7 @@ float finish(const ProductOperation& desc, cudaDataType type, std::int64_t i, st
   }
   const std::int64_t bit = j * desc.aux_ld + i;
   if ((desc.epilogue & CUBLASLT_EPILOGUE_RELU) != 0) {
-    const bool on = value > 0.0F;
+    const bool on = value > 0.0F || (desc.mask_of_zero && value == 0.0F);
     if (desc.has_mask()) {
       set_bit(desc.aux, bit, on);
     }

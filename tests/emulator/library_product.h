@@ -23,8 +23,9 @@ struct ProductOperation {
   cublasOperation_t transpose_b = CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   void* bias = nullptr;
-  void* aux = nullptr;      ///< the mask of a relu, a bit for every element of D
-  std::int64_t aux_ld = 0;  ///< bits from one column to the next
+  void* aux = nullptr;        ///< the mask of a relu, a bit for every element of D
+  std::int64_t aux_ld = 0;    ///< bits from one column to the next
+  bool mask_of_zero = false;  ///< the bit of a sum of 0 is on
 
   bool has_bias() const {
     return (epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB)) != 0;

@@ -257,11 +257,23 @@ struct DeviceSegments {
 inline void end_where_context_is_broken(const std::string& device) {
   try {
     make_device(device)->synchronize();
-  } catch (const DeviceError& error) {
+  } catch (const Error& error) {  // also where the machine seems to have no GPU any more
     const testing::TestInfo* const test = testing::UnitTest::GetInstance()->current_test_info();
     std::cout << "[ POISONED ] " << test->test_suite_name() << '.' << test->name() << '\n'
               << error.what() << "\nNo test after this one was run." << std::endl;
     std::_Exit(3);
+  }
+}
+
+/// For the end of every test that has used a device.
+inline void check_device_after_test(Device& used, const std::string& name) {
+  try {
+    used.synchronize();
+  } catch (const DeviceError& error) {
+    ADD_FAILURE() << "after the test: " << error.what();
+  }
+  if (testing::Test::HasFailure() && name.starts_with("cuda")) {
+    end_where_context_is_broken(name);
   }
 }
 
@@ -271,16 +283,7 @@ class DeviceTest : public testing::TestWithParam<std::string> {
   // Three threads, whatever the machine: few sizes divide by three, so uneven shares are always tested.
   DeviceTest() : device_(make_device(GetParam(), 3)) {}
 
-  void TearDown() override {
-    try {
-      device_->synchronize();
-    } catch (const DeviceError& error) {
-      ADD_FAILURE() << "after the test: " << error.what();
-    }
-    if (HasFailure() && GetParam().starts_with("cuda")) {
-      end_where_context_is_broken(GetParam());
-    }
-  }
+  void TearDown() override { check_device_after_test(*device_, GetParam()); }
 
   Device& device() { return *device_; }
 

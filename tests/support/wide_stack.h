@@ -62,6 +62,11 @@ struct HostWideStack {
       layer.weight =
           last ? random.matrix(1, inputs, -0.01F, 0.01F) : whole_numbers(random, outputs * inputs, 4.0F, 32.0F);
       layer.bias = whole_numbers(random, outputs, 8.0F, 4.0F);
+      if (l == 0) {
+        // Sums of the first layer are odd multiples of 1/64, never 0: the mask's bit of a sum of 0 is the library's.
+        std::transform(layer.bias.begin(), layer.bias.end(), layer.bias.begin(),
+                       [](float value) { return value + 1.0F / 64.0F; });
+      }
       layers.push_back(layer);
       const auto purpose = static_cast<RandomPurpose>(static_cast<std::uint32_t>(RandomPurpose::dropout_dense) + l);
       dropouts.push_back({last ? 0.0F : test.dropout, purpose});
@@ -145,8 +150,11 @@ struct DeviceWideStack {
 
 /// Outputs and gradients of the batch against the reference.
 inline void expect_close(const DeviceWideStack& got, const HostWideStack& host, std::int64_t batch) {
-  constexpr double kNear = 2e-6;
   WideCase test = host.test_case;
+  // Devices' exponential functions differ in the last bit of f32, and so does here and there the rounding of a gradient
+  // to bf16.
+  const bool approximate = test.last.kind == ActivationKind::sigmoid || test.last.kind == ActivationKind::tanh;
+  const double near = approximate ? 6e-5 : 2e-6;
   test.batch.batch = batch;
   const std::int64_t count = test.batch.count();
   const reference::StackPlace place = {test.batch.seed, 2, test.batch.begin()};
@@ -156,17 +164,17 @@ inline void expect_close(const DeviceWideStack& got, const HostWideStack& host, 
   const reference::StackGradients gradients =
       reference::dense_stack_backward(first_of(host.grad_out, count, 1), values, stack, place, kWideRounding);
   const reference::Matrix magnitude = reference::dense_sums_magnitudes(values.in.back(), stack.back().params);
-  EXPECT_TRUE(sums_close(first_rows(got.out, count), values.out.back(), magnitude, kNear, test.label() + ", outputs"));
+  EXPECT_TRUE(sums_close(first_rows(got.out, count), values.out.back(), magnitude, near, test.label() + ", outputs"));
   for (std::size_t l = 0; l < stack.size(); ++l) {
     const std::string label = test.label() + ", layer " + std::to_string(l);
     const reference::DenseGradients& expected = gradients.layers[l];
     const reference::DenseGradients magnitudes =
         reference::dense_backward_magnitudes(expected.out, values.in[l], stack[l].params, {});
     EXPECT_TRUE(
-        sums_close(got.grad_params[l].weight.values(), expected.weight, magnitudes.weight, kNear, label + ", weight"));
-    EXPECT_TRUE(sums_close(got.grad_params[l].bias.values(), expected.bias, magnitudes.bias, kNear, label + ", bias"));
+        sums_close(got.grad_params[l].weight.values(), expected.weight, magnitudes.weight, near, label + ", weight"));
+    EXPECT_TRUE(sums_close(got.grad_params[l].bias.values(), expected.bias, magnitudes.bias, near, label + ", bias"));
     if (l == 0 && test.with_grad_in) {
-      EXPECT_TRUE(sums_close(first_rows(got.grad_in, count), gradients.in, magnitudes.in, kNear, label + ", inputs"));
+      EXPECT_TRUE(sums_close(first_rows(got.grad_in, count), gradients.in, magnitudes.in, near, label + ", inputs"));
     }
   }
 }
