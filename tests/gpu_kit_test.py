@@ -119,11 +119,12 @@ class RunTest(KitTest):
         self.assertEqual(lines[("tests", "library_tests")]["status"], "skipped")
         self.assertEqual(lines[("machine", "cublaslt")]["figures"]["folder"], "/fake/lib")
         self.assertEqual(lines[("trainings", "wide bf16")]["figures"]["reference"], "pack")
-        self.assertEqual(len(self.status(lines, "epochs")), 3 * 3 * len(probes.KERNELS) + 2)
+        self.assertEqual(len(self.status(lines, "epochs")), 3 * 3 * len(probes.KERNELS) + 3 + 2)
         self.assertEqual(lines[("memory", "hbm read buffer_bytes 4096")]["figures"]["gbps"], 4000.0)
         profile = lines[("ncu", "mf_sgd_epoch")]
         self.assertEqual((profile["figures"]["launches expected"], profile["figures"]["profiled"]), (4, 2))
-        self.assertEqual(profile["figures"]["kernels"]["mf_sgd_epoch_kernel"]["us"], 1234.5)
+        self.assertEqual(profile["figures"]["kernels"]["mf_sgd_epoch_kernel"]["us"], 8200.0)
+        self.assertEqual(profile["figures"]["kernels"]["mf_sgd_epoch_kernel"]["HBM %"], 1234.5)
         self.assertIn("2 of 8 launches", lines[("ncu", "adam")]["problem"])
         self.assertIn("Fake H200", self.summary)
         # Predicted, measured, and how many times as long.
@@ -134,10 +135,14 @@ class RunTest(KitTest):
         self.assertIn(f"| {product} BGRADB | 10 | 12.5 | 4000 | 1.5 | 1.25 |", self.summary)
         self.assertIn(f"| {product} none |  | 12.5 |", self.summary)
         self.assertEqual(lines[("products", "product inputs 64 outputs 1 bf16")]["status"], "skipped")
-        # Found by later commands.
-        epochs = [call for call in self.calls() if call.startswith("gpu_probe epochs")]
-        self.assertEqual(len(epochs), 1)
-        self.assertIn("LD /fake/lib", epochs[0])
+        calls = self.calls()
+        self.assertEqual(len([call for call in calls if call.startswith("nvidia-smi")]), 1)
+        self.assertEqual(lines[("machine", "gpu")]["figures"]["utilization.gpu"], "[utilization.gpu]")
+        # Found by later commands. What is slow comes last, in one precision.
+        fast, slow = [call for call in calls if call.startswith("gpu_probe epochs")]
+        self.assertIn("LD /fake/lib", fast)
+        self.assertNotIn("deterministic", fast)
+        self.assertIn("--precision f32 --kernel deterministic --epochs 5 --warmup 1", slow)
 
     def test_failing_tests_cost_themselves_alone(self):
         first = {"All/BadTest": ["fails/cuda", "hangs/cuda", "poisons/cuda", "crashes/cuda", "passes/cuda"],
@@ -241,7 +246,7 @@ class RunTest(KitTest):
         lines = self.run_kit("--only", "memory,epochs,train,products")
         status = self.status(lines, "epochs")
         self.assertEqual({name for name in status if status[name] not in ("ok", "note")}, {crash, hang, error})
-        self.assertEqual(len(status), 3 * 3 * len(probes.KERNELS) + 2)
+        self.assertEqual(len(status), 3 * 3 * len(probes.KERNELS) + 3 + 2)
         self.assertIn("SIGSEGV", lines[("epochs", crash)]["problem"])
         self.assertIn("hangs", lines[("epochs", hang)]["problem"])
         self.assertIn("illegal", lines[("epochs", error)]["problem"])
@@ -260,6 +265,29 @@ class RunTest(KitTest):
         self.run_kit("--only", "failed")
         self.assertEqual(self.code, 0)
         self.assertEqual({stage for stage, _ in self.run_kit("--only", "failed")}, {"machine", "run"})
+
+    def test_without_the_results_of_the_run_before_everything_is_run(self):
+        lines = self.run_kit("--only", "failed", "--since", str(self.folder / "none.jsonl"))
+        self.assertEqual(self.code, 0)
+        self.assertIn("none.jsonl is not there", lines[("run", "only")]["problem"])
+        for stage, _, _ in run.STAGES:
+            self.assertEqual(lines[(stage, "")]["status"], "ok", stage)
+        # On another machine, with what the first one told.
+        self.faults(probe={"products": "refuse"})
+        self.run_kit("--only", "memory,products")
+        told = self.folder / "told.jsonl"
+        (self.out / "results.jsonl").rename(told)
+        shutil.rmtree(self.folder / "state")
+        lines = self.run_kit("--only", "failed", "--since", str(told))
+        self.assertEqual({stage for stage, _ in lines}, {"machine", "products", "run"})
+        self.assertNotIn(("run", "only"), lines)
+
+    def test_a_command_that_the_stage_stopped_is_cut(self):
+        self.faults(curate={"doctor": "hang"})
+        with mock.patch.object(run, "RESERVE", 3.0):
+            lines = self.run_kit("--only", "machine", seconds=6)
+        self.assertEqual(lines[("machine", "doctor")]["status"], "cut")
+        self.assertEqual((self.code, lines[("machine", "")]["status"]), (0, "cut"))
 
     def test_the_limit_holds_and_what_is_cut_is_said(self):
         self.references()
@@ -326,19 +354,70 @@ class RunTest(KitTest):
         self.assertEqual((lines[("ncu", "")]["status"], lines[("sanitize", "")]["status"]), ("skipped", "skipped"))
         self.gone(self.calls())
 
+    def test_a_tool_that_is_only_slow_is_waited_for(self):
+        class SlowKit:
+            """Its tools take 15 s to start."""
+            test_filter = "*/cuda"
+
+            def test_program(self, name):
+                return pathlib.Path(name)
+
+            def command(self, command, seconds):
+                listing = "--gtest_list_tests" in command
+                out = "All/GatherRowsTest.\n  gathers/cuda\n" if listing else ""
+                if not listing and seconds < 15:
+                    return process.Ended(command, -9, seconds, "limit")
+                return process.Ended(command, 0, 1.0, out=out)
+
+        self.assertIsNone(tools.Tools(SlowKit()).why_not("ncu"))
+        shares = {name: share for name, share, _ in run.STAGES}
+        self.assertLess(tools.TRY_SECONDS + tools.TRY_AGAIN_SECONDS, min(shares["ncu"], shares["sanitize"]))
+
+    def test_profiles(self):
+        lines = self.run_kit("--only", "ncu")
+        calls = [call for call in self.calls() if call.startswith("ncu ")]
+        self.assertEqual(["train" in call.split("--device")[0] for call in calls], [False, True, True, True])
+        self.assertIn("--products bf16", calls[1])
+        self.assertEqual([call.split("--scale ")[1].split()[0] for call in calls if "--scale" in call],
+                         ["1.0", "0.2", "0.2"])
+        # 20 million, of which a fifth, of which 80 % are trained on, in batches of 65536: 48 steps.
+        self.assertEqual(lines[("ncu", "adam")]["figures"]["launches expected"], 4 * 48)
+        self.assertEqual(lines[("ncu", "dense_stack")]["figures"]["launches expected"], 2 * 48)
+        # A program that ncu ends behind the last launch ends with a signal's status.
+        self.assertTrue(all("--kill yes" in call for call in calls))
+        self.assertEqual({line["status"] for line in lines.values() if line["stage"] == "ncu"}, {"ok"})
+        # No time is better than one in another unit.
+        self.faults(ncu="other units")
+        kernels = self.run_kit("--only", "ncu")[("ncu", "adam")]["figures"]["kernels"]
+        self.assertNotIn("us", kernels["mf_sgd_epoch_kernel"])
+
     def test_sanitizers_findings(self):
+        (self.kit / "tests/library_tests").symlink_to(FAKE)
+        suites_of_libraries = {"All/GatherRowsTest": ["gathers/cuda"], "All/LibraryDense": ["bf16_rounds/cuda"]}
         self.faults(sanitizer={"memcheck": "error"})
         lines = self.run_kit("--only", "sanitize")
-        self.assertIn("Invalid __global__ write", lines[("sanitize", "memcheck")]["problem"])
-        self.assertEqual(lines[("sanitize", "racecheck")]["status"], "ok")
+        self.assertIn("Invalid __global__ write", lines[("sanitize", "memcheck operation_tests")]["problem"])
+        self.assertEqual(lines[("sanitize", "racecheck operation_tests")]["status"], "ok")
         # Names of small cases that no test has any more.
-        self.faults(suites={"All/GatherRowsTest": ["gathers/cuda"]})
+        self.assertIn("no test has", lines[("sanitize", "memcheck library_tests LibraryDense.bf16_rounds")]["problem"])
+        self.faults(suites=suites_of_libraries)
+        lines = self.run_kit("--only", "failed")
+        self.assertEqual(lines[("sanitize", "memcheck library_tests")]["figures"]["passed"], 1)
+        self.assertEqual(lines[("sanitize", "memcheck operation_tests")]["figures"]["passed"], 1)
+        self.assertEqual(lines[("sanitize", "memcheck operation_tests DotRows")]["status"], "failed")
+        self.assertNotIn(("sanitize", "racecheck operation_tests"), lines)
+        self.faults(suites=suites_of_libraries, tests={"All/GatherRowsTest.gathers/cuda": "skip"})
         lines = self.run_kit("--only", "sanitize")
-        self.assertIn("no test ran", lines[("sanitize", "racecheck")]["problem"])
+        self.assertIn("no test ran", lines[("sanitize", "memcheck operation_tests")]["problem"])
 
     def test_pytorch(self):
         self.faults(peer={"65536": "crash"})
-        lines = self.run_kit("--only", "pytorch")
+        with mock.patch.dict(os.environ, LD_LIBRARY_PATH="/mine"):
+            lines = self.run_kit("--only", "pytorch")
+        # Without the folder of cuBLASLt, which is the toolkit's and not PyTorch's own.
+        workers = [call for call in self.calls() if call.startswith("worker")]
+        self.assertEqual([call.split()[1] for call in workers], ["probe", "run", "run", "run"])
+        self.assertEqual({call.split(" LD ")[1] for call in workers}, {"/mine"})
         self.assertIn("SIGSEGV", lines[("pytorch", "adam dim 64 batch 65536")]["problem"])
         self.assertEqual(lines[("pytorch", "adam dim 64 batch 4096")]["status"], "ok")
         self.faults(torch="not installed")
@@ -382,8 +461,7 @@ class RunTest(KitTest):
 class CommandTest(KitTest):
     def test_usage(self):
         for arguments, word in ((["run"], "out"), (["run", "o", "--only", "tset"], "tset"), (["pakc"], "pakc"),
-                                (["run", "o", "--seconds", "5"], "--seconds"), (["table", "none.jsonl"], "none.jsonl"),
-                                (["run", "o", "--only", "failed", "--state-dir", str(self.folder)], "--since")):
+                                (["run", "o", "--seconds", "5"], "--seconds"), (["table", "none.jsonl"], "none.jsonl")):
             done = subprocess.run([SCRIPT, *arguments], capture_output=True, text=True, check=False, cwd=self.folder)
             self.assertEqual(done.returncode, 2, arguments)
             self.assertIn(word, done.stderr)
@@ -394,11 +472,11 @@ class CommandTest(KitTest):
 
     def test_table_of_a_run_that_was_killed(self):
         path = self.folder / "results.jsonl"
-        path.write_text(json.dumps({"stage": "epochs", "name": "dim 32 f32 default", "status": "ok",
+        path.write_text(json.dumps({"stage": "epochs", "name": "dim 32 f32 hot=32", "status": "ok",
                                     "figures": {"epoch_ms": {"median": 2.0}}}) + '\n{"stage": "epo')
         done = subprocess.run([SCRIPT, "table", path], capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("| dim 32 f32 default |  | 2 |", done.stdout)
+        self.assertIn("| dim 32 f32 hot=32 |  | 2 |", done.stdout)
 
     def test_too_large_an_archive_is_none(self):
         archive = self.folder / "kit.tar.xz"
@@ -432,6 +510,13 @@ class BuildTest(KitTest):
         done = subprocess.run([unpacked / "bin/curate", "--version"], capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertTrue((unpacked / "fixtures/parity.json").exists())
+
+    def test_every_small_case_is_a_test(self):
+        for tool, program, parts in tools.SANITIZED:
+            done = subprocess.run([BUILD / "tests" / program, "--gtest_list_tests",
+                                   "--gtest_filter=*/cuda_emulated"], capture_output=True, text=True, check=True)
+            found = tools.matches(parts, suites.parse_list(done.stdout))
+            self.assertEqual([part for part in parts if not found[part]], [], f"{tool} {program}")
 
     def test_on_the_emulated_gpu(self):
         few = [training for training in trainings.TRAININGS if training[0] in ("mf sgd", "mf adam")]

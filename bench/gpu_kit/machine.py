@@ -10,9 +10,10 @@ import shutil
 import site
 import sys
 
-QUERIES = [["name", "driver_version", "memory.total", "compute_cap"],
-           ["clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem", "power.draw", "power.limit"],
-           ["temperature.gpu", "ecc.mode.current", "mig.mode.current", "persistence_mode", "utilization.gpu"]]
+# One query: each start of nvidia-smi may take seconds.
+FIELDS = ["name", "driver_version", "memory.total", "compute_cap", "clocks.sm", "clocks.mem", "clocks.max.sm",
+          "clocks.max.mem", "power.draw", "power.limit", "temperature.gpu", "ecc.mode.current", "mig.mode.current",
+          "persistence_mode", "utilization.gpu"]
 WANTED_MAJOR = 13  # of cuBLASLt, as the toolkit that packs has it; an older one serves, too
 
 
@@ -43,24 +44,37 @@ def choose_cublaslt(found):
 
 
 def gpu(kit):
-    figures = {}
     smi = shutil.which("nvidia-smi")
     if smi is None:
-        return None
-    for fields in QUERIES:
-        ended = kit.command([smi, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"], 5)
-        if ended.ok and ended.out.strip():
-            figures.update(zip(fields, (cell.strip() for cell in ended.out.splitlines()[0].split(", "))))
-    return figures
+        kit.results.add("machine", "gpu", "skipped", "no nvidia-smi here")
+        return
+    ended = kit.command([smi, f"--query-gpu={','.join(FIELDS)}", "--format=csv,noheader"], 8)
+    if ended.ok and ended.out.strip():
+        cells = (cell.strip() for cell in ended.out.splitlines()[0].split(", "))
+        kit.results.add("machine", "gpu", "ok", figures=dict(zip(FIELDS, cells)))
+    else:
+        kit.results.add("machine", "gpu", "cut" if ended.cut else "failed",
+                        "nvidia-smi says nothing" if ended.ok else f"nvidia-smi: {ended.problem()}")
+
+
+def doctor(kit):
+    ended = kit.command([kit.curate, "doctor", "--json"], 15)
+    try:
+        told = json.loads(ended.out)
+    except ValueError:
+        told = None
+    if not ended.ok:
+        kit.results.add("machine", "doctor", "cut" if ended.cut else "failed", ended.problem())
+    elif not isinstance(told, dict):
+        kit.results.add("machine", "doctor", "failed", "doctor printed no JSON")
+    elif kit.device == "cuda" and not told.get("cuda"):
+        kit.results.add("machine", "doctor", "failed", f"--device cuda fails: {told.get('why_no_cuda')}", figures=told)
+    else:
+        kit.results.add("machine", "doctor", "ok", figures=told)
 
 
 def stage_machine(kit):
-    figures = gpu(kit)
-    if figures:
-        kit.results.add("machine", "gpu", "ok", figures=figures)
-    else:
-        kit.results.add("machine", "gpu", "skipped" if figures is None else "failed",
-                        "no nvidia-smi here" if figures is None else "nvidia-smi says nothing")
+    gpu(kit)
     release = pathlib.Path("/etc/os-release")
     name = re.search(r'PRETTY_NAME="(.*)"', release.read_text(encoding="utf-8")) if release.exists() else None
     kit.results.add("machine", "system", "ok",
@@ -76,15 +90,4 @@ def stage_machine(kit):
         kit.results.add("machine", "cublaslt", "ok", figures={"folder": chosen, "major": found[chosen], "found": found})
         kit.environment["LD_LIBRARY_PATH"] = ":".join(
             [chosen, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])
-    ended = kit.command([kit.curate, "doctor", "--json"], 15)
-    try:
-        doctor = json.loads(ended.out)
-    except ValueError:
-        doctor = None
-    if not ended.ok or not isinstance(doctor, dict):
-        kit.results.add("machine", "doctor", "failed", ended.problem() if not ended.ok else "doctor printed no JSON")
-    elif kit.device == "cuda" and not doctor.get("cuda"):
-        kit.results.add("machine", "doctor", "failed", f"--device cuda fails: {doctor.get('why_no_cuda')}",
-                        figures=doctor)
-    else:
-        kit.results.add("machine", "doctor", "ok", figures=doctor)
+    doctor(kit)

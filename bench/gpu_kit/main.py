@@ -12,7 +12,8 @@ run   unpacks that (or, if no program starts, builds from source) and runs, most
       OUT gets results.jsonl (a line for each result, as soon as it is known), summary.md and log.txt.
   --seconds N       ends by itself within N seconds (420); what there is no time for is cut, and said to be
   --only WHAT,...   stages by name; failed: what failed in the run before; cut: what it had no time for
-  --since FILE      results.jsonl of the run before (default: that of the last run in this folder)
+  --since FILE      results.jsonl of the run before (default: that of the last run in this folder); where it is not
+                    there, --only failed runs everything
   --ab A B          pairs of epochs with kernels A and B of gpu_probe (default, ahead=1, hot=32, ...), or with the
                     default of two unpacked kits; --ab-dim 128, --ab-precision f32, --ab-pairs 20 (at most)
   --kit PATH        archive or unpacked folder (build/gpu-kit.tar.xz)
@@ -90,9 +91,6 @@ def check(parser, arguments):
     arguments.unpacked = arguments.state_dir / "kit"
     arguments.state = arguments.state_dir / "results.jsonl"
     arguments.source_build = ROOT / "build/gpu" if arguments.device == "cuda" else arguments.state_dir / "build"
-    before = arguments.since or arguments.state
-    if arguments.only and {"failed", "cut"} & set(arguments.only.split(",")) and not before.is_file():
-        parser.error(f"--only {arguments.only}: {before} is not there; --since names the results of the run before")
 
 
 def main():

@@ -2,6 +2,7 @@
 `train`. Only speed is compared: the ratings are random ones, as many as the release has, of as many users and items."""
 
 import json
+import os
 import pathlib
 import sys
 
@@ -29,7 +30,9 @@ for name, values in made.items():
 
 
 def stage_pytorch(kit):
-    ended = kit.command([sys.executable, WORKER, "probe", "pytorch-gpu"], 20)
+    # Not the kit's own: PyTorch brings its libraries, and the toolkit's before them break it.
+    environment = {"LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}
+    ended = kit.command([sys.executable, WORKER, "probe", "pytorch-gpu"], 20, environment=environment)
     try:
         peer = json.loads(ended.out)["pytorch-gpu"]
     except (ValueError, KeyError):
@@ -41,7 +44,7 @@ def stage_pytorch(kit):
     users, items, ratings = SHAPES.get(kit.like, SHAPES["ml-20m"])
     sizes = [max(1, int(users * kit.scale)), max(1, int(items * kit.scale)), max(1, int(ratings * kit.scale))]
     arrays = kit.work / "arrays"
-    ended = kit.command([sys.executable, "-c", MAKE_ARRAYS, arrays, *sizes], 30)
+    ended = kit.command([sys.executable, "-c", MAKE_ARRAYS, arrays, *sizes], 30, environment=environment)
     if not ended.ok:
         kit.results.add("pytorch", "ratings", "cut" if ended.cut else "failed", ended.problem())
         return
@@ -62,7 +65,8 @@ def stage_pytorch(kit):
         task = {"peer": "pytorch-gpu", "data": str(arrays), "dim": DIM, "biases": True, "threads": 4, "epochs": 4,
                 "max_seconds": max(1.0, kit.left() / 3), "evaluate": False,
                 "recipe": {"lr": 0.005, "reg": 0.05, "batch": batch, "batch_of_many": batch, "many": 0}}
-        ended = kit.command([sys.executable, WORKER, "run", json.dumps(task)], 40, on_line=take)
+        ended = kit.command([sys.executable, WORKER, "run", json.dumps(task)], 40, environment=environment,
+                            on_line=take)
         each = [end - begin for begin, end in zip([0.0, *epochs], epochs)]
         if not each:
             kit.results.add("pytorch", name, "cut" if ended.cut else "failed", ended.problem(),

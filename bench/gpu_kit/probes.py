@@ -10,7 +10,11 @@ import statistics
 
 DIMS = ["32", "64", "128"]
 PRECISIONS = ["f32", "f16", "bf16"]
-KERNELS = ["default", "ahead=1", "ahead=4", "hot=32", "split=512", "reductions=scalar", "deterministic"]
+KERNELS = ["default", "ahead=1", "ahead=4", "hot=32", "split=512", "reductions=scalar"]
+EPOCHS = ["--epochs", "30", "--warmup", "3"]
+# An epoch of it should take ten times as long: in f32 alone, after all others, and few of them.
+SLOW_KERNEL = "deterministic"
+SLOW_EPOCHS = ["--epochs", "5", "--warmup", "1"]
 TRAINS = ["optimizer=adam,dim=64,batch=4096", "optimizer=adam,dim=64,batch=65536",
           "optimizer=adam,dim=64,batch=1048576", "model=mlp,batch=65536",
           "model=mlp,user_dim=128,item_dim=128,layers=256,128,64,optimizer=adam,batch=65536,products=bf16"]
@@ -60,7 +64,8 @@ def epochs_groups(names):
 def epochs_arguments(names):
     columns = zip(*(name.split(" ", 3)[1:] for name in names))
     dims, precisions, kernels = (",".join(dict.fromkeys(column)) for column in columns)
-    return ["--dim", dims, "--precision", precisions, "--kernel", kernels, "--epochs", "30", "--warmup", "3"]
+    return ["--dim", dims, "--precision", precisions, "--kernel", kernels,
+            *(SLOW_EPOCHS if kernels == SLOW_KERNEL else EPOCHS)]
 
 
 def train_groups(names):
@@ -125,10 +130,19 @@ class Probe:
             self.problem = ended.problem() if not ended.ok else "it printed no line"
         self.close(ended.cut)
 
-    def all(self, names, groups_of, arguments_of):
-        """Every configuration; those behind one that ends the process, or fails, in new processes."""
+    def all(self, parts, groups_of, arguments_of):
+        """Every configuration, part by part."""
+        for names in parts:
+            self.part(names, groups_of, arguments_of)
+        for name in [name for names in parts for name in names]:
+            if name not in self.seen:
+                self.kit.results.add(self.stage, name, "cut", "not reached")
+        self.close(False)
+
+    def part(self, names, groups_of, arguments_of):
+        """Its configurations; those behind one that ends the process, or fails, in new processes."""
         groups, retried = groups_of(names), set()
-        while groups and self.kit.left() > 4:
+        while groups and self.kit.left() > 4 and not self.problem:
             group = groups.pop(0)
             ended = self.process(arguments_of(group))
             missing = [name for name in group if name not in self.seen]
@@ -149,10 +163,6 @@ class Probe:
                     name in failed[1:] or self.seen.get(name) == "cut")]
                 retried.update(again)
             groups += groups_of(again)
-        for name in names:
-            if name not in self.seen:
-                self.kit.results.add(self.stage, name, "cut", "not reached")
-        self.close(False)
 
     def close(self, cut):
         status = "failed" if self.problem else "cut" if cut else "ok"
@@ -186,12 +196,15 @@ def stage_epochs(kit):
     if not _absent(kit, "epochs"):
         names = [f"dim {dim} {precision} {kernel}" for dim in kit.dims for precision in PRECISIONS
                  for kernel in KERNELS]
-        Probe(kit, "epochs", _data(kit)).all(_chosen(kit, "epochs", names), epochs_groups, epochs_arguments)
+        slow = [f"dim {dim} {PRECISIONS[0]} {SLOW_KERNEL}" for dim in kit.dims]
+        chosen = _chosen(kit, "epochs", names + slow)
+        parts = [[name for name in chosen if name not in slow], [name for name in chosen if name in slow]]
+        Probe(kit, "epochs", _data(kit)).all(parts, epochs_groups, epochs_arguments)
 
 
 def stage_train(kit):
     if not _absent(kit, "train"):
-        Probe(kit, "train", _data(kit)).all(_chosen(kit, "train", kit.trains), train_groups, train_arguments)
+        Probe(kit, "train", _data(kit)).all([_chosen(kit, "train", kit.trains)], train_groups, train_arguments)
 
 
 def stage_products(kit):

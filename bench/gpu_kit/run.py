@@ -197,19 +197,29 @@ def watchdog(seconds, results, out):
 
 
 def read_before(arguments):
-    """Results of the run before, where --only asks for what failed or was cut there. A whole run begins anew."""
+    """Results of the run before, where --only asks for what failed or was cut there, and a note where they are not
+    there: all stages are run then, since a machine that is there for minutes is not asked a second time. A whole run
+    begins anew."""
+    note = None
     if {"failed", "cut"} & set((arguments.only or "").split(",")):
-        return record.read(arguments.since or arguments.state)
-    if not arguments.only and not arguments.ab:
+        before = arguments.since or arguments.state
+        if before.is_file():
+            return record.read(before), None
+        note = (f"everything is run, not --only {arguments.only}: {before} is not there; --since names results.jsonl "
+                "of the run before")
+        arguments.only = ",".join(name for name, _, _ in STAGES)
+    if note or (not arguments.only and not arguments.ab):
         arguments.state.unlink(missing_ok=True)
-    return []
+    return [], note
 
 
 def run(arguments):
     """Exit status: 0 where nothing failed."""
     start = time.monotonic()
-    before = read_before(arguments)
+    before, note = read_before(arguments)
     results = record.Results(arguments.out, arguments.state)
+    if note:
+        results.add("run", "only", "note", note)
     guard = watchdog(arguments.seconds - 1.5, results, arguments.out)
     try:
         return run_stages(arguments, start, results, *choose(arguments, before))
