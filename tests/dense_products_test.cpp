@@ -180,23 +180,28 @@ TEST_P(DenseProducts, without_an_epilogue_a_kernel_does_it) {
 
 // Catches: results of the library's calls that nobody looks at, errors that do not name them, descriptors and memory
 // that a failure leaves behind.
-TEST(DenseProductsFailures, every_call_that_fails_is_named_and_leaves_nothing_behind) {
+/// Each a test of its own: they take long.
+class DenseProductsFailures : public testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(devices, DenseProductsFailures,
+                         testing::Values(std::string("cuda-emulated"), std::string("cuda-emulated:reverse,eager")),
+                         device_test_name);
+
+TEST_P(DenseProductsFailures, every_call_that_fails_is_named_and_leaves_nothing_behind) {
   emulator::add_emulated_engine();
-  for (const char* name : {"cuda-emulated", "cuda-emulated:reverse,eager"}) {
-    const std::int64_t calls = fail_every_call([name](const std::function<void()>& begin) {
-      const auto device = make_device(name);
-      const DensePass layer(*device, linear(64, 64, 512, 12));
-      begin();
-      device->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
-      const auto graph = device->capture([&] {
-        layer.forward();
-        layer.backward();
-      });
-      device->replay(*graph, 1);
-      EXPECT_TRUE(layer.close(kBf16));
+  const std::int64_t calls = fail_every_call([](const std::function<void()>& begin) {
+    const auto device = make_device(GetParam());
+    const DensePass layer(*device, linear(64, 64, 512, 12));
+    begin();
+    device->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
+    const auto graph = device->capture([&] {
+      layer.forward();
+      layer.backward();
     });
-    EXPECT_GT(calls, 30);
-  }
+    device->replay(*graph, 1);
+    EXPECT_TRUE(layer.close(kBf16));
+  });
+  EXPECT_GT(calls, 30);
 }
 
 TEST(FindCublasLt, takes_the_toolkits_version_then_older_ones) {
