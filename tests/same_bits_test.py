@@ -88,7 +88,7 @@ if fault("prediction", "predict"):
 if fault("evaluation", "evaluate"):
     said = re.sub(r'("warm_rmse": [0-9.]*)', r"\g<1>1", said)
 if fault("data", "data"):
-    rewrite("ratings.csv", lambda text: text.replace(",3.0,", ",3.5,", 1))
+    rewrite("ratings.csv", lambda text: text.replace(",3.0,", ",bad,", 1))
 sys.stdout.write(said)
 sys.exit(done.returncode)
 """
@@ -189,7 +189,7 @@ class SameBitsTest(unittest.TestCase):
         code, cases = self.judge_faults("data")
         self.assertEqual(code, 1)
         self.assertRegex(cases["generate"]["found"][0], r"^made/ratings\.csv, line \d+: .* 1 of 6001 differ$")
-        # Both train on OLD's.
+        # Both train on OLD's: they would refuse NEW's.
         self.assertEqual(cases["cpu 1 thread"]["status"], "same")
 
     def test_thread_counts_are_compared_where_that_is_promised(self):
