@@ -222,7 +222,8 @@ class SameBitsTest(unittest.TestCase):
                                 ([self.old, self.old, "--only", "svd"], "in no case's name"),
                                 ([self.old, self.old, "--jobs", "0"], "must be 1 or more"),
                                 ([self.old, self.old, "--json", empty / "a/b"], "make it first"),
-                                ([BUILD, self.old], "NEW has no bin/curate-emulated and the other has one")):
+                                ([BUILD, self.old, "--only", "adam, f16, cpu 1"],
+                                 "NEW has no bin/curate-emulated and the other has one")):
             with self.subTest(said):
                 self.assertEqual(self.judge(*arguments), 2, self.said)
                 self.assertRegex(self.said, said)
