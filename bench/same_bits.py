@@ -53,8 +53,8 @@ CONFIGURATIONS = [
     ("mf mini-batch sgd", "--optimizer sgd --batch 256 --reg 0.02", False),
     ("mf mini-batch sgd, damping, short last batch", "--optimizer sgd --batch 1000 --damping 0.1", True),
     ("mf mini-batch sgd, batch above the data", "--optimizer sgd --batch 8192", False),
-    ("mf mini-batch sgd, mae, folds, early stopping", "--optimizer sgd --batch 256 --loss mae --lr 300 --folds 3 "
-     "--patience 1 --epochs 6 --dim 16", False),
+    ("mf mini-batch sgd, mae, folds, early stopping", "--optimizer sgd --batch 256 --loss mae --lr 20 --reg 0.001 "
+     "--schedule constant --folds 3 --patience 1 --epochs 6 --dim 16", False),
     ("mf adagrad", "--optimizer adagrad --batch 500", False),
     ("mf adagrad, mae, non-negative", "--optimizer adagrad --loss mae --non-negative --epsilon 1e-6", False),
     ("mf adam", "--optimizer adam", True),
@@ -77,8 +77,8 @@ CONFIGURATIONS = [
      "sigmoid --batch 1000 --damping 0.1", False),
     ("mlp sgd+adam, decay, warm-up, mae", "--model mlp --dense-reg 0.01 --weight-decay 0.01 --warmup 0.5 --loss mae",
      False),
-    ("mlp sgd+adam, folds, early stopping", "--model mlp --folds 2 --patience 1 --adam-lr 0.1 --epochs 4 --layers 12 "
-     "--dim 8 --init uniform", False),
+    ("mlp adam, folds, early stopping", "--model mlp --optimizer adam --lr 0.03 --reg 0.001 --folds 2 --patience 1 "
+     "--epochs 5 --layers 12 --dim 8 --dropout 0 --init uniform", False),
     ("mlp features, feature dropout", f"--model mlp {FEATURES} --feature-dim 6 --feature-dropout 0.3", False),
     ("mlp preset notebook-mlp", "--preset notebook-mlp --epochs 1", False),
     ("neumf sgd+adam", "--model neumf --factors 12 --dim 8", True),
