@@ -219,7 +219,7 @@ INSTANTIATE_TEST_SUITE_P(devices, WideStackFailures,
 
 TEST_P(WideStackFailures, every_call_that_fails_is_named_and_leaves_nothing_behind) {
   emulator::add_emulated_engine();
-  const HostWideStack host({{8, 64, 64, 1}, {}, {816, 1, 512, 0, 512, 0}});
+  const HostWideStack host({{8, 64, 132, 1}, {}, {816, 1, 512, 0, 512, 0}});
   const std::int64_t calls = fail_every_call([&](const std::function<void()>& begin) {
     const auto device = make_device(GetParam());
     begin();
