@@ -65,13 +65,9 @@ std::string Cublas::name_of(cublasStatus_t status) const {
 }
 
 void Cublas::check(cublasStatus_t status, const char* call, const char* operation) const {
-  if (status == CUBLAS_STATUS_SUCCESS) {
-    return;
+  if (status != CUBLAS_STATUS_SUCCESS) {
+    throw_library_error(operation, call, name_of(status));
   }
-  const cudaError_t error = cudaGetLastError();  // so that the next call does not report it again
-  const std::string cause =
-      error == cudaSuccess ? "" : fmt::format(": {}: {}", cudaGetErrorName(error), cudaGetErrorString(error));
-  throw LibraryError(fmt::format("{}: {}: {}{}", operation, call, name_of(status), cause));
 }
 
 bool Cublas::prepare(const char* operation, const Product& product) {

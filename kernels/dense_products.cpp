@@ -41,6 +41,11 @@ std::int64_t rounded_elements(const DenseSize& size) {
   return size.batch * (bf16_ld(size.inputs) + bf16_ld(size.outputs)) + size.outputs * bf16_ld(size.inputs);
 }
 
+/// Elements from one row of an operand to the next.
+std::int64_t ld_of(std::int64_t cols, ProductPrecision precision) {
+  return precision == ProductPrecision::bf16 ? bf16_ld(cols) : cols;
+}
+
 /// The three products of a layer, of operands in `precision`, whose rows are as far apart as rounded ones are, or as
 /// models lay them out.
 Product forward_product(const DenseSize& size, ProductPrecision precision) {
@@ -49,7 +54,7 @@ Product forward_product(const DenseSize& size, ProductPrecision precision) {
   product.cols = size.outputs;
   product.depth = size.inputs;
   product.second_transposed = true;
-  product.first_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.inputs) : size.inputs;
+  product.first_ld = ld_of(size.inputs, precision);
   product.second_ld = product.first_ld;
   product.out_ld = size.outputs;
   product.epilogue = Epilogue::add_bias;
@@ -62,8 +67,8 @@ Product weight_product(const DenseSize& size, ProductPrecision precision) {
   product.cols = size.inputs;
   product.depth = size.batch;
   product.first_transposed = true;
-  product.first_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.outputs) : size.outputs;
-  product.second_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.inputs) : size.inputs;
+  product.first_ld = ld_of(size.outputs, precision);
+  product.second_ld = ld_of(size.inputs, precision);
   product.out_ld = size.inputs;
   product.epilogue = Epilogue::sum_of_first;
   product.precision = precision;
@@ -74,8 +79,8 @@ Product input_product(const DenseSize& size, ProductPrecision precision) {
   product.rows = size.batch;
   product.cols = size.inputs;
   product.depth = size.outputs;
-  product.first_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.outputs) : size.outputs;
-  product.second_ld = precision == ProductPrecision::bf16 ? bf16_ld(size.inputs) : size.inputs;
+  product.first_ld = ld_of(size.outputs, precision);
+  product.second_ld = ld_of(size.inputs, precision);
   product.out_ld = size.inputs;
   product.precision = precision;
   return product;

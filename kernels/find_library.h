@@ -17,6 +17,15 @@ class LibraryError : public DeviceError {
   using DeviceError::DeviceError;
 };
 
+/// Throws LibraryError: which operation, which call, what the library says, and CUDA's error behind it, if there is
+/// one.
+[[noreturn]] inline void throw_library_error(const char* operation, const char* call, const std::string& status) {
+  const cudaError_t error = cudaGetLastError();  // so that the next call does not report it again
+  const std::string cause =
+      error == cudaSuccess ? "" : fmt::format(": {}: {}", cudaGetErrorName(error), cudaGetErrorString(error));
+  throw LibraryError(fmt::format("{}: {}: {}{}", operation, call, status, cause));
+}
+
 /// The function of that name; the first name that the library lacks goes to `missing`.
 template <typename Function>
 void find_function(void* library, const char* name, Function& function, std::string& missing) {
