@@ -122,6 +122,9 @@ class CudaDevice : public Device {
   }
 
   bool can_store(DType dtype) const override { return is_float(dtype); }
+  bool has_own_memory() const override { return true; }
+  ScatterKind fastest_scatter() const override { return ScatterKind::atomic; }
+  bool has_kernel_options() const override { return true; }
 
  protected:
   void* do_allocate(std::size_t bytes) override {

@@ -236,7 +236,6 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"--patience", [](auto& o) { o.patience = 2, o.validation = 0.0; }},
       {"--device", [](auto& o) { o.device = "tpu"; }},
       {"--threads", [](auto& o) { o.threads = -1; }},
-      {"--precision", [](auto& o) { o.precision = "f16", o.device = "cpu"; }},
       {"--precision", [](auto& o) { o.precision = "f64"; }},
       {"--sgd-kernel", [](auto& o) { o.sgd_kernel = "lanes=3"; }},
       {"--sgd-kernel", [](auto& o) { o.sgd_kernel = "lanes"; }},
@@ -246,7 +245,6 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"--sgd-kernel", [](auto& o) { o.sgd_kernel = "hot=1.5"; }},
       {"--sgd-kernel", [](auto& o) { o.sgd_kernel = "reductions=fast"; }},
       {"--sgd-kernel", [](auto& o) { o.sgd_kernel = "lanes=8,,ahead=2"; }},
-      {"--sgd-kernel", [](auto& o) { o.sgd_kernel = "lanes=8", o.device = "cpu"; }},
       {"--sgd-kernel", [](auto& o) { o.sgd_kernel = "lanes=8", o.batch = 1024; }},
       {"--sgd-kernel", [](auto& o) { o.sgd_kernel = "lanes=8", o.model = "mlp"; }},
       {"--weight-decay", [](auto& o) { o.weight_decay = 0.1; }},  // per-rating SGD has none
@@ -261,7 +259,6 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"--dense-reg", [](auto& o) { o.dense_reg = 0.2; }},
       {"--products", [](auto& o) { o.products = "tf32"; }},
       {"--products", [](auto& o) { o.model = "mlp", o.products = "f16"; }},
-      {"--products", [](auto& o) { o.model = "mlp", o.products = "tf32", o.device = "cpu"; }},
       {"--user-dim", [](auto& o) { o.model = "mlp", o.user_dim = 0; }},
       {"--item-dim", [](auto& o) { o.model = "mlp", o.item_dim = 1025; }},
       {"--layers", [](auto& o) { o.model = "mlp", o.layers = "10,,5"; }},

@@ -20,6 +20,7 @@
 #include "support/printable.h"
 #include "support/thread_pool.h"
 #include "train/option_table.h"
+#include "train/training_session.h"
 
 namespace curate {
 namespace {
@@ -67,13 +68,13 @@ class RoofSamples {
  public:
   void measure(const BenchmarkRow& row, const Dataset& dataset) {
     const bool flops = row.unit == "flops";
-    if (row.device != "cpu") {
-      const auto device = make_device(row.device, row.options.threads);
+    if (row.opened->has_own_memory()) {
       constexpr std::int64_t kSize = 4096;
       constexpr std::int64_t kBytes = std::int64_t{512} << 20U;
       measure_ = flops ? "dense layer" : "copy";
       for (int pass = 0; pass < kPasses; ++pass) {
-        samples_.push_back(flops ? dense_flops_per_second(*device, kSize) : copy_bytes_per_second(*device, kBytes));
+        samples_.push_back(flops ? dense_flops_per_second(*row.opened, kSize)
+                                 : copy_bytes_per_second(*row.opened, kBytes));
       }
       return;
     }
@@ -146,7 +147,8 @@ void compare(std::vector<BenchmarkRow>& rows, const std::optional<double>& targe
       if (other.model() == row.model()) {
         curves.push_back(other.curve);
       }
-      if (other.device == "cpu" && row.device != "cpu" && other.model() == row.model() && other.dim() == row.dim()) {
+      const bool on_cpu = !other.opened->has_own_memory();
+      if (on_cpu && row.opened->has_own_memory() && other.model() == row.model() && other.dim() == row.dim()) {
         row.over_cpu = row.ratings_per_second.median / other.ratings_per_second.median;
       }
     }
@@ -204,7 +206,8 @@ std::vector<BenchmarkDevice> find_devices(const std::vector<std::string>& names,
     device.name = name;
     device.kind = kind_of(name);
     try {
-      device.description = make_device(name, threads)->info().description;
+      device.opened = make_device(name, threads);
+      device.description = device.opened->info().description;
     } catch (const InputError& error) {
       device.absent = gpu_of(name) ? cuda_status(*gpu_of(name)).problem : error.what();
       reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", name, device.absent);
@@ -276,6 +279,7 @@ std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const 
         }
         BenchmarkRow row;
         row.device = device.name;
+        row.opened = device.opened;
         TrainOptions train;
         train.model = model;
         train.dim = dim;
@@ -285,7 +289,7 @@ std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const 
         train.seed = options.seed;
         train.biases = options.biases;
         train.validation = kBenchmarkHeldOut;
-        if (device.kind != "cpu") {
+        if (device.opened->has_own_memory()) {
           train.precision = options.precision;
           train.sgd_kernel = model == "mf" ? options.sgd_kernel : "";
         }
@@ -354,8 +358,8 @@ BenchmarkResult run_benchmark(const BenchmarkOptions& options, const std::vector
         tell();
       };
       try {
-        const TrainResult trained = Trainer(row.options).train(dataset, dataset.ratings, events);
-        row.device_bytes = std::max(row.device_bytes, static_cast<std::int64_t>(trained.device_bytes));
+        const Trained trained = train(*row.opened, row.options, dataset, dataset.ratings, events);
+        row.device_bytes = std::max(row.device_bytes, static_cast<std::int64_t>(trained.result.device_bytes));
       } catch (const InputError&) {
         throw;
       } catch (const AsyncDeviceError&) {

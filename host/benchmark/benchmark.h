@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "curate/dataset.h"
 #include "curate/options.h"
 #include "curate/trainer.h"
+#include "device/device.h"
 
 namespace curate {
 
@@ -42,9 +44,10 @@ struct BenchmarkDevice {
   std::string kind;  ///< cpu, gpu, emulated
   std::string description;
   std::string absent;  ///< the reason; empty where it is here
+  std::shared_ptr<Device> opened;
 };
 
-/// Of the names that parse_devices takes. Throws InputError where none of them is here.
+/// Opens those of the names, which parse_devices takes, that are here. Throws InputError where none of them is here.
 std::vector<BenchmarkDevice> find_devices(const std::vector<std::string>& names, std::int32_t threads);
 
 struct Spread {
@@ -72,6 +75,7 @@ struct Roof {
 /// A device, a model and a dim, and what came of them.
 struct BenchmarkRow {
   std::string device;
+  std::shared_ptr<Device> opened;
   TrainOptions options;  ///< resolved
   std::string unit;      ///< of work: "bytes" (mf) or "flops" (mlp)
   double work_per_rating = 0.0;

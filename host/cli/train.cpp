@@ -11,10 +11,10 @@
 #include "cli/output.h"
 #include "cli/reading.h"
 #include "curate/error.h"
-#include "curate/trainer.h"
 #include "data/feature_request.h"
 #include "device/device.h"
 #include "models/rating_model.h"
+#include "recommend/predictor.h"
 #include "report/progress.h"
 #include "support/atomic_file.h"
 #include "support/json_text.h"
@@ -23,6 +23,7 @@
 #include "train/metrics_json.h"
 #include "train/option_table.h"
 #include "train/run_directory.h"
+#include "train/training_session.h"
 
 namespace curate::cli {
 namespace {
@@ -112,8 +113,9 @@ std::string absolute_files(const std::string& features) {
   return all;
 }
 
-/// Fills the configuration by rank: defaults, preset, config file, command line.
-void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
+/// Fills the configuration by rank: defaults, preset, config file, command line. Gives the device that the command
+/// works on: what is wrong with it is better known before the data are read.
+std::unique_ptr<Device> resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   const std::string preset = arguments.config.options.preset;
   const std::string config_file = arguments.config_file;
   if (!preset.empty() || !config_file.empty()) {
@@ -155,18 +157,11 @@ void resolve_arguments(TrainArguments& arguments, const Reparse& reparse) {
   config.test = absolute(config.test);
   config.options.features = absolute_files(config.options.features);
   config.options = resolve(config.options);
-  if (config.options.device == "auto") {
-    config.options.device = choose_device().name;
-    config.options = resolve(config.options);  // some options are of one device alone
-  }
-  // A device that is not there is better known before the data are read.
-  const std::unique_ptr<Device> device = make_device(config.options.device, 1);
-  if (const ProductPrecision products = make_plan(config.options).products; products != ProductPrecision::f32) {
-    device->prepare_dense({}, products);
-  }
-  check_storage(*device, config.options);
-  // So is a path that config.toml cannot hold.
-  to_toml(config);
+  to_toml(config);  // throws for a path that it cannot hold
+  std::unique_ptr<Device> device = make_device(config.options.device, config.options.threads);
+  config.options.device = device->info().name;  // "auto" no more
+  check_device(*device, config.options);
+  return device;
 }
 
 std::string describe_layers(const TrainOptions& options) {
@@ -200,7 +195,7 @@ std::string describe_features(const TrainOptions& options, const std::vector<Fea
   return text;
 }
 
-void describe(const RunConfig& config, const RunData& data) {
+void describe(const RunConfig& config, const RunData& data, const Device& device) {
   const Dataset& dataset = data.dataset;
   const TrainOptions& options = config.options;
   fmt::print(stderr, "data      {} ({}): {} ratings, {} users, {} items\n", dataset.source,
@@ -235,18 +230,17 @@ void describe(const RunConfig& config, const RunData& data) {
              options.damping > 0.0 ? fmt::format(", damping {:.3g}", options.damping) : "", options.reg,
              options.weight_decay > 0.0 ? fmt::format(", weight decay {:.3g}", options.weight_decay) : "",
              options.seed);
-  fmt::print(stderr, "device    {}\n", make_device(options.device, options.threads)->info().description);
+  fmt::print(stderr, "device    {}\n", device.info().description);
 }
 
-/// Of a GPU: what training needs of its memory, about. Throws InputError where it has less. Nothing on the CPU, whose
-/// memory others use too.
-std::string plan_memory(const TrainOptions& options, const RunData& data) {
-  if (!options.device.starts_with("cuda")) {
+/// Of a device that has memory of its own: what training needs of it, about. Throws InputError where it has less.
+std::string plan_memory(const TrainOptions& options, const RunData& data, const Device& device) {
+  if (!device.has_own_memory()) {
     return "";
   }
-  const auto memory = static_cast<std::int64_t>(make_device(options.device, options.threads)->info().memory_bytes);
+  const auto memory = static_cast<std::int64_t>(device.info().memory_bytes);
   const std::int64_t needed =
-      estimate_memory(options, {data.dataset.users.size(), data.dataset.items.size(), data.train.size(), false,
+      estimate_memory(options, {data.dataset.users.size(), data.dataset.items.size(), data.train.size(), false, true,
                                 feature_sizes(options, data.dataset.features)})
           .gpu();
   if (needed > memory) {
@@ -259,7 +253,7 @@ std::string plan_memory(const TrainOptions& options, const RunData& data) {
 }
 
 /// A few test ratings beside their predictions, where titles are known.
-void show_samples(const RunData& data, const Model& model, const TrainOptions& options) {
+void show_samples(const RunData& data, Predictor& predictor) {
   constexpr std::int64_t kSamples = 5;
   if (!data.test || data.test->size() < kSamples) {
     return;
@@ -272,7 +266,7 @@ void show_samples(const RunData& data, const Model& model, const TrainOptions& o
     rows.push_back(row);
     pairs.push_back({data.dataset.users.id(test.users[row]), data.dataset.items.id(test.items[row])});
   }
-  const std::vector<Prediction> predictions = model.predict(pairs, {options.device, options.threads});
+  const std::vector<Prediction> predictions = predictor.predict(pairs);
   fmt::print(stderr, "\nA few test ratings and their predictions:\n");
   for (std::size_t s = 0; s < rows.size(); ++s) {
     const std::string& title = data.dataset.title(test.items[rows[s]]);
@@ -287,12 +281,12 @@ struct RunOutcome {
 };
 
 /// Trains one run and writes its directory.
-RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, const RunData& data,
+RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, const RunData& data, Device& device,
                      const std::string& out, PhaseLine& phases) {
-  const std::string memory = plan_memory(config.options, data);
+  const std::string memory = plan_memory(config.options, data, device);
   RunDirectory directory(out, arguments.overwrite);
   if (!arguments.quiet) {
-    describe(config, data);
+    describe(config, data, device);
     if (!memory.empty()) {
       fmt::print(stderr, "memory    {} on the device\n", memory);
     }
@@ -310,19 +304,21 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
       table.on_progress(epoch, done, total);
     };
   }
-  const TrainResult result = Trainer(config.options).train(data.dataset, data.train, events);
+  Trained trained = train(device, config.options, data.dataset, data.train, events);
+  const TrainResult& result = trained.result;
+  Predictor predictor(device, result.model.parts(), std::move(trained.resident));
   table.finish();
   std::optional<Metrics> test;
   if (data.test) {
     phases.show("evaluating");
-    test = result.model.evaluate(*data.test, {config.options.device, config.options.threads});
+    test = predictor.evaluate(*data.test);
   }
   phases.show("writing the run");
   directory.write(config, result, test);
   phases.clear();
 
   if (!arguments.quiet) {
-    show_samples(data, result.model, config.options);
+    show_samples(data, predictor);
     if (result.validation) {
       fmt::print(stderr, "\nKept epoch {} of {}: lowest validation RMSE.", result.best_epoch, result.history.size());
     }
@@ -357,8 +353,11 @@ std::pair<double, double> spread(const std::vector<double>& values) {
   return {mean, std::sqrt(squared / (count - 1.0))};
 }
 
-void train_folds(const TrainArguments& arguments, const std::string& out) {
+void train_folds(const TrainArguments& arguments, Device& device, const std::string& out) {
   check_folds_fit(out, arguments.config.folds, arguments.overwrite);
+  PhaseLine reading;
+  RunData data = load_folds(arguments.config, read_options(arguments.reading, reading));
+  reading.clear();
   std::vector<double> rmse;
   std::vector<double> mae;
   nlohmann::ordered_json folds = nlohmann::ordered_json::array();
@@ -366,9 +365,8 @@ void train_folds(const TrainArguments& arguments, const std::string& out) {
     RunConfig config = arguments.config;
     config.fold = fold;
     PhaseLine phases;
-    const RunData data = load_run_data(config, read_options(arguments.reading, phases));
-    phases.clear();
-    const RunOutcome outcome = train_run(arguments, config, data, fmt::format("{}/fold-{}", out, fold), phases);
+    take_fold(data, config);
+    const RunOutcome outcome = train_run(arguments, config, data, device, fmt::format("{}/fold-{}", out, fold), phases);
     rmse.push_back(outcome.test->rmse);
     mae.push_back(outcome.test->mae);
     folds.push_back(nlohmann::ordered_json::parse(outcome.json));
@@ -392,17 +390,17 @@ void train_folds(const TrainArguments& arguments, const std::string& out) {
 }
 
 void train_as_asked(TrainArguments& arguments, const Reparse& reparse) {
-  resolve_arguments(arguments, reparse);
+  const std::unique_ptr<Device> device = resolve_arguments(arguments, reparse);
   const std::string out =
       arguments.out.empty() ? free_run_name(arguments.config.data, arguments.config.options.model) : arguments.out;
   if (arguments.config.folds > 0 && arguments.config.fold == 0) {
-    train_folds(arguments, out);
+    train_folds(arguments, *device, out);
     return;
   }
   PhaseLine phases;
   const RunData data = load_run_data(arguments.config, read_options(arguments.reading, phases));
   phases.clear();
-  const RunOutcome outcome = train_run(arguments, arguments.config, data, out, phases);
+  const RunOutcome outcome = train_run(arguments, arguments.config, data, *device, out, phases);
   if (arguments.json) {
     nlohmann::ordered_json json;
     json["run"] = out;

@@ -328,6 +328,16 @@ class Device {
   /// Whether tables of embeddings may be of that type: f32 everywhere, f16 and bf16 on a GPU.
   virtual bool can_store(DType dtype) const { return dtype == DType::f32; }
 
+  /// Whether info().memory_bytes is the device's alone, so that what runs there has to fit: a GPU's. The CPU engine
+  /// shares the machine's.
+  virtual bool has_own_memory() const { return false; }
+
+  /// The faster way to add gradients up, for runs that need not give the same bits again.
+  virtual ScatterKind fastest_scatter() const { return ScatterKind::segments; }
+
+  /// Whether MfPlanOptions::kernel changes anything.
+  virtual bool has_kernel_options() const { return false; }
+
   /// Uninitialised memory. Throws DeviceError, with sizes, where there is not enough.
   Buffer allocate(std::size_t bytes);
   template <typename T>
@@ -338,6 +348,8 @@ class Device {
   /// Memory that buffers hold now, and the most that they held at once; without what operations need of their own.
   std::size_t allocated_bytes() const { return allocated_; }
   std::size_t peak_bytes() const { return peak_; }
+  /// Counts the most from here on.
+  void reset_peak_bytes() { peak_ = allocated_; }
 
   /// Waits for everything enqueued so far.
   void synchronize() { do_synchronize(); }

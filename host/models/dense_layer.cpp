@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "models/layer.h"
 
 namespace curate {
@@ -13,6 +15,17 @@ class DenseLayer : public Layer {
   std::vector<NamedParameter> parameters() const override { return named(parameters_); }
   std::vector<NamedParameter> gradients() const override { return named(gradients_); }
 
+  std::vector<NamedParameter> slots() const override {
+    std::vector<NamedParameter> all;
+    for (const auto& [name, buffer] :
+         {std::pair("first_moment", &first_moments_), {"second_moment", &second_moments_}}) {
+      if (buffer->bytes() > 0) {
+        all.push_back({name, buffer->view(DType::f32, (inputs_ + 1) * outputs_), true});
+      }
+    }
+    return all;
+  }
+
   void prepare_training(const TrainingPlan& plan) override {
     optimizer_ = dense_optimizer(plan);
     gradients_ = allocate();
@@ -22,6 +35,12 @@ class DenseLayer : public Layer {
     if (optimizer_.kind != OptimizerKind::sgd) {
       second_moments_ = allocate();
     }
+  }
+
+  void end_training() override {
+    gradients_ = {};
+    first_moments_ = {};
+    second_moments_ = {};
   }
 
   void prepare_products(const TrainingPlan& plan) override {

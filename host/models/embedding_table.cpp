@@ -1,5 +1,7 @@
 #include "models/embedding_table.h"
 
+#include <utility>
+
 namespace curate {
 namespace {
 
@@ -79,6 +81,20 @@ void EmbeddingTable::prepare_training(const OptimizerParams& optimizer, bool den
   }
 }
 
+void EmbeddingTable::end_training() {
+  gradient_ = {};
+  first_moment_ = {};
+  second_moment_ = {};
+}
+
+void EmbeddingTable::add_slots(std::vector<NamedParameter>& all, const std::string& prefix) const {
+  for (const auto& [name, slot] : {std::pair("first_moment", &first_moment_), {"second_moment", &second_moment_}}) {
+    if (slot->rows() > 0) {
+      all.push_back({prefix + "." + name, slot->whole()});
+    }
+  }
+}
+
 template <typename Each>
 void EmbeddingTable::each_part(const MatrixView& rows, const Each& each) const {
   if (!in_16_bits()) {
@@ -142,36 +158,6 @@ void EmbeddingTable::update(const SegmentsView& segments, const MatrixView& stat
   if (weights_.with_bias()) {
     step(trained(&EmbeddingRows::bias), bias_optimizer);
   }
-}
-
-std::vector<float> download_matrix(const MatrixView& source) {
-  std::vector<float> values(static_cast<std::size_t>(source.rows * source.cols));
-  if (values.empty()) {
-    return values;
-  }
-  if (source.ld == source.cols && source.dtype == DType::f32) {
-    source.device->download(std::span<float>(values), source);
-    return values;
-  }
-  const Buffer dense = source.device->allocate_array<float>(source.rows * source.cols);
-  const MatrixView view = dense.view(DType::f32, source.rows, source.cols);
-  source.device->copy(view, source);
-  source.device->download(std::span<float>(values), view);
-  return values;
-}
-
-void upload_matrix(const MatrixView& destination, std::span<const float> source) {
-  if (destination.empty()) {
-    return;
-  }
-  if (destination.ld == destination.cols && destination.dtype == DType::f32) {
-    destination.device->upload(destination, source);
-    return;
-  }
-  const Buffer dense = destination.device->allocate_array<float>(destination.rows * destination.cols);
-  const MatrixView view = dense.view(DType::f32, destination.rows, destination.cols);
-  destination.device->upload(view, source);
-  destination.device->copy(destination, view);
 }
 
 }  // namespace curate

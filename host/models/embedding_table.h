@@ -1,11 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <string>
 #include <vector>
 
 #include "curate/feature.h"
 #include "device/device.h"
+#include "models/parameters.h"
 
 namespace curate {
 
@@ -63,7 +64,11 @@ class EmbeddingTable {
   /// one.
   void prepare_training(const OptimizerParams& optimizer, bool dense);
 
-  /// Only after prepare_training.
+  /// Frees them.
+  void end_training();
+
+  /// Between the two.
+  void add_slots(std::vector<NamedParameter>& all, const std::string& prefix) const;
   MatrixView gradient() const { return gradient_.embedding(); }
   MatrixView bias_gradient() const { return gradient_.bias(); }
 
@@ -110,10 +115,5 @@ class EmbeddingTable {
   std::int64_t num_bags_ = 0;
   std::int64_t num_bag_rows_ = 0;
 };
-
-/// A device matrix of any ld, f32 or 16 bits, to a contiguous host array.
-std::vector<float> download_matrix(const MatrixView& source);
-/// A contiguous host array to a device matrix of any ld.
-void upload_matrix(const MatrixView& destination, std::span<const float> source);
 
 }  // namespace curate

@@ -26,9 +26,13 @@ class Layer {
   /// Named within the layer: "weight".
   virtual std::vector<NamedParameter> parameters() const { return {}; }
   virtual std::vector<NamedParameter> gradients() const { return {}; }
+  /// What the optimizer keeps from step to step.
+  virtual std::vector<NamedParameter> slots() const { return {}; }
 
   /// Allocates what training needs.
   virtual void prepare_training(const TrainingPlan& /*plan*/) {}
+  /// Frees it.
+  virtual void end_training() {}
 
   /// Readies forward and backward for captures; after prepare_training, where the layer is not part of a stack that its
   /// device works on as a whole.

@@ -50,10 +50,24 @@ class Side {
     }
   }
 
+  void add_slots(std::vector<NamedParameter>& all) const {
+    own_.add_slots(all, name_);
+    for (const FeaturePart& feature : features_) {
+      feature.table.add_slots(all, feature.prefix);
+    }
+  }
+
   void prepare_training(const TrainingPlan& plan) {
     own_.prepare_training(plan.optimizer, plan.dense_updates);
     for (FeaturePart& feature : features_) {
       feature.table.prepare_training(feature_optimizer(plan), true);
+    }
+  }
+
+  void end_training() {
+    own_.end_training();
+    for (FeaturePart& feature : features_) {
+      feature.table.end_training();
     }
   }
 
@@ -174,6 +188,13 @@ class MatrixFactorization : public RatingModel {
     return all;
   }
 
+  std::vector<NamedParameter> slots() const override {
+    std::vector<NamedParameter> all;
+    users_.add_slots(all);
+    items_.add_slots(all);
+    return all;
+  }
+
   void enqueue_gradients(const EpochView& epoch) override {
     const MfRows rows = rows_->view(mean_view());
     const MfRows gradients = gradients_->view({});
@@ -199,6 +220,15 @@ class MatrixFactorization : public RatingModel {
   void enqueue_epoch(const EpochView& epoch) override {
     device_->mf_sgd_epoch(tables(), epoch.sums, *epoch.plan,
                           {plan_.reg, plan_.optimizer.non_negative, plan_.rate_decay}, epoch.state);
+  }
+
+  void end_training() override {
+    rows_.reset();
+    gradients_.reset();
+    prediction_ = {};
+    grad_prediction_ = {};
+    users_.end_training();
+    items_.end_training();
   }
 
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {

@@ -60,6 +60,11 @@ class DotProduct {
     return {{"user.factors", users_.gradient()}, {"item.factors", items_.gradient()}};
   }
 
+  void add_slots(std::vector<NamedParameter>& all) const {
+    users_.add_slots(all, "user.factors");
+    items_.add_slots(all, "item.factors");
+  }
+
   void prepare_training(const TrainingPlan& plan) {
     users_.prepare_training(plan.optimizer, plan.dense_updates);
     items_.prepare_training(plan.optimizer, plan.dense_updates);
@@ -67,6 +72,14 @@ class DotProduct {
     rows_.emplace(*device_, plan.batch, factors());
     gradients_.emplace(*device_, plan.batch, factors());
     prediction_.emplace(*device_, plan.batch, 1);
+  }
+
+  void end_training() {
+    users_.end_training();
+    items_.end_training();
+    rows_.reset();
+    gradients_.reset();
+    prediction_.reset();
   }
 
   /// What the gradient of the loss is taken at.
@@ -193,6 +206,18 @@ class NeuralNetwork : public RatingModel {
     return all;
   }
 
+  std::vector<NamedParameter> slots() const override {
+    std::vector<NamedParameter> all;
+    for (const Input& input : inputs_) {
+      input.table.add_slots(all, input.name + ".embedding");
+    }
+    if (dot_) {
+      dot_->add_slots(all);
+    }
+    add_named(all, [](const Layer& layer) { return layer.slots(); });
+    return all;
+  }
+
   void prepare_training(const TrainingPlan& training) override {
     plan_ = training;
     plan_.batch = batch_rows(training.batch);
@@ -215,8 +240,7 @@ class NeuralNetwork : public RatingModel {
       add_dropout_layers();
     }
     // Predictions made earlier had buffers for the layers of then.
-    walk_.reset();
-    predictions_.clear();
+    forget_predictions();
     if (dot_) {
       grad_prediction_.emplace(*device_, plan.batch, 1);
     }
@@ -299,6 +323,25 @@ class NeuralNetwork : public RatingModel {
     }
   }
 
+  void end_training() override {
+    for (Input& input : inputs_) {
+      input.table.end_training();
+    }
+    if (dot_) {
+      dot_->end_training();
+    }
+    for (const auto& layer : layers_) {
+      layer->end_training();
+    }
+    grad_prediction_.reset();
+    fused_.reset();
+    values_.clear();
+    gradients_.clear();
+    forget_predictions();
+    plan_.products = ProductPrecision::f32;
+    device_->prepare_dense({}, plan_.products);
+  }
+
   void enqueue_epoch(const EpochView& /*epoch*/) override {
     throw std::logic_error("a network is trained in mini-batches");
   }
@@ -341,6 +384,12 @@ class NeuralNetwork : public RatingModel {
       return values.view().columns(first_column, table.embedding().cols);
     }
   };
+
+  void forget_predictions() {
+    walk_.reset();
+    predictions_.clear();
+    fused_prediction_.reset();
+  }
 
   void add_input(const std::string& name, FeatureSide side, EmbeddingTable table, RandomPurpose purpose) {
     const std::int64_t width = table.embedding().cols;

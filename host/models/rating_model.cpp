@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "curate/error.h"
-#include "models/embedding_table.h"
 #include "support/philox.h"
 #include "support/printable.h"
 #include "support/thread_pool.h"
@@ -30,14 +29,6 @@ std::vector<float> draw(const TrainOptions& options, std::int64_t count, RandomP
     }
   });
   return values;
-}
-
-const Tensor& find_tensor(const TensorMap& tensors, const std::string& name) {
-  const auto found = tensors.find(name);
-  if (found == tensors.end()) {
-    throw InputError(fmt::format("the model has no tensor {}; train it again", name));
-  }
-  return found->second;
 }
 
 /// SGD whose steps are divided by 1 + damping * s with s the root mean square of the gradient in the latest ten steps
@@ -113,31 +104,15 @@ OptimizerParams dense_optimizer(const TrainingPlan& plan) {
   return optimizer;
 }
 
-TensorMap download_parameters(const std::vector<NamedParameter>& parameters) {
-  TensorMap tensors;
-  for (const NamedParameter& parameter : parameters) {
-    Tensor& tensor = tensors[parameter.name];
-    tensor.shape = {parameter.view.rows};
-    if (!parameter.vector) {
-      tensor.shape.push_back(parameter.view.cols);
-    }
-    tensor.values = download_matrix(parameter.view);
-  }
-  return tensors;
-}
-
-void RatingModel::upload(const TensorMap& tensors) {
-  for (const NamedParameter& parameter : parameters()) {
-    const Tensor& tensor = find_tensor(tensors, parameter.name);
-    if (static_cast<std::int64_t>(tensor.values.size()) != parameter.view.rows * parameter.view.cols) {
-      throw InputError(fmt::format("tensor {} has {} elements, not {} x {}", parameter.name, tensor.values.size(),
-                                   parameter.view.rows, parameter.view.cols));
-    }
-    upload_matrix(parameter.view, tensor.values);
-  }
-}
-
 namespace {
+
+const Tensor& find_tensor(const TensorMap& tensors, const std::string& name) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) {
+    throw InputError(fmt::format("the model has no tensor {}; train it again", name));
+  }
+  return found->second;
+}
 
 const Tensor& find_matrix(const TensorMap& tensors, const std::string& name) {
   const Tensor& tensor = find_tensor(tensors, name);
@@ -337,10 +312,17 @@ DType storage_of(const TrainOptions& resolved) {
   return resolved.precision == "f16" ? DType::f16 : resolved.precision == "bf16" ? DType::bf16 : DType::f32;
 }
 
-void check_storage(const Device& device, const TrainOptions& resolved) {
+void check_device(Device& device, const TrainOptions& resolved) {
   if (!device.can_store(storage_of(resolved))) {
     throw InputError(fmt::format("--precision {}: {} stores f32 only; give --precision f32, or --device cuda",
                                  resolved.precision, device.info().name));
+  }
+  if (!resolved.sgd_kernel.empty() && !device.has_kernel_options()) {
+    throw InputError(fmt::format("--sgd-kernel {}: {} has one way only; remove it, or give --device cuda",
+                                 printable(resolved.sgd_kernel), device.info().name));
+  }
+  if (const ProductPrecision products = make_plan(resolved).products; products != ProductPrecision::f32) {
+    device.prepare_dense({}, products);
   }
 }
 

@@ -9,6 +9,7 @@
 #include "curate/model.h"
 #include "curate/options.h"
 #include "device/device.h"
+#include "models/parameters.h"
 
 namespace curate {
 
@@ -20,12 +21,6 @@ struct EpochView {
   MatrixView state;                   ///< [1] step_state
   MatrixView sums;                    ///< [1] error_sums, of the training error
   const MfEpochPlan* plan = nullptr;  ///< of per-rating SGD, which has no need of the ratings above
-};
-
-struct NamedParameter {
-  std::string name;     ///< as in model.safetensors
-  MatrixView view;      ///< [rows, cols] f32, embeddings maybe in 16 bits, any ld
-  bool vector = false;  ///< stored with shape [rows] rather than [rows, cols]
 };
 
 /// How a model is trained, resolved from TrainOptions.
@@ -58,9 +53,6 @@ OptimizerParams feature_optimizer(const TrainingPlan& plan);
 /// The optimizer of dense weights, which are not kept non-negative.
 OptimizerParams dense_optimizer(const TrainingPlan& plan);
 
-/// Parameters or gradients on the host, by name. Blocks.
-TensorMap download_parameters(const std::vector<NamedParameter>& parameters);
-
 /// A model whose parameters live on a device. Written against device.h only; nothing here reads device memory.
 class RatingModel {
  public:
@@ -75,6 +67,8 @@ class RatingModel {
   virtual void prepare_training(const TrainingPlan& plan) = 0;
   /// Gradients by the names of their parameters, all zero outside a step. Only after prepare_training.
   virtual std::vector<NamedParameter> gradients() const = 0;
+  /// What the optimizer keeps from step to step; only after prepare_training.
+  virtual std::vector<NamedParameter> slots() const = 0;
   /// Enqueues forward, loss and backward of state's batch: gradients() then hold the gradient of the batch's objective,
   /// but for the L2 of dense weights, which the optimizer's step adds.
   virtual void enqueue_gradients(const EpochView& epoch) = 0;
@@ -88,6 +82,9 @@ class RatingModel {
   /// Enqueues a whole epoch at once; only where the plan is per_rating.
   virtual void enqueue_epoch(const EpochView& epoch) = 0;
 
+  /// Frees what training needs. From here on products are not rounded, as in a model that was loaded.
+  virtual void end_training() = 0;
+
   /// Enqueues: adds the errors of all ratings to sums.
   virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) = 0;
   /// Predictions (not clipped) for n pairs of users and items [n] i32; blocks.
@@ -95,7 +92,7 @@ class RatingModel {
 
   /// All parameters, on the host.
   TensorMap download() const { return download_parameters(parameters()); }
-  void upload(const TensorMap& tensors);
+  void upload(const TensorMap& tensors) { upload_parameters(parameters(), tensors); }
 };
 
 /// Shapes of the mf model's parameters.
@@ -135,8 +132,9 @@ MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 /// How options.precision has embeddings stored.
 DType storage_of(const TrainOptions& resolved);
 
-/// Throws InputError where the device does not store embeddings that way.
-void check_storage(const Device& device, const TrainOptions& resolved);
+/// Throws InputError where the device does not train as the options ask: how it stores embeddings, rounds products, or
+/// goes through ratings.
+void check_device(Device& device, const TrainOptions& resolved);
 
 /// The model with the given parameters on a device. Throws InputError where a tensor is missing or misshapen.
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,

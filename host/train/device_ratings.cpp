@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace curate {
 namespace {
@@ -61,6 +62,11 @@ Evaluator::Evaluator(Device& device, const Parts& parts, ClipRange clip)
       warm_(device, parts.warm),
       described_(device, parts.described),
       sums_(device.allocate_array<ErrorSums>(1)) {}
+
+ClipRange clip_range(bool clip, const RatingScale& scale) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  return clip ? ClipRange{scale.min, scale.max} : ClipRange{-kInfinity, kInfinity};
+}
 
 Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold) {
   ErrorSums all = warm;

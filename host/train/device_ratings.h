@@ -25,6 +25,9 @@ class DeviceRatings {
   Buffer ratings_;
 };
 
+/// The scale, or without `clip` all numbers.
+ClipRange clip_range(bool clip, const RatingScale& scale);
+
 /// Metrics from summed errors of warm and of cold ratings.
 Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold);
 

@@ -145,7 +145,7 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
   bytes.ratings = 12 * (trained + validation) + kState;
   if (plan.per_rating) {
     // On a GPU the plan is scratch memory.
-    bytes.ratings += resolved.device.starts_with("cuda") ? 0 : 4 * trained + 8 * std::min(size.users, trained);
+    bytes.ratings += size.own_memory ? 0 : 4 * trained + 8 * std::min(size.users, trained);
     const std::int64_t item_row = (resolved.dim + 31) / 32 * 32 + 1;
     bytes.scratch = std::max(32 * (size.users + size.items), kFloat * size.items * item_row);
   } else {

@@ -26,6 +26,7 @@ struct TrainingSize {
   std::int64_t items = 0;
   std::int64_t ratings = 0;  ///< of the training part, the validation slice included
   bool timestamps = true;
+  bool own_memory = false;  ///< Device::has_own_memory()
   std::vector<FeatureSize> features = {};
 };
 

@@ -7,18 +7,14 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
-#include <limits>
 #include <set>
 #include <string_view>
 #include <tuple>
 
 #include "curate/error.h"
-#include "device/device.h"
 #include "models/rating_model.h"
 #include "support/atomic_file.h"
 #include "support/printable.h"
-#include "train/device_ratings.h"
-#include "train/fallback.h"
 #include "train/features_file.h"
 #include "train/option_table.h"
 #include "train/safetensors.h"
@@ -136,13 +132,6 @@ IdTable read_ids(const std::string& path, bool items) {
     }
   }
   return table;
-}
-
-ClipRange clip_range(const Model::Parts& parts) {
-  if (parts.clip) {
-    return {parts.scale.min, parts.scale.max};
-  }
-  return {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
 }
 
 float metadata_float(const SafetensorsFile& file, const std::string& path, const char* key) {
@@ -316,44 +305,6 @@ RatingTable Model::translate(const Dataset& dataset, const RatingTable& ratings)
     item = items[static_cast<std::size_t>(item)];
   }
   return translated;
-}
-
-std::vector<Prediction> Model::predict(std::span<const RawPair> pairs, const ComputeOptions& compute) const {
-  const Fallback fallback(parts_);
-  const ClipRange clip = clip_range(parts_);
-  std::vector<Prediction> predictions(pairs.size());
-  std::vector<std::size_t> warm;
-  RatingTable table;
-  for (std::size_t n = 0; n < pairs.size(); ++n) {
-    const std::int32_t user = parts_.users.find(pairs[n].user).value_or(-1);
-    const std::int32_t item = parts_.items.find(pairs[n].item).value_or(-1);
-    predictions[n] = fallback.predict(user, item);
-    if (predictions[n].basis == PredictionBasis::model || predictions[n].basis == PredictionBasis::features) {
-      warm.push_back(n);
-      table.users.push_back(user);
-      table.items.push_back(item);
-      table.ratings.push_back(0.0F);
-    }
-  }
-  if (!warm.empty()) {
-    const auto device = make_device(compute.device, compute.threads);
-    const auto model = make_model(*device, parts_.spec, parts_.tensors);
-    const DeviceRatings on_device(*device, table);
-    const std::vector<float> values = model->predict(on_device.view().users, on_device.view().items);
-    for (std::size_t w = 0; w < warm.size(); ++w) {
-      predictions[warm[w]].rating = values[w];
-    }
-  }
-  for (Prediction& prediction : predictions) {
-    prediction.rating = std::clamp(prediction.rating, clip.min, clip.max);
-  }
-  return predictions;
-}
-
-Metrics Model::evaluate(const RatingTable& ratings, const ComputeOptions& compute) const {
-  const auto device = make_device(compute.device, compute.threads);
-  const auto model = make_model(*device, parts_.spec, parts_.tensors);
-  return Evaluator(*device, ratings, Fallback(parts_), clip_range(parts_)).evaluate(*model);
 }
 
 }  // namespace curate

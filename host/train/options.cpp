@@ -97,8 +97,6 @@ void resolve_network(TrainOptions& options) {
   require_in("dense-reg", options.dense_reg, 0.0, 1e6, "must be 0 or more");
   fill(options.products, "f32");
   require_one_of("products", options.products, {"f32", "tf32", "bf16"});
-  require(options.products == "f32" || options.device != "cpu", "products", options.products,
-          "the CPU engine multiplies in f32 only; give --products f32, or --device cuda");
   options.biases = false;
   if (options.model == "neumf") {
     options.factors = options.factors == -1 ? options.dim : options.factors;
@@ -365,9 +363,6 @@ TrainOptions resolve(const TrainOptions& given) {
     require_one_of("device", options.device, {"auto", "cpu", "cuda", "cuda:N for the GPU numbered N"});
   }
   require_one_of("precision", options.precision, {"f32", "f16", "bf16"});
-  const bool on_cpu = options.device.starts_with("cpu");
-  require(options.precision == "f32" || !on_cpu, "precision", options.precision,
-          "the CPU engine stores f32 only; give --precision f32, or --device cuda");
   if (options.dim == -1) {
     options.dim = mlp ? 32 : 64;
   }
@@ -439,9 +434,8 @@ TrainOptions resolve(const TrainOptions& given) {
   require(options.warmup == 0.0 || !per_rating, "warmup", fmt::format("{}", options.warmup),
           "per-rating SGD has one rate an epoch; give --batch 1024 or --optimizer adam as well");
   parse_sgd_kernel(options.sgd_kernel);
-  require(
-      options.sgd_kernel.empty() || (per_rating && !on_cpu), "sgd-kernel", options.sgd_kernel,
-      "only per-rating SGD on a GPU has it; remove it, or give --device cuda and leave out --batch and --optimizer");
+  require(options.sgd_kernel.empty() || per_rating, "sgd-kernel", options.sgd_kernel,
+          "only per-rating SGD of mf has it; remove it, or leave out --batch, --optimizer and --model");
   require_in("rate-decay", options.rate_decay, 0.0, 1e6, "must be 0 or more");
   require(options.rate_decay == 0.0 || per_rating, "rate-decay", fmt::format("{}", options.rate_decay),
           featured_mf ? "only per-rating SGD has it, which takes no features; remove one of the two"

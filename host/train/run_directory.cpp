@@ -192,7 +192,9 @@ nlohmann::ordered_json config_json(const RunConfig& config) {
   return json;
 }
 
-RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
+namespace {
+
+ReadOptions read_options_of(const RunConfig& config, const ReadOptions& how) {
   ReadOptions read = how;
   read.text_ids = config.text_ids;
   read.threads = config.options.threads;
@@ -201,6 +203,11 @@ RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
   if (!config.rating_range.empty()) {
     read.rating_range = parse_rating_range(config.rating_range);
   }
+  return read;
+}
+
+/// All ratings in one table.
+RunData read_run_data(const RunConfig& config, const ReadOptions& read) {
   if (config.data.empty()) {
     throw InputError("no data is named; train again, or give data");
   }
@@ -208,14 +215,28 @@ RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
     throw InputError(
         fmt::format("fold {} of {}: no such fold; give 1 to the number of folds", config.fold, config.folds));
   }
+  RunData data;
+  data.dataset = read_dataset(config.data, read);
+  data.ratings = data.dataset.ratings.size();
+  return data;
+}
+
+void add_features_asked_for(Dataset& dataset, const RunConfig& config) {
+  if (!config.options.features.empty()) {
+    add_features(dataset, config.options.features);
+  }
+}
+
+}  // namespace
+
+RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
+  ReadOptions read = read_options_of(config, how);
+  RunData data = read_run_data(config, read);
   const auto tell_splitting = [&] {
     if (read.progress) {
       read.progress("splitting", 0, 0);
     }
   };
-  RunData data;
-  data.dataset = read_dataset(config.data, read);
-  const std::int64_t read_in_all = data.dataset.ratings.size();
   if (!config.test.empty()) {
     if (!read.rating_range && data.dataset.layout != "delimited") {
       read.rating_range = {data.dataset.scale.min, data.dataset.scale.max};
@@ -224,10 +245,7 @@ RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
     data.train = std::move(data.dataset.ratings);
   } else if (config.fold > 0) {
     tell_splitting();
-    const auto fold_of = assign_folds(data.dataset.ratings.size(), config.folds, config.options.seed);
-    Split split = split_fold(data.dataset.ratings, fold_of, config.fold - 1, config.options.threads);
-    data.train = std::move(split.train);
-    data.test = std::move(split.test);
+    take_fold(data, config);
   } else if (config.split == "none" || config.split.empty()) {
     data.train = std::move(data.dataset.ratings);
   } else {
@@ -237,12 +255,23 @@ RunData load_run_data(const RunConfig& config, const ReadOptions& how) {
     data.train = std::move(split.train);
     data.test = std::move(split.test);
   }
-  if (!config.options.features.empty()) {
-    add_features(data.dataset, config.options.features);
-  }
-  data.ratings = read_in_all;
+  add_features_asked_for(data.dataset, config);
   data.dataset.ratings = {};
   return data;
+}
+
+RunData load_folds(const RunConfig& config, const ReadOptions& how) {
+  RunData data = read_run_data(config, read_options_of(config, how));
+  add_features_asked_for(data.dataset, config);
+  return data;
+}
+
+void take_fold(RunData& data, const RunConfig& config) {
+  const RatingTable& ratings = data.dataset.ratings;
+  const std::vector<std::int32_t> fold_of = assign_folds(ratings.size(), config.folds, config.options.seed);
+  Split split = split_fold(ratings, fold_of, config.fold - 1, config.options.threads);
+  data.train = std::move(split.train);
+  data.test = std::move(split.test);
 }
 
 namespace {

@@ -47,6 +47,12 @@ struct RunData {
 /// configuration's.
 RunData load_run_data(const RunConfig& config, const ReadOptions& how = {});
 
+/// The same for cross-validation: all ratings are in data.dataset.ratings, and there are no parts yet.
+RunData load_folds(const RunConfig& config, const ReadOptions& how = {});
+
+/// Parts the ratings in data.dataset.ratings, which stay there: those of config.fold are the test part.
+void take_fold(RunData& data, const RunConfig& config);
+
 /// Creates the directory of a run. Throws InputError where it cannot be written to or holds a run already (unless
 /// `overwrite`). Until write() has succeeded, a run that was there stays whole and nothing new is left behind.
 class RunDirectory {

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "curate/dataset.h"
+#include "curate/options.h"
+#include "curate/trainer.h"
+#include "device/device.h"
+#include "models/rating_model.h"
+
+namespace curate {
+
+/// What a training gives, and the model where it was trained.
+struct Trained {
+  TrainResult result;
+  std::unique_ptr<RatingModel> resident;  ///< its parameters are those of result.model
+};
+
+/// All that the epochs to come depend on, beside the options and the data.
+struct SessionState {
+  TensorMap parameters;  ///< of the model
+  TensorMap slots;       ///< of the optimizer
+  StepState step;        ///< after the latest epoch
+  std::vector<EpochRecord> history;
+  TensorMap best;                          ///< parameters of the best epoch so far; none without a validation slice
+  std::optional<Metrics> best_validation;  ///< and its errors there
+  std::int32_t best_epoch = 0;             ///< from 1
+  double seconds = 0.0;                    ///< that the training has taken
+};
+
+/// One training, epoch by epoch, on a device that stays open. The device and the data set have to outlive it.
+class TrainingSession {
+ public:
+  /// Takes the validation slice off `ratings`, and puts the rest and a new model on the device. `resolved` as resolve()
+  /// returns them; the device is the one given, whatever they name. Throws as Trainer::train does.
+  TrainingSession(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings);
+  ~TrainingSession();
+
+  /// Whether no epoch is left: all were trained, or patience ran out.
+  bool done() const;
+
+  /// Ratings of the running epoch that were handed to the device so far, and in all.
+  using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
+
+  /// Trains the next epoch and waits for it. Only while not done(). Throws Error where an error is not finite.
+  EpochRecord step(const Progress& progress = {});
+
+  /// Between two epochs. Blocks.
+  SessionState state() const;
+
+  /// Goes on from there: a session of the same options and data, on the same kind of device with the same number of
+  /// threads, then gives what the one that the state is of would have given, to the bit where training is
+  /// deterministic. Throws InputError where the state is of another model or optimizer.
+  void restore(const SessionState& state);
+
+  /// The model of the best epoch. After at least one step; the last call to the session.
+  Trained finish();
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+/// Steps through a whole training. `resolved` and what is thrown as in TrainingSession, `events` as in Trainer::train.
+Trained train(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
+              const TrainEvents& events = {});
+
+}  // namespace curate
