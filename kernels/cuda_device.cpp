@@ -118,7 +118,7 @@ class CudaDevice : public Device {
             fmt::format("{}, {} multiprocessors, {:.1f} GiB{}", properties_.name, properties_.multiProcessorCount,
                         static_cast<double>(properties_.totalGlobalMem) / static_cast<double>(1U << 30U),
                         debugging_ ? ", waits after every operation" : ""),
-            properties_.totalGlobalMem, 0};
+            properties_.totalGlobalMem, 0, "the CUDA engine"};
   }
 
   bool can_store(DType dtype) const override { return is_float(dtype); }

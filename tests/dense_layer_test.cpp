@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "models/layer.h"
+#include "solvers/optimizer.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
 
@@ -23,11 +24,14 @@ TEST_P(DenseLayerTest, HandComputedStep) {
   EXPECT_EQ(parameters[1].name, "bias");
   device().upload(parameters[0].view, std::span<const float>(std::vector<float>{1, 2, -1, 1}));
   device().upload(parameters[1].view, std::span<const float>(std::vector<float>{0.5F, -1}));
-  TrainingPlan plan;
-  plan.dense_reg = 0.25F;
-  plan.optimizer.weight_decay = 0.5F;
-  plan.optimizer.non_negative = true;  // of embeddings, not of layers
-  layer->prepare_training(plan);
+  layer->prepare_gradients();
+  Trainables trainables;
+  layer->add_trainables(trainables.layers);
+  OptimizerOptions options;
+  options.dense_reg = 0.25F;
+  options.rows.weight_decay = 0.5F;
+  options.rows.non_negative = true;  // of embeddings, not of layers
+  Optimizer optimizer(device(), trainables, options);
 
   const DeviceMatrix<float> in(device(), std::vector<float>{1, 2, 3, -1}, 2, 2);
   const DeviceMatrix<float> out(device(), std::vector<float>(4, kUntouched), 2, 2);
@@ -44,7 +48,9 @@ TEST_P(DenseLayerTest, HandComputedStep) {
   EXPECT_EQ(gradients.at("weight").values, (std::vector<float>{-5, 4, 0, 0}));
   EXPECT_EQ(gradients.at("bias").values, (std::vector<float>{-1, 0}));
 
-  layer->update(state.view());
+  EpochView epoch;
+  epoch.state = state.view();
+  optimizer.enqueue_step(epoch);
   const TensorMap after = download_parameters(layer->parameters());
   // w (1 - 0.1 * 0.5) - 0.1 (g + 2 * 0.25 w); the bias is neither decayed nor regularized.
   EXPECT_TRUE(all_close(after.at("weight").values, std::vector<double>{1.4, 1.4, -0.9, 0.9}, {1e-6, 0.0}, "weight"));

@@ -12,7 +12,7 @@
 
 #include "curate/trainer.h"
 #include "tests/support/features.h"
-#include "train/device_ratings.h"
+#include "train/evaluator.h"
 
 namespace curate::test {
 namespace {

@@ -6,7 +6,8 @@
 #include <limits>
 
 #include "curate/error.h"
-#include "models/rating_model.h"
+#include "solvers/mini_batch.h"
+#include "solvers/solver.h"
 #include "train/option_table.h"
 
 namespace curate {
@@ -18,6 +19,7 @@ TEST(Options, ResolveFillsInWhatIsAuto) {
   EXPECT_EQ(sgd.schedule, "linear");
   EXPECT_GT(sgd.learning_rate, 0.0);
   EXPECT_GT(sgd.reg, 0.0);
+  EXPECT_EQ(solver_of(sgd), SolverKind::per_rating_sgd);
   TrainOptions adam;
   adam.optimizer = "adam";
   EXPECT_EQ(resolve(adam).batch, 1024);
@@ -31,7 +33,7 @@ TEST(Options, ResolveFillsInWhatIsAuto) {
   EXPECT_EQ(mlp.item_dim, 7);
   EXPECT_FALSE(mlp.layers.empty());
   mlp.batch = 1;
-  EXPECT_FALSE(make_plan(resolve(mlp)).per_rating) << "a batch of one rating is a step like any other in a network";
+  EXPECT_EQ(solver_of(resolve(mlp)), SolverKind::mini_batch) << "a batch of one rating is a step like any other in a network";
 }
 
 TEST(Options, ResolveFillsInWhatFeaturesNeed) {
@@ -41,10 +43,10 @@ TEST(Options, ResolveFillsInWhatFeaturesNeed) {
   EXPECT_EQ(mf.optimizer, "sgd+adam");
   EXPECT_EQ(mf.batch, 1024);
   EXPECT_EQ(mf.feature_reg, 0.01);
-  EXPECT_FALSE(make_plan(mf).per_rating);
+  EXPECT_EQ(solver_of(mf), SolverKind::mini_batch);
   options.optimizer = "sgd";
   EXPECT_EQ(resolve(options).batch, 1024) << "per-rating SGD takes no features";
-  EXPECT_FALSE(make_plan(resolve(options)).per_rating);
+  EXPECT_EQ(solver_of(resolve(options)), SolverKind::mini_batch);
   options.optimizer = "";
   options.model = "mlp";
   EXPECT_EQ(resolve(options).feature_dropout, 0.0);
@@ -74,14 +76,14 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   options.batch = 1 << 20;
   EXPECT_DOUBLE_EQ(resolve(options).learning_rate, 10485.76) << "without end: damping keeps it from overshooting";
   options.batch = 1000;
-  const TrainingPlan plan = make_plan(resolved);
-  EXPECT_EQ(plan.optimizer.kind, OptimizerKind::sgd);
-  EXPECT_EQ(plan.optimizer.rate, 1.0F);
-  ASSERT_TRUE(plan.shared_optimizer.has_value());
-  EXPECT_EQ(dense_optimizer(plan).kind, OptimizerKind::adam);
-  EXPECT_FLOAT_EQ(dense_optimizer(plan).rate, 0.001F);
-  EXPECT_EQ(dense_optimizer(plan).l2, 0.5F);
-  EXPECT_EQ(feature_optimizer(plan).l2, 0.0F);
+  const OptimizerOptions plan = mini_batch_options(resolved).optimizer;
+  EXPECT_EQ(plan.rows.kind, OptimizerKind::sgd);
+  EXPECT_EQ(plan.rows.rate, 1.0F);
+  ASSERT_TRUE(plan.shared.has_value());
+  EXPECT_EQ(plan.dense().kind, OptimizerKind::adam);
+  EXPECT_FLOAT_EQ(plan.dense().rate, 0.001F);
+  EXPECT_EQ(plan.dense().l2, 0.5F);
+  EXPECT_EQ(plan.features().l2, 0.0F);
   options.optimizer = "adam";
   EXPECT_THROW(resolve(options), InputError) << "adam has --lr alone";
   options = {};
@@ -102,7 +104,7 @@ TEST(Options, DefaultsOfSmallBatchesAreWhatTheyWere) {
     EXPECT_EQ(resolved.beta2, 0.999) << optimizer;
     EXPECT_EQ(resolved.warmup, 0.0) << optimizer;
     EXPECT_EQ(to_toml(resolved).find("damping"), std::string::npos) << "runs of before have no such line";
-    EXPECT_EQ(make_plan(resolved).optimizer.kind, optimizer == std::string("sgd")    ? OptimizerKind::sgd
+    EXPECT_EQ(mini_batch_options(resolved).optimizer.rows.kind, optimizer == std::string("sgd")    ? OptimizerKind::sgd
                                                   : optimizer == std::string("adam") ? OptimizerKind::adam
                                                                                      : OptimizerKind::adagrad);
   }
@@ -128,21 +130,21 @@ TEST(Options, LargeBatchesOfSgdGrowTheRateAndDampTheRows) {
   EXPECT_EQ(resolved.beta2, 0.999);
   EXPECT_EQ(resolved.damping, 0.1);
   EXPECT_EQ(to_toml(resolve(resolved)), to_toml(resolved));
-  const TrainingPlan plan = make_plan(resolved);
-  EXPECT_EQ(plan.optimizer.kind, OptimizerKind::adam);
-  EXPECT_EQ(plan.optimizer.beta1, 0.0F) << "damped SGD has no momentum";
-  EXPECT_FLOAT_EQ(plan.optimizer.epsilon, 1.0F / 6553.6F);
-  EXPECT_EQ(plan.optimizer.rate, plan.optimizer.epsilon) << "where gradients are small it is SGD";
-  EXPECT_FLOAT_EQ(plan.optimizer.rate * plan.optimizer.weight_decay, 0.5F);
-  EXPECT_EQ(dense_optimizer(plan).beta1, 0.9F);
-  EXPECT_EQ(dense_optimizer(plan).epsilon, 1e-8F);
-  EXPECT_EQ(dense_optimizer(plan).weight_decay, 0.5F);
+  const OptimizerOptions plan = mini_batch_options(resolved).optimizer;
+  EXPECT_EQ(plan.rows.kind, OptimizerKind::adam);
+  EXPECT_EQ(plan.rows.beta1, 0.0F) << "damped SGD has no momentum";
+  EXPECT_FLOAT_EQ(plan.rows.epsilon, 1.0F / 6553.6F);
+  EXPECT_EQ(plan.rows.rate, plan.rows.epsilon) << "where gradients are small it is SGD";
+  EXPECT_FLOAT_EQ(plan.rows.rate * plan.rows.weight_decay, 0.5F);
+  EXPECT_EQ(plan.dense().beta1, 0.9F);
+  EXPECT_EQ(plan.dense().epsilon, 1e-8F);
+  EXPECT_EQ(plan.dense().weight_decay, 0.5F);
   options.damping = 0.0;
-  EXPECT_EQ(make_plan(resolve(options)).optimizer.kind, OptimizerKind::sgd);
+  EXPECT_EQ(mini_batch_options(resolve(options)).optimizer.rows.kind, OptimizerKind::sgd);
   options.optimizer = "sgd";
   options.damping = 0.3;
-  EXPECT_EQ(dense_optimizer(make_plan(resolve(options))).kind, OptimizerKind::sgd) << "damping is of rows alone";
-  EXPECT_EQ(make_plan(resolve(options)).optimizer.kind, OptimizerKind::adam);
+  EXPECT_EQ(mini_batch_options(resolve(options)).optimizer.dense().kind, OptimizerKind::sgd) << "damping is of rows alone";
+  EXPECT_EQ(mini_batch_options(resolve(options)).optimizer.rows.kind, OptimizerKind::adam);
 }
 
 TEST(Options, LargeBatchesOfAdamHaveALargerRateAndAShorterMemory) {

@@ -20,6 +20,7 @@
 #include "tests/reference/build_segments.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/training.h"
 
 namespace curate {
 namespace {
@@ -41,7 +42,7 @@ struct Step {
 struct Case {
   std::string name;
   ModelSpec model;
-  TrainingPlan plan;
+  MiniBatchOptions plan;
   std::vector<bool> dense_updates;
   float learning_rate = 0.0F;
   test::HostRatings ratings;
@@ -88,19 +89,18 @@ ModelSpec to_model(const nlohmann::json& json) {
   return model;
 }
 
-TrainingPlan to_plan(const nlohmann::json& json) {
-  TrainingPlan plan;
-  plan.per_rating = false;
-  plan.batch = json.at("batch").get<std::int64_t>();
-  plan.loss = loss_of(json.at("loss").get<std::string>());
-  plan.reg = json.at("reg").get<float>();
-  plan.dense_reg = json.at("dense_reg").get<float>();
-  plan.feature_reg = json.value("feature_reg", 0.0F);
-  plan.optimizer.kind = optimizer_of(json.at("optimizer").get<std::string>());
-  plan.optimizer.weight_decay = json.at("weight_decay").get<float>();
-  plan.optimizer.beta1 = json.at("beta1").get<float>();
-  plan.optimizer.beta2 = json.at("beta2").get<float>();
-  plan.optimizer.epsilon = json.at("epsilon").get<float>();
+MiniBatchOptions to_plan(const nlohmann::json& json) {
+  MiniBatchOptions plan;
+  plan.gradients.batch = json.at("batch").get<std::int64_t>();
+  plan.gradients.loss = loss_of(json.at("loss").get<std::string>());
+  plan.gradients.reg = json.at("reg").get<float>();
+  plan.optimizer.dense_reg = json.at("dense_reg").get<float>();
+  plan.optimizer.feature_reg = json.value("feature_reg", 0.0F);
+  plan.optimizer.rows.kind = optimizer_of(json.at("optimizer").get<std::string>());
+  plan.optimizer.rows.weight_decay = json.at("weight_decay").get<float>();
+  plan.optimizer.rows.beta1 = json.at("beta1").get<float>();
+  plan.optimizer.rows.beta2 = json.at("beta2").get<float>();
+  plan.optimizer.rows.epsilon = json.at("epsilon").get<float>();
   return plan;
 }
 
@@ -170,12 +170,12 @@ double largest(const std::vector<double>& values) {
 /// Factor of |w|^2 in the objective's L2 of a whole tensor.
 float l2_of(const std::string& name, const Case& expected) {
   if (name.starts_with("dense.")) {
-    return name.ends_with(".weight") ? expected.plan.dense_reg : 0.0F;
+    return name.ends_with(".weight") ? expected.plan.optimizer.dense_reg : 0.0F;
   }
   const auto& features = expected.model.features;
   const bool of_feature = std::any_of(features.begin(), features.end(),
                                       [&](const Feature& feature) { return name.starts_with(feature.prefix() + "."); });
-  return of_feature ? expected.plan.feature_reg : 0.0F;
+  return of_feature ? expected.plan.optimizer.feature_reg : 0.0F;
 }
 
 /// The optimizer's step adds this part of the gradient; PyTorch's has it from the start.
@@ -192,18 +192,18 @@ void add_l2_of_tensors(Values& gradients, const Values& parameters, const Case& 
 /// Trains one case and compares it step by step.
 void expect_parity(Device& device, const Case& expected, bool dense_updates) {
   const std::unique_ptr<RatingModel> model = make_model(device, expected.model, expected.parameters);
-  TrainingPlan plan = expected.plan;
-  plan.dense_updates = dense_updates;
-  model->prepare_training(plan);
+  MiniBatchOptions plan = expected.plan;
+  plan.optimizer.dense_updates = dense_updates;
+  Optimizer optimizer = test::prepare(*model, plan);
 
   const test::HostRatings& ratings = expected.ratings;
   const test::DeviceRatings device_ratings(device, ratings);
-  const test::DeviceSegments users(device, reference::build_segments(ratings.users, plan.batch, 0));
-  const test::DeviceSegments items(device, reference::build_segments(ratings.items, plan.batch, 0));
+  const test::DeviceSegments users(device, reference::build_segments(ratings.users, plan.gradients.batch, 0));
+  const test::DeviceSegments items(device, reference::build_segments(ratings.items, plan.gradients.batch, 0));
   const auto state = test::on_device(device, StepState{});
   const auto sums = test::on_device(device, ErrorSums{});
   const EpochView epoch = {device_ratings.view(), users.view(), items.view(), state.view(), sums.view()};
-  device.begin_epoch(epoch.state, {1, 0, ratings.size(), plan.batch, {ScheduleKind::constant, expected.learning_rate}});
+  device.begin_epoch(epoch.state, {1, 0, ratings.size(), plan.gradients.batch, {ScheduleKind::constant, expected.learning_rate}});
 
   ErrorSums before;
   for (std::size_t s = 0; s < expected.steps.size(); ++s) {
@@ -218,12 +218,12 @@ void expect_parity(Device& device, const Case& expected, bool dense_updates) {
     }
 
     const auto now = device.read<ErrorSums>(epoch.sums);
-    const double sum = plan.loss == LossKind::mse ? now.squared - before.squared : now.absolute - before.absolute;
+    const double sum = plan.gradients.loss == LossKind::mse ? now.squared - before.squared : now.absolute - before.absolute;
     const std::vector<double> loss = {sum / static_cast<double>(now.count - before.count)};
     EXPECT_TRUE(test::all_close(loss, std::vector<double>{step.loss}, {0.0, kTolerance}, label + "loss"));
     before = now;
 
-    model->enqueue_update(epoch);
+    optimizer.enqueue_step(epoch);
     for (const auto& [name, gradient] : download(model->gradients())) {
       EXPECT_EQ(largest(gradient), 0.0) << label << name << " after the update";
     }

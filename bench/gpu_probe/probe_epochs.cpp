@@ -13,8 +13,9 @@
 #include "curate/error.h"
 #include "data/movielens_like.h"
 #include "models/rating_model.h"
+#include "solvers/per_rating_sgd.h"
 #include "support/printable.h"
-#include "train/device_ratings.h"
+#include "train/evaluator.h"
 #include "train/option_table.h"
 
 namespace curate::probe {
@@ -79,32 +80,32 @@ class EpochsProbe {
   Training train(const Way& way, const TrainOptions& options) {
     const ModelSpec spec = model_spec(options, dataset_.scale);
     const auto model = make_model(device_, spec, start_of(options, spec), storage_of(options));
-    model->prepare_training(make_plan(options));
+    const MfTables tables = dynamic_cast<const Factorization&>(*model).tables().value();
+    const MfSgdParams params = per_rating_options(options).sgd;
     const std::int64_t count = dataset_.ratings.size();
     const Buffer state = device_.allocate_array<StepState>(1);
     const Buffer sums = device_.allocate_array<ErrorSums>(1);
-    EpochView view;
-    view.state = state.view(DType::step_state, 1);
-    view.sums = sums.view(DType::error_sums, 1);
-    view.plan = &plan_of(way);
+    const MatrixView state_view = state.view(DType::step_state, 1);
+    const MatrixView sums_view = sums.view(DType::error_sums, 1);
+    const MfEpochPlan& plan = plan_of(way);
     const StepState start;
-    device_.upload(view.state, std::span<const StepState>(&start, 1));
+    device_.upload(state_view, std::span<const StepState>(&start, 1));
     LearningRateSchedule schedule;
     schedule.kind = options.schedule == "linear" ? ScheduleKind::linear : ScheduleKind::constant;
     schedule.base = static_cast<float>(options.learning_rate);
     schedule.total_steps = options.epochs;
     const auto enqueue_epoch = [&](std::int64_t number) {
-      device_.zero(view.sums);
-      device_.begin_epoch(view.state, {options.seed, number, count, count, schedule});
-      model->enqueue_epoch(view);
-      device_.advance_step(view.state);
+      device_.zero(sums_view);
+      device_.begin_epoch(state_view, {options.seed, number, count, count, schedule});
+      device_.mf_sgd_epoch(tables, sums_view, plan, params, state_view);
+      device_.advance_step(state_view);
     };
     Training training;
     std::int64_t number = 0;
     for (; number < options.epochs && !report_.out_of_time(); ++number) {
       Epoch epoch;
       epoch.seconds = device_.seconds_of([&] { enqueue_epoch(number); });
-      epoch.train_rmse = to_metrics(device_.read<ErrorSums>(view.sums), {}).rmse;
+      epoch.train_rmse = to_metrics(device_.read<ErrorSums>(sums_view), {}).rmse;
       training.epochs.push_back(epoch);
     }
     if (!report_.out_of_time()) {

@@ -294,7 +294,8 @@ struct DeviceInfo {
   std::string name;  ///< as make_device takes it
   std::string description;
   std::size_t memory_bytes = 0;
-  int threads = 0;  ///< worker threads (CPU engines)
+  int threads = 0;     ///< worker threads (CPU engines)
+  std::string engine;  ///< in a sentence: "the CPU engine"
 };
 
 /// The contract between models and compute engines.

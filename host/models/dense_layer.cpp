@@ -1,5 +1,3 @@
-#include <utility>
-
 #include "models/layer.h"
 
 namespace curate {
@@ -15,36 +13,15 @@ class DenseLayer : public Layer {
   std::vector<NamedParameter> parameters() const override { return named(parameters_); }
   std::vector<NamedParameter> gradients() const override { return named(gradients_); }
 
-  std::vector<NamedParameter> slots() const override {
-    std::vector<NamedParameter> all;
-    for (const auto& [name, buffer] :
-         {std::pair("first_moment", &first_moments_), {"second_moment", &second_moments_}}) {
-      if (buffer->bytes() > 0) {
-        all.push_back({name, buffer->view(DType::f32, (inputs_ + 1) * outputs_), true});
-      }
-    }
-    return all;
+  void add_trainables(std::vector<TrainableLayer>& all) const override {
+    all.push_back({"", params(parameters_), params(gradients_)});
   }
 
-  void prepare_training(const TrainingPlan& plan) override {
-    optimizer_ = dense_optimizer(plan);
-    gradients_ = allocate();
-    if (optimizer_.kind == OptimizerKind::adam) {
-      first_moments_ = allocate();
-    }
-    if (optimizer_.kind != OptimizerKind::sgd) {
-      second_moments_ = allocate();
-    }
-  }
+  void prepare_gradients() override { gradients_ = allocate(); }
+  void end_gradients() override { gradients_ = {}; }
 
-  void end_training() override {
-    gradients_ = {};
-    first_moments_ = {};
-    second_moments_ = {};
-  }
-
-  void prepare_products(const TrainingPlan& plan) override {
-    device_->prepare_dense({plan.batch, inputs_, outputs_}, plan.products);
+  void prepare_products(std::int64_t batch, ProductPrecision precision) override {
+    device_->prepare_dense({batch, inputs_, outputs_}, precision);
   }
 
   void forward(const DenseBatch& batch, const MatrixView& state) const override {
@@ -58,18 +35,6 @@ class DenseLayer : public Layer {
   void add_to(DenseStack& stack, std::vector<DenseParams>& gradients) const override {
     stack.push_back({params(parameters_), activation_, {}});
     gradients.push_back(params(gradients_));
-  }
-
-  void update(const MatrixView& state) override {
-    const DenseParams moments1 = params(first_moments_);
-    const DenseParams moments2 = params(second_moments_);
-    device_->update_dense({weight(parameters_), weight(gradients_), moments1.weight, moments2.weight}, optimizer_,
-                          state);
-    // Biases are neither regularized nor decayed.
-    OptimizerParams bias_optimizer = optimizer_;
-    bias_optimizer.l2 = 0.0F;
-    bias_optimizer.weight_decay = 0.0F;
-    device_->update_dense({bias(parameters_), bias(gradients_), moments1.bias, moments2.bias}, bias_optimizer, state);
   }
 
  private:
@@ -97,11 +62,8 @@ class DenseLayer : public Layer {
   std::int64_t inputs_;
   std::int64_t outputs_;
   Activation activation_;
-  OptimizerParams optimizer_;
   Buffer parameters_;
   Buffer gradients_;
-  Buffer first_moments_;
-  Buffer second_moments_;
 };
 
 }  // namespace

@@ -6,7 +6,8 @@
 
 #include "curate/feature.h"
 #include "device/device.h"
-#include "models/parameters.h"
+#include "models/embedding_rows.h"
+#include "models/trainables.h"
 
 namespace curate {
 
@@ -14,36 +15,6 @@ namespace curate {
 struct Storage {
   DType dtype = DType::f32;
   RandomPurpose rounding{};  ///< of 16 bits
-};
-
-/// A [rows, dim (+ 1)] matrix in rows padded to 16 bytes: embeddings and, in the column after them, biases; at first 0.
-/// With embeddings in 16 bits the biases are f32 in an array of their own.
-class EmbeddingRows {
- public:
-  EmbeddingRows() = default;
-  EmbeddingRows(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias, DType dtype = DType::f32);
-
-  MatrixView embedding() const;
-  /// Absent without biases.
-  MatrixView bias() const;
-  /// All columns, the padding included, in which nothing but 0 is ever written; biases where they are f32 beside f32.
-  MatrixView whole() const;
-  /// Whether a row has its bias too.
-  bool holds_bias() const { return with_bias_ && dtype_ == DType::f32; }
-
-  std::int64_t rows() const { return rows_; }
-  std::int64_t dim() const { return dim_; }
-  bool with_bias() const { return with_bias_; }
-
- private:
-  std::int64_t ld() const;
-
-  Buffer buffer_;
-  Buffer bias_;  ///< where rows do not hold it
-  std::int64_t rows_ = 0;
-  std::int64_t dim_ = 0;
-  bool with_bias_ = false;
-  DType dtype_ = DType::f32;
 };
 
 /// A table of one embedding per row, with an optional bias that lives in the same padded row, so that a rating touches
@@ -59,18 +30,17 @@ class EmbeddingTable {
   /// Whole rows of 16 bytes where embeddings have 16 bits, zeros after them; else embedding().
   MatrixView padded_embedding() const { return in_16_bits() ? weights_.whole() : weights_.embedding(); }
 
-  /// Allocates gradients and the optimizer's slots, all zero.
-  /// With `dense` updates the optimizer steps on every row, else on the batch's; of a feature's values always on every
-  /// one.
-  void prepare_training(const OptimizerParams& optimizer, bool dense);
-
+  /// Allocates gradients, all zero.
+  void prepare_gradients();
   /// Frees them.
-  void end_training();
+  void end_gradients() { gradient_ = {}; }
 
   /// Between the two.
-  void add_slots(std::vector<NamedParameter>& all, const std::string& prefix) const;
   MatrixView gradient() const { return gradient_.embedding(); }
   MatrixView bias_gradient() const { return gradient_.bias(); }
+  TrainableTable trainable(const std::string& name, TableRows rows) const {
+    return {name, is_feature() ? TableRows::values : rows, &weights_, &gradient_, storage_.rounding};
+  }
 
   /// rows[b, :] = the embedding of index[b], a user or item: EmbeddingRows::whole() with biases, else [batch, dim].
   /// `add` (only features): it is added to what is there.
@@ -83,9 +53,6 @@ class EmbeddingTable {
   /// With c = 2 * l2 / state.batch_count: grad_rows[b, :] += c * the embedding (and bias) of index[b]. Not of features.
   void add_l2(const MatrixView& grad_rows, const MatrixView& index, float l2, const MatrixView& state) const;
 
-  /// One optimizer step; biases are not decayed nor kept non-negative.
-  void update(const SegmentsView& segments, const MatrixView& state);
-
  private:
   bool is_feature() const { return bag_starts_.bytes() > 0; }
   bool in_16_bits() const { return storage_.dtype != DType::f32; }
@@ -93,9 +60,6 @@ class EmbeddingTable {
 
   /// What moves with a user or item: all columns with biases, else the embedding.
   MatrixView moved(const EmbeddingRows& rows) const { return rows.with_bias() ? rows.whole() : rows.embedding(); }
-
-  /// The same view of weights, gradients and slots.
-  TrainedTable trained(MatrixView (EmbeddingRows::*view)() const) const;
 
   /// each(columns of `rows`, the weights that belong there): of a batch's rows, all at once where they lie alike.
   template <typename Each>
@@ -105,10 +69,6 @@ class EmbeddingTable {
   Storage storage_;
   EmbeddingRows weights_;
   EmbeddingRows gradient_;
-  EmbeddingRows first_moment_;
-  EmbeddingRows second_moment_;
-  OptimizerParams optimizer_;
-  bool dense_ = false;
   // Of a feature: the values of every user or item.
   Buffer bag_starts_;
   Buffer bag_rows_;

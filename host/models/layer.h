@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "device/device.h"
-#include "models/rating_model.h"
+#include "models/parameters.h"
+#include "models/trainables.h"
 
 namespace curate {
 
@@ -26,17 +27,17 @@ class Layer {
   /// Named within the layer: "weight".
   virtual std::vector<NamedParameter> parameters() const { return {}; }
   virtual std::vector<NamedParameter> gradients() const { return {}; }
-  /// What the optimizer keeps from step to step.
-  virtual std::vector<NamedParameter> slots() const { return {}; }
+  /// What an optimizer steps on, without its name; only after prepare_gradients.
+  virtual void add_trainables(std::vector<TrainableLayer>& /*all*/) const {}
 
-  /// Allocates what training needs.
-  virtual void prepare_training(const TrainingPlan& /*plan*/) {}
+  /// Allocates what backward needs.
+  virtual void prepare_gradients() {}
   /// Frees it.
-  virtual void end_training() {}
+  virtual void end_gradients() {}
 
-  /// Readies forward and backward for captures; after prepare_training, where the layer is not part of a stack that its
-  /// device works on as a whole.
-  virtual void prepare_products(const TrainingPlan& /*plan*/) {}
+  /// Readies forward and backward for captures, for batches of that size, where the layer is not part of a stack that
+  /// its device works on as a whole.
+  virtual void prepare_products(std::int64_t /*batch*/, ProductPrecision /*precision*/) {}
 
   /// Enqueues batch.out = layer(batch.in).
   virtual void forward(const DenseBatch& batch, const MatrixView& state) const = 0;
@@ -44,11 +45,8 @@ class Layer {
   /// has seen and made.
   virtual void backward(const DenseBatch& grad, const DenseBatch& batch, const MatrixView& state) = 0;
   /// Adds what the layer is to a stack that its device works on as a whole, and where its gradients go: absent views
-  /// before prepare_training.
+  /// before prepare_gradients.
   virtual void add_to(DenseStack& stack, std::vector<DenseParams>& gradients) const = 0;
-
-  /// Enqueues the optimizer's step.
-  virtual void update(const MatrixView& /*state*/) {}
 };
 
 /// out = activation(in weight^T + bias); see Device::dense_forward.

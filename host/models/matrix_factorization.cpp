@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
-#include <stdexcept>
 #include <string>
 
 #include "models/batch_walk.h"
@@ -22,6 +21,7 @@ class Side {
  public:
   Side(Device& device, FeatureSide side, std::int64_t rows, const MfShape& shape, const std::vector<Feature>& features)
       : device_(&device),
+        side_(side),
         name_(name_of(side)),
         rows_(rows),
         shape_(shape),
@@ -50,24 +50,25 @@ class Side {
     }
   }
 
-  void add_slots(std::vector<NamedParameter>& all) const {
-    own_.add_slots(all, name_);
+  void add_trainables(std::vector<TrainableTable>& all) const {
+    all.push_back(
+        own_.trainable(name_ + ".embedding", side_ == FeatureSide::user ? TableRows::users : TableRows::items));
     for (const FeaturePart& feature : features_) {
-      feature.table.add_slots(all, feature.prefix);
+      all.push_back(feature.table.trainable(feature.prefix + ".embedding", TableRows::values));
     }
   }
 
-  void prepare_training(const TrainingPlan& plan) {
-    own_.prepare_training(plan.optimizer, plan.dense_updates);
+  void prepare_gradients() {
+    own_.prepare_gradients();
     for (FeaturePart& feature : features_) {
-      feature.table.prepare_training(feature_optimizer(plan), true);
+      feature.table.prepare_gradients();
     }
   }
 
-  void end_training() {
-    own_.end_training();
+  void end_gradients() {
+    own_.end_gradients();
     for (FeaturePart& feature : features_) {
-      feature.table.end_training();
+      feature.table.end_gradients();
     }
   }
 
@@ -91,17 +92,13 @@ class Side {
     own_.scatter_add(columns, index, segments, kind, state);
   }
 
-  void update(const SegmentsView& segments, const MatrixView& state) {
-    own_.update(segments, state);
-    for (FeaturePart& feature : features_) {
-      feature.table.update({}, state);
-    }
-  }
+  /// Without features.
+  MfSideView own() const { return {own_.padded_embedding(), own_.bias()}; }
 
   /// One row per user or item with all that belongs to it, as of now (enqueued). `in_f32` whatever is stored.
   MfSideView whole(bool in_f32) {
     if (!has_features() && (!in_f32 || own_.embedding().dtype == DType::f32)) {
-      return {own_.padded_embedding(), own_.bias()};
+      return own();
     }
     if (!whole_) {
       whole_.emplace(*device_, rows_, shape_.dim, shape_.biases);
@@ -134,6 +131,7 @@ class Side {
   }
 
   Device* device_;
+  FeatureSide side_;
   std::string name_;
   std::int64_t rows_;
   MfShape shape_;
@@ -148,7 +146,7 @@ class Side {
 /// Biased matrix factorization (Koren, Bell, Volinsky, "Matrix factorization techniques for recommender systems", IEEE
 /// Computer 2009, eq. 4): prediction = mean + user_bias + item_bias + <user, item>. Features add vectors and biases of
 /// their values to those of a user or item (Chen et al., "SVDFeature", JMLR 2012, eq. 2).
-class MatrixFactorization : public RatingModel {
+class MatrixFactorization : public Factorization {
  public:
   MatrixFactorization(Device& device, const MfShape& shape, const std::vector<Feature>& features)
       : device_(&device),
@@ -165,20 +163,18 @@ class MatrixFactorization : public RatingModel {
     return all;
   }
 
-  void prepare_training(const TrainingPlan& plan) override {
-    plan_ = plan;
-    if (plan.per_rating) {
-      if (has_features()) {
-        throw std::logic_error("features are trained in mini-batches");
-      }
-      return;
-    }
-    users_.prepare_training(plan);
-    items_.prepare_training(plan);
-    rows_.emplace(*device_, plan.batch, shape_);
-    gradients_.emplace(*device_, plan.batch, shape_);
-    prediction_ = device_->allocate_array<float>(plan.batch);
-    grad_prediction_ = device_->allocate_array<float>(plan.batch);
+  std::optional<MfTables> tables() const override {
+    return has_features() ? std::nullopt : std::optional(tables_of(users_.own(), items_.own()));
+  }
+
+  void prepare_gradients(const GradientOptions& options) override {
+    options_ = options;
+    users_.prepare_gradients();
+    items_.prepare_gradients();
+    rows_.emplace(*device_, options.batch, shape_);
+    gradients_.emplace(*device_, options.batch, shape_);
+    prediction_ = device_->allocate_array<float>(options.batch);
+    grad_prediction_ = device_->allocate_array<float>(options.batch);
   }
 
   std::vector<NamedParameter> gradients() const override {
@@ -188,51 +184,43 @@ class MatrixFactorization : public RatingModel {
     return all;
   }
 
-  std::vector<NamedParameter> slots() const override {
-    std::vector<NamedParameter> all;
-    users_.add_slots(all);
-    items_.add_slots(all);
+  Trainables trainables() const override {
+    Trainables all;
+    users_.add_trainables(all.tables);
+    items_.add_trainables(all.tables);
     return all;
   }
 
   void enqueue_gradients(const EpochView& epoch) override {
     const MfRows rows = rows_->view(mean_view());
     const MfRows gradients = gradients_->view({});
-    const MatrixView prediction = prediction_.view(DType::f32, plan_.batch);
-    const MatrixView grad_prediction = grad_prediction_.view(DType::f32, plan_.batch);
+    const MatrixView prediction = prediction_.view(DType::f32, options_.batch);
+    const MatrixView grad_prediction = grad_prediction_.view(DType::f32, options_.batch);
     const RatingsView& ratings = epoch.ratings;
     users_.gather(rows_->user, ratings.users, epoch.state);
     items_.gather(rows_->item, ratings.items, epoch.state);
     device_->dot_rows(prediction, rows, epoch.state);
-    device_->rating_loss(grad_prediction, epoch.sums, prediction, ratings.ratings, plan_.loss, epoch.state);
+    device_->rating_loss(grad_prediction, epoch.sums, prediction, ratings.ratings, options_.loss, epoch.state);
     // The L2 is of a user's or item's own vector: with features the gathered rows are more than that.
-    const float own_l2 = has_features() ? plan_.reg : 0.0F;
-    device_->dot_rows_backward(gradients, grad_prediction, rows, has_features() ? 0.0F : plan_.reg, epoch.state);
-    users_.scatter_add(gradients_->user, ratings.users, epoch.user_segments, plan_.scatter, own_l2, epoch.state);
-    items_.scatter_add(gradients_->item, ratings.items, epoch.item_segments, plan_.scatter, own_l2, epoch.state);
+    const float own_l2 = has_features() ? options_.reg : 0.0F;
+    device_->dot_rows_backward(gradients, grad_prediction, rows, has_features() ? 0.0F : options_.reg, epoch.state);
+    users_.scatter_add(gradients_->user, ratings.users, epoch.user_segments, options_.scatter, own_l2, epoch.state);
+    items_.scatter_add(gradients_->item, ratings.items, epoch.item_segments, options_.scatter, own_l2, epoch.state);
   }
 
-  void enqueue_update(const EpochView& epoch) override {
-    users_.update(epoch.user_segments, epoch.state);
-    items_.update(epoch.item_segments, epoch.state);
-  }
-
-  void enqueue_epoch(const EpochView& epoch) override {
-    device_->mf_sgd_epoch(tables(), epoch.sums, *epoch.plan,
-                          {plan_.reg, plan_.optimizer.non_negative, plan_.rate_decay}, epoch.state);
-  }
-
-  void end_training() override {
+  void end_gradients() override {
     rows_.reset();
     gradients_.reset();
     prediction_ = {};
     grad_prediction_ = {};
-    users_.end_training();
-    items_.end_training();
+    users_.end_gradients();
+    items_.end_gradients();
   }
 
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
-    device_->sum_squared_error(sums, tables(), ratings, clip);
+    // Both are of one type, and sums with features are f32.
+    const bool in_f32 = has_features();
+    device_->sum_squared_error(sums, tables_of(users_.whole(in_f32), items_.whole(in_f32)), ratings, clip);
   }
 
   std::vector<float> predict(const MatrixView& users, const MatrixView& items) override {
@@ -269,10 +257,7 @@ class MatrixFactorization : public RatingModel {
 
   MatrixView mean_view() const { return mean_.view(DType::f32, 1); }
   bool has_features() const { return users_.has_features() || items_.has_features(); }
-  MfTables tables() {
-    // Both are of one type, and sums with features are f32.
-    const MfSideView users = users_.whole(has_features());
-    const MfSideView items = items_.whole(has_features());
+  MfTables tables_of(const MfSideView& users, const MfSideView& items) const {
     return {users.embedding, items.embedding, users.bias, items.bias, mean_view()};
   }
 
@@ -281,7 +266,7 @@ class MatrixFactorization : public RatingModel {
   Side users_;
   Side items_;
   Buffer mean_;
-  TrainingPlan plan_;
+  GradientOptions options_;
   std::optional<Rows> rows_;
   std::optional<Rows> gradients_;
   Buffer prediction_;
@@ -290,7 +275,7 @@ class MatrixFactorization : public RatingModel {
 
 }  // namespace
 
-std::unique_ptr<RatingModel> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features) {
+std::unique_ptr<Factorization> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features) {
   return std::make_unique<MatrixFactorization>(device, shape, features);
 }
 

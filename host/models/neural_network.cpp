@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -60,23 +59,23 @@ class DotProduct {
     return {{"user.factors", users_.gradient()}, {"item.factors", items_.gradient()}};
   }
 
-  void add_slots(std::vector<NamedParameter>& all) const {
-    users_.add_slots(all, "user.factors");
-    items_.add_slots(all, "item.factors");
+  void add_trainables(std::vector<TrainableTable>& all) const {
+    all.push_back(users_.trainable("user.factors", TableRows::users));
+    all.push_back(items_.trainable("item.factors", TableRows::items));
   }
 
-  void prepare_training(const TrainingPlan& plan) {
-    users_.prepare_training(plan.optimizer, plan.dense_updates);
-    items_.prepare_training(plan.optimizer, plan.dense_updates);
-    reg_ = plan.reg;
-    rows_.emplace(*device_, plan.batch, factors());
-    gradients_.emplace(*device_, plan.batch, factors());
-    prediction_.emplace(*device_, plan.batch, 1);
+  void prepare_gradients(const GradientOptions& options) {
+    users_.prepare_gradients();
+    items_.prepare_gradients();
+    reg_ = options.reg;
+    rows_.emplace(*device_, options.batch, factors());
+    gradients_.emplace(*device_, options.batch, factors());
+    prediction_.emplace(*device_, options.batch, 1);
   }
 
-  void end_training() {
-    users_.end_training();
-    items_.end_training();
+  void end_gradients() {
+    users_.end_gradients();
+    items_.end_gradients();
     rows_.reset();
     gradients_.reset();
     prediction_.reset();
@@ -102,11 +101,6 @@ class DotProduct {
     }
     users_.scatter_add(grad.user, epoch.ratings.users, epoch.user_segments, scatter, state);
     items_.scatter_add(grad.item, epoch.ratings.items, epoch.item_segments, scatter, state);
-  }
-
-  void update(const EpochView& epoch) {
-    users_.update(epoch.user_segments, epoch.state);
-    items_.update(epoch.item_segments, epoch.state);
   }
 
   /// The same sum outside of training; enqueued.
@@ -206,59 +200,63 @@ class NeuralNetwork : public RatingModel {
     return all;
   }
 
-  std::vector<NamedParameter> slots() const override {
-    std::vector<NamedParameter> all;
+  Trainables trainables() const override {
+    Trainables all;
     for (const Input& input : inputs_) {
-      input.table.add_slots(all, input.name + ".embedding");
+      const TableRows rows = input.side == FeatureSide::user ? TableRows::users : TableRows::items;
+      all.tables.push_back(input.table.trainable(input.name + ".embedding", rows));
     }
     if (dot_) {
-      dot_->add_slots(all);
+      dot_->add_trainables(all.tables);
     }
-    add_named(all, [](const Layer& layer) { return layer.slots(); });
+    for (const auto& layer : layers_) {
+      layer->add_trainables(all.layers);
+    }
+    for (std::size_t l = 0; l < all.layers.size(); ++l) {
+      all.layers[l].name = fmt::format("dense.{}", l);
+    }
     return all;
   }
 
-  void prepare_training(const TrainingPlan& training) override {
-    plan_ = training;
-    plan_.batch = batch_rows(training.batch);
-    const TrainingPlan& plan = plan_;
+  void prepare_gradients(const GradientOptions& given) override {
+    options_ = given;
+    options_.batch = batch_rows(given.batch);
+    const GradientOptions& options = options_;
     for (Input& input : inputs_) {
-      OptimizerParams optimizer = plan.optimizer;
       if (input.is_feature) {
-        optimizer = feature_optimizer(plan);
-        input.dropout.rate = plan.feature_dropout;
+        input.dropout.rate = options.feature_dropout;
       } else {
         const std::size_t side = input.side == FeatureSide::user ? 0 : 1;
-        input.dropout.rate = side < plan.dropout.size() ? plan.dropout[side] : 0.0F;
+        input.dropout.rate = side < options.dropout.size() ? options.dropout[side] : 0.0F;
       }
-      input.table.prepare_training(optimizer, plan.dense_updates);
+      input.table.prepare_gradients();
     }
     if (dot_) {
-      dot_->prepare_training(plan);
+      dot_->prepare_gradients(options);
     }
-    if (plan.dense_dropout > 0.0F) {
+    if (options.dense_dropout > 0.0F) {
       add_dropout_layers();
     }
     // Predictions made earlier had buffers for the layers of then.
     forget_predictions();
     if (dot_) {
-      grad_prediction_.emplace(*device_, plan.batch, 1);
+      grad_prediction_.emplace(*device_, options.batch, 1);
     }
     for (const auto& layer : layers_) {
-      layer->prepare_training(plan);
+      layer->prepare_gradients();
     }
     values_.clear();
     gradients_.clear();
     // Says how operands are rounded, before the device is asked for a plan.
-    device_->prepare_dense({}, plan.products);
-    fused_ = fused_stack(true, plan.batch);
+    device_->prepare_dense({}, options.products);
+    fused_ = fused_stack(true, options.batch);
     if (!fused_) {
       for (const auto& layer : layers_) {
-        layer->prepare_products(plan);
+        layer->prepare_products(options.batch, options.products);
       }
     }
-    add_values(values_, plan.batch, input_type(fused_), fused_.has_value());
-    add_values(gradients_, plan.batch, DType::f32, fused_.has_value());
+    add_values(values_, options.batch, input_type(fused_), fused_.has_value());
+    add_values(gradients_, options.batch, DType::f32, fused_.has_value());
     // Layers ask for finite rows past the end of a short batch; from here on every row holds those of a batch.
     for (const Values& values : values_) {
       device_->zero(values.whole());
@@ -285,11 +283,11 @@ class NeuralNetwork : public RatingModel {
     const MatrixView grad_output = gradients_.back().view();
     if (dot_) {
       dot_->forward(output, epoch.ratings, state);
-      device_->rating_loss(grad_prediction_->view(), epoch.sums, dot_->prediction(), epoch.ratings.ratings, plan_.loss,
-                           state);
-      dot_->backward(grad_output, grad_prediction_->view(), output, epoch, plan_.scatter);
+      device_->rating_loss(grad_prediction_->view(), epoch.sums, dot_->prediction(), epoch.ratings.ratings,
+                           options_.loss, state);
+      dot_->backward(grad_output, grad_prediction_->view(), output, epoch, options_.scatter);
     } else {
-      device_->rating_loss(grad_output, epoch.sums, output, epoch.ratings.ratings, plan_.loss, state);
+      device_->rating_loss(grad_output, epoch.sums, output, epoch.ratings.ratings, options_.loss, state);
     }
     if (fused_) {
       device_->dense_stack_backward({grad_output, gradients_.front().view()}, fused_->gradients, values_.front().view(),
@@ -304,46 +302,30 @@ class NeuralNetwork : public RatingModel {
       if (input.dropout.rate > 0.0F) {
         device_->dropout(rows, input.dropout, state);
       }
-      if (plan_.reg > 0.0F && !input.is_feature) {
-        input.table.add_l2(rows, input.index(epoch.ratings), plan_.reg, state);
+      if (options_.reg > 0.0F && !input.is_feature) {
+        input.table.add_l2(rows, input.index(epoch.ratings), options_.reg, state);
       }
-      input.table.scatter_add(rows, input.index(epoch.ratings), input.segments(epoch), plan_.scatter, state);
+      input.table.scatter_add(rows, input.index(epoch.ratings), input.segments(epoch), options_.scatter, state);
     }
   }
 
-  void enqueue_update(const EpochView& epoch) override {
+  void end_gradients() override {
     for (Input& input : inputs_) {
-      input.table.update(input.segments(epoch), epoch.state);
+      input.table.end_gradients();
     }
     if (dot_) {
-      dot_->update(epoch);
+      dot_->end_gradients();
     }
     for (const auto& layer : layers_) {
-      layer->update(epoch.state);
-    }
-  }
-
-  void end_training() override {
-    for (Input& input : inputs_) {
-      input.table.end_training();
-    }
-    if (dot_) {
-      dot_->end_training();
-    }
-    for (const auto& layer : layers_) {
-      layer->end_training();
+      layer->end_gradients();
     }
     grad_prediction_.reset();
     fused_.reset();
     values_.clear();
     gradients_.clear();
     forget_predictions();
-    plan_.products = ProductPrecision::f32;
-    device_->prepare_dense({}, plan_.products);
-  }
-
-  void enqueue_epoch(const EpochView& /*epoch*/) override {
-    throw std::logic_error("a network is trained in mini-batches");
+    options_.products = ProductPrecision::f32;
+    device_->prepare_dense({}, options_.products);
   }
 
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
@@ -409,7 +391,7 @@ class NeuralNetwork : public RatingModel {
       all.push_back(std::move(layers_[l]));
       if (l + 1 < layers_.size()) {
         const auto purpose = static_cast<RandomPurpose>(static_cast<std::uint32_t>(RandomPurpose::dropout_dense) + l);
-        all.push_back(make_dropout_layer(*device_, width, {plan_.dense_dropout, purpose}));
+        all.push_back(make_dropout_layer(*device_, width, {options_.dense_dropout, purpose}));
       }
     }
     layers_ = std::move(all);
@@ -452,7 +434,7 @@ class NeuralNetwork : public RatingModel {
       }
     }
     const std::optional<DenseStackPlan> plan =
-        plan_.fuse_layers ? device_->plan_dense_stack(fused.layers, batch) : std::nullopt;
+        options_.fuse_layers ? device_->plan_dense_stack(fused.layers, batch) : std::nullopt;
     if (!plan) {
       return std::nullopt;
     }
@@ -510,7 +492,7 @@ class NeuralNetwork : public RatingModel {
   std::optional<DotProduct> dot_;
   std::optional<Values> grad_prediction_;  ///< with a dot product
   std::vector<std::unique_ptr<Layer>> layers_;
-  TrainingPlan plan_;
+  GradientOptions options_;
   std::optional<FusedStack> fused_;             ///< while training
   std::optional<FusedStack> fused_prediction_;  ///< outside of it
   std::vector<Values> values_;  ///< the input of the first layer, then every layer's output; fused: the last one's

@@ -31,81 +31,6 @@ std::vector<float> draw(const TrainOptions& options, std::int64_t count, RandomP
   return values;
 }
 
-/// SGD whose steps are divided by 1 + damping * s with s the root mean square of the gradient in the latest ten steps
-/// or so, element by element: Adam without momentum, and with an epsilon that most gradients stay below.
-///   lr * rate * g / (s + epsilon) = lr * g / (1 + damping * s)  for  rate = epsilon = 1 / damping
-OptimizerParams damped_sgd(OptimizerParams sgd, double damping) {
-  sgd.kind = OptimizerKind::adam;
-  sgd.beta1 = 0.0F;
-  sgd.beta2 = 0.9F;
-  sgd.epsilon = static_cast<float>(1.0 / damping);
-  sgd.rate = sgd.epsilon;
-  sgd.weight_decay /= sgd.rate;  // decays at the whole rate
-  return sgd;
-}
-
-}  // namespace
-
-TrainingPlan make_plan(const TrainOptions& resolved) {
-  TrainingPlan plan;
-  plan.batch = resolved.batch;
-  plan.per_rating = resolved.model == "mf" && resolved.optimizer == "sgd" && resolved.batch == 1;
-  plan.optimizer.kind = resolved.optimizer == "adam"      ? OptimizerKind::adam
-                        : resolved.optimizer == "adagrad" ? OptimizerKind::adagrad
-                                                          : OptimizerKind::sgd;
-  plan.optimizer.weight_decay = static_cast<float>(resolved.weight_decay);
-  plan.dense_updates = resolved.dense_updates;
-  plan.optimizer.non_negative = resolved.non_negative;
-  plan.optimizer.beta1 = static_cast<float>(resolved.beta1);
-  plan.optimizer.beta2 = static_cast<float>(resolved.beta2);
-  plan.optimizer.epsilon = static_cast<float>(resolved.epsilon);
-  plan.loss = resolved.loss == "mae" ? LossKind::mae : LossKind::mse;
-  plan.reg = static_cast<float>(resolved.reg);
-  plan.rate_decay = static_cast<float>(resolved.rate_decay);
-  plan.kernel = parse_sgd_kernel(resolved.sgd_kernel);
-  plan.feature_reg = static_cast<float>(std::max(0.0, resolved.feature_reg));
-  if (resolved.optimizer == "sgd+adam") {
-    // The gradients of a batch add up in what it shares: a step of plain SGD that suits the row of a user, which has a
-    // few of the batch's ratings, would be far too long there; and Adam's, as long for a film with one rating as for a
-    // popular one, overfits the rows.
-    OptimizerParams shared = plan.optimizer;
-    shared.kind = OptimizerKind::adam;
-    shared.rate = static_cast<float>(resolved.adam_lr / resolved.learning_rate);
-    plan.shared_optimizer = shared;
-  }
-  if (resolved.damping > 0.0) {
-    plan.shared_optimizer = plan.shared_optimizer.value_or(plan.optimizer);
-    plan.optimizer = damped_sgd(plan.optimizer, resolved.damping * static_cast<double>(resolved.batch));
-  }
-  if (is_network(resolved.model)) {
-    plan.feature_dropout = static_cast<float>(std::max(0.0, resolved.feature_dropout));
-    for (const double rate : dropout_rates(resolved)) {
-      plan.dropout.push_back(static_cast<float>(rate));
-    }
-    plan.dense_dropout = static_cast<float>(resolved.dense_dropout);
-    plan.dense_reg = static_cast<float>(resolved.dense_reg);
-    plan.products = resolved.products == "tf32"   ? ProductPrecision::tf32
-                    : resolved.products == "bf16" ? ProductPrecision::bf16
-                                                  : ProductPrecision::f32;
-  }
-  return plan;
-}
-
-OptimizerParams feature_optimizer(const TrainingPlan& plan) {
-  OptimizerParams optimizer = plan.shared_optimizer.value_or(plan.optimizer);
-  optimizer.l2 = plan.feature_reg;
-  return optimizer;
-}
-
-OptimizerParams dense_optimizer(const TrainingPlan& plan) {
-  OptimizerParams optimizer = plan.shared_optimizer.value_or(plan.optimizer);
-  optimizer.non_negative = false;
-  optimizer.l2 = plan.dense_reg;
-  return optimizer;
-}
-
-namespace {
-
 const Tensor& find_tensor(const TensorMap& tensors, const std::string& name) {
   const auto found = tensors.find(name);
   if (found == tensors.end()) {
@@ -310,20 +235,6 @@ MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
 
 DType storage_of(const TrainOptions& resolved) {
   return resolved.precision == "f16" ? DType::f16 : resolved.precision == "bf16" ? DType::bf16 : DType::f32;
-}
-
-void check_device(Device& device, const TrainOptions& resolved) {
-  if (!device.can_store(storage_of(resolved))) {
-    throw InputError(fmt::format("--precision {}: {} stores f32 only; give --precision f32, or --device cuda",
-                                 resolved.precision, device.info().name));
-  }
-  if (!resolved.sgd_kernel.empty() && !device.has_kernel_options()) {
-    throw InputError(fmt::format("--sgd-kernel {}: {} has one way only; remove it, or give --device cuda",
-                                 printable(resolved.sgd_kernel), device.info().name));
-  }
-  if (const ProductPrecision products = make_plan(resolved).products; products != ProductPrecision::f32) {
-    device.prepare_dense({}, products);
-  }
 }
 
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,

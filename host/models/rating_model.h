@@ -10,48 +10,31 @@
 #include "curate/options.h"
 #include "device/device.h"
 #include "models/parameters.h"
+#include "models/trainables.h"
 
 namespace curate {
 
-/// One epoch's ratings on the device, in the epoch's order, and what goes with them.
+/// The batches of one epoch on the device, and what goes with them.
 struct EpochView {
-  RatingsView ratings;  ///< of mini-batches
+  RatingsView ratings;  ///< in the epoch's order
   SegmentsView user_segments;
   SegmentsView item_segments;
-  MatrixView state;                   ///< [1] step_state
-  MatrixView sums;                    ///< [1] error_sums, of the training error
-  const MfEpochPlan* plan = nullptr;  ///< of per-rating SGD, which has no need of the ratings above
+  MatrixView state;  ///< [1] step_state
+  MatrixView sums;   ///< [1] error_sums, of the training error
 };
 
-/// How a model is trained, resolved from TrainOptions.
-struct TrainingPlan {
-  std::int64_t batch = 1;
-  bool per_rating = true;     ///< one fused pass of per-rating SGD an epoch; else mini-batch steps
-  OptimizerParams optimizer;  ///< of embeddings, damped SGD as Adam: l2 is 0, reg is what counts
-  /// Of what all users and items share, features' embeddings and dense layers; without: optimizer. l2 is 0, feature_reg
-  /// and dense_reg are what counts.
-  std::optional<OptimizerParams> shared_optimizer;
-  bool dense_updates = false;  ///< optimizers step on every embedding row (as Keras does), not only on the batch's
+/// What the gradients of a batch are of, and how they are taken.
+struct GradientOptions {
+  std::int64_t batch = 1;  ///< ratings at most
   LossKind loss = LossKind::mse;
-  ScatterKind scatter = ScatterKind::segments;
-  float rate_decay = 0.0F;       ///< per_rating: MfSgdParams::rate_decay
-  MfKernelOptions kernel;        ///< per_rating
-  float reg = 0.0F;              ///< lambda per rating, of embeddings (mf: and of biases)
+  float reg = 0.0F;              ///< lambda per rating, of users' and items' embeddings (mf: and of biases)
   std::vector<float> dropout;    ///< mlp: after the embedding of user and item; missing ones are 0
   float feature_dropout = 0.0F;  ///< mlp: after the embedding of every feature
-  float feature_reg = 0.0F;      ///< feature_reg * |w|^2 of all features' embeddings is added to the mean loss
   float dense_dropout = 0.0F;    ///< mlp: after every hidden layer
-  float dense_reg = 0.0F;        ///< mlp: dense_reg * |W|^2 of every dense layer is added to the mean loss of the batch
+  ScatterKind scatter = ScatterKind::segments;
   ProductPrecision products = ProductPrecision::f32;  ///< mlp: see Device::prepare_dense
   bool fuse_layers = true;  ///< mlp: all layers as one operation where Device::plan_dense_stack has a way
 };
-
-TrainingPlan make_plan(const TrainOptions& resolved);
-
-/// The optimizer of features' embeddings.
-OptimizerParams feature_optimizer(const TrainingPlan& plan);
-/// The optimizer of dense weights, which are not kept non-negative.
-OptimizerParams dense_optimizer(const TrainingPlan& plan);
 
 /// A model whose parameters live on a device. Written against device.h only; nothing here reads device memory.
 class RatingModel {
@@ -63,27 +46,20 @@ class RatingModel {
 
   virtual std::vector<NamedParameter> parameters() const = 0;
 
-  /// Allocates what training needs.
-  virtual void prepare_training(const TrainingPlan& plan) = 0;
-  /// Gradients by the names of their parameters, all zero outside a step. Only after prepare_training.
-  virtual std::vector<NamedParameter> gradients() const = 0;
-  /// What the optimizer keeps from step to step; only after prepare_training.
-  virtual std::vector<NamedParameter> slots() const = 0;
-  /// Enqueues forward, loss and backward of state's batch: gradients() then hold the gradient of the batch's objective,
-  /// but for the L2 of dense weights, which the optimizer's step adds.
-  virtual void enqueue_gradients(const EpochView& epoch) = 0;
-  /// Enqueues the optimizer's step, which sets the gradients to zero again.
-  virtual void enqueue_update(const EpochView& epoch) = 0;
-  /// Enqueues the training of state's batch. The driver advances the state.
-  void enqueue_step(const EpochView& epoch) {
-    enqueue_gradients(epoch);
-    enqueue_update(epoch);
-  }
-  /// Enqueues a whole epoch at once; only where the plan is per_rating.
-  virtual void enqueue_epoch(const EpochView& epoch) = 0;
+  /// Allocates what gradients need.
+  virtual void prepare_gradients(const GradientOptions& options) = 0;
+  /// Frees it. From here on products are not rounded, as in a model that was loaded.
+  virtual void end_gradients() = 0;
 
-  /// Frees what training needs. From here on products are not rounded, as in a model that was loaded.
-  virtual void end_training() = 0;
+  // Between the two.
+
+  /// Gradients by the names of their parameters, all zero outside a step.
+  virtual std::vector<NamedParameter> gradients() const = 0;
+  /// What an optimizer steps on. Its step sets the gradients to zero again.
+  virtual Trainables trainables() const = 0;
+  /// Enqueues forward, loss and backward of state's batch: gradients() then hold the gradient of the batch's objective,
+  /// but for the L2 of features and dense weights, which the optimizer's step adds.
+  virtual void enqueue_gradients(const EpochView& epoch) = 0;
 
   /// Enqueues: adds the errors of all ratings to sums.
   virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) = 0;
@@ -104,8 +80,14 @@ struct MfShape {
   DType storage = DType::f32;  ///< of users' and items' embeddings; all else is f32
 };
 
-/// Features in mini-batches only.
-std::unique_ptr<RatingModel> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features);
+/// A model whose prediction is mean + user_bias + item_bias + <user, item>.
+class Factorization : public RatingModel {
+ public:
+  /// The parameters as they lie on the device; nothing with features, whose vectors are added to those of many rows.
+  virtual std::optional<MfTables> tables() const = 0;
+};
+
+std::unique_ptr<Factorization> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features);
 
 /// Shapes of the parameters of mlp and neumf.
 struct MlpShape {
@@ -131,10 +113,6 @@ MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 
 /// How options.precision has embeddings stored.
 DType storage_of(const TrainOptions& resolved);
-
-/// Throws InputError where the device does not train as the options ask: how it stores embeddings, rounds products, or
-/// goes through ratings.
-void check_device(Device& device, const TrainOptions& resolved);
 
 /// The model with the given parameters on a device. Throws InputError where a tensor is missing or misshapen.
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,

@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <utility>
 
-#include "train/device_ratings.h"
+#include "solvers/device_ratings.h"
+#include "train/evaluator.h"
 
 namespace curate {
 

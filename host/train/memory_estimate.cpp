@@ -7,6 +7,7 @@
 #include "device/device.h"
 #include "models/batch_walk.h"
 #include "models/rating_model.h"
+#include "solvers/mini_batch.h"
 #include "train/option_table.h"
 
 namespace curate {
@@ -133,17 +134,18 @@ std::vector<FeatureSize> feature_sizes(const TrainOptions& resolved, const std::
 }
 
 MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize& size) {
-  const TrainingPlan plan = make_plan(resolved);
+  const bool per_rating = solver_of(resolved) == SolverKind::per_rating_sgd;
+  const OptimizerOptions optimizer = mini_batch_options(resolved).optimizer;
   const ModelSize model = is_network(resolved.model) ? mlp_size(resolved, size) : mf_size(resolved, size);
   const auto held_out = static_cast<std::int64_t>(std::round(resolved.validation * static_cast<double>(size.ratings)));
   const std::int64_t validation = size.ratings < 2 ? 0 : std::min(held_out, size.ratings - 1);
   const std::int64_t trained = size.ratings - validation;
-  const std::int64_t batch = std::max<std::int64_t>(1, std::min(plan.batch, trained));
+  const std::int64_t batch = std::max<std::int64_t>(1, std::min(resolved.batch, trained));
   const std::int64_t steps = (trained + batch - 1) / batch;
 
   MemoryEstimate bytes;
   bytes.ratings = 12 * (trained + validation) + kState;
-  if (plan.per_rating) {
+  if (per_rating) {
     // On a GPU the plan is scratch memory.
     bytes.ratings += size.own_memory ? 0 : 4 * trained + 8 * std::min(size.users, trained);
     const std::int64_t item_row = (resolved.dim + 31) / 32 * 32 + 1;
@@ -155,7 +157,7 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
   constexpr std::int64_t kPartialSums = std::int64_t{16} << 20U;
   // Of per-rating SGD: packed ratings and, where deterministic, their users; counts; pieces of users.
   const std::int64_t planned = (resolved.deterministic ? 12 : 8) * trained + 36 * size.users + 8 * size.items;
-  bytes.gpu_scratch = 24 * trained + kPartialSums + model.products + (plan.per_rating ? planned : 0);
+  bytes.gpu_scratch = 24 * trained + kPartialSums + model.products + (per_rating ? planned : 0);
   bytes.parameters = model.stored + kFloat * (model.shared + model.untrained);
   for (const FeatureSize& feature : size.features) {
     bytes.features += 4 * (feature.rows + 1 + feature.ids);
@@ -171,13 +173,13 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
                         static_cast<std::int64_t>(sizeof(StepState));
     }
   }
-  if (!plan.per_rating) {
+  if (!per_rating) {
     // The gradient, and the optimizer's moments.
-    const auto slots = [](const OptimizerParams& optimizer) {
-      return 1 + (optimizer.kind == OptimizerKind::adam ? 2 : optimizer.kind == OptimizerKind::adagrad ? 1 : 0);
+    const auto slots = [](const OptimizerParams& params) {
+      return 1 + (params.kind == OptimizerKind::adam ? 2 : params.kind == OptimizerKind::adagrad ? 1 : 0);
     };
     bytes.segments = 2 * (12 * trained + 4 * steps);
-    bytes.optimizer = kFloat * (slots(plan.optimizer) * model.embeddings + slots(dense_optimizer(plan)) * model.shared);
+    bytes.optimizer = kFloat * (slots(optimizer.rows) * model.embeddings + slots(optimizer.dense()) * model.shared);
     bytes.batches =
         kFloat * (model.batch * (is_network(resolved.model) ? batch_rows(batch) : batch) + model.predicting);
   }

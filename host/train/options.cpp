@@ -14,6 +14,7 @@
 
 #include "curate/error.h"
 #include "device/cuda_engine.h"
+#include "solvers/solver.h"
 #include "support/printable.h"
 #include "support/toml_text.h"
 #include "train/option_table.h"
@@ -395,7 +396,7 @@ TrainOptions resolve(const TrainOptions& given) {
   }
   require(!featured_mf || options.batch > 1, "batch", fmt::format("{}", options.batch),
           "features are trained in mini-batches; give --batch 1024, or leave it out");
-  const bool per_rating = !mlp && options.optimizer == "sgd" && options.batch == 1;
+  const bool per_rating = solver_of(options) == SolverKind::per_rating_sgd;
   require(options.loss == "mse" || !per_rating, "loss", options.loss,
           "per-rating SGD has mse only; give --batch 1024 or --optimizer adam as well");
   require_in("weight-decay", options.weight_decay, 0.0, 1e6, "must be 0 or more");

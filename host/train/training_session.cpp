@@ -10,9 +10,11 @@
 #include <utility>
 
 #include "curate/error.h"
+#include "solvers/device_ratings.h"
+#include "solvers/mini_batch.h"
 #include "support/philox.h"
 #include "support/printable.h"
-#include "train/device_ratings.h"
+#include "train/evaluator.h"
 #include "train/fallback.h"
 
 namespace curate {
@@ -58,31 +60,6 @@ TrainOptions fit_batch(const TrainOptions& options, std::int64_t ratings) {
   return fitted;
 }
 
-/// The grouping of every batch by user or item, in device memory.
-class DeviceSegments {
- public:
-  DeviceSegments(Device& device, std::int64_t ratings, std::int64_t batches)
-      : ratings_(ratings),
-        batches_(batches),
-        rows_(device.allocate_array<std::int32_t>(ratings)),
-        starts_(device.allocate_array<std::int32_t>(ratings)),
-        positions_(device.allocate_array<std::int32_t>(ratings)),
-        counts_(device.allocate_array<std::int32_t>(batches)) {}
-
-  SegmentsView view() const {
-    return {rows_.view(DType::i32, ratings_), starts_.view(DType::i32, ratings_), positions_.view(DType::i32, ratings_),
-            counts_.view(DType::i32, batches_)};
-  }
-
- private:
-  std::int64_t ratings_;
-  std::int64_t batches_;
-  Buffer rows_;
-  Buffer starts_;
-  Buffer positions_;
-  Buffer counts_;
-};
-
 /// A copy of a model's parameters on its device.
 class Snapshot {
  public:
@@ -123,7 +100,7 @@ class Snapshot {
   std::vector<Buffer> buffers_;
 };
 
-/// The epochs' loop over one device: what stays allocated for the whole run.
+/// The training ratings on the device, and a solver that goes through them.
 class EpochLoop {
  public:
   EpochLoop(Device& device, RatingModel& model, const RatingTable& train, const Dataset& dataset,
@@ -131,108 +108,59 @@ class EpochLoop {
       : device_(device),
         model_(model),
         seed_(options.seed),
-        plan_(make_plan(options)),
-        count_(train.size()),
-        users_(dataset.users.size()),
-        items_(dataset.items.size()),
         source_(device, train),
         state_(device.allocate_array<StepState>(1)),
-        sums_(device.allocate_array<ErrorSums>(1)) {
-    plan_.batch = plan_.per_rating ? count_ : std::min(plan_.batch, count_);
-    plan_.scatter = options.deterministic ? ScatterKind::segments : device.fastest_scatter();
-    steps_ = (count_ + plan_.batch - 1) / plan_.batch;
+        sums_(device.allocate_array<ErrorSums>(1)),
+        solver_(make_solver(device, model,
+                            {source_.view(), dataset.users.size(), dataset.items.size(), state(), sums()}, options)),
+        steps_((train.size() + solver_->batch() - 1) / solver_->batch()) {
     schedule_.kind = options.schedule == "linear" ? ScheduleKind::linear : ScheduleKind::constant;
     schedule_.base = static_cast<float>(options.learning_rate);
     schedule_.total_steps = steps_ * options.epochs;
     schedule_.warmup_steps = std::llround(options.warmup * static_cast<double>(steps_));
-    view_.state = state_.view(DType::step_state, 1);
-    view_.sums = sums_.view(DType::error_sums, 1);
     set_step_state({});
-    model_.prepare_training(plan_);
-    if (plan_.per_rating) {
-      epoch_plan_ = device.plan_mf_epoch(source_.view(), users_, items_,
-                                         {options.seed, options.deterministic, 0, 0, false, plan_.kernel});
-      view_.plan = epoch_plan_.get();
-    } else {
-      shuffled_.emplace(device, count_);
-      order_ = device.allocate_array<std::int32_t>(count_);
-      view_.ratings = shuffled_->view();
-      user_segments_.emplace(device, count_, steps_);
-      item_segments_.emplace(device, count_, steps_);
-      view_.user_segments = user_segments_->view();
-      view_.item_segments = item_segments_->view();
-      step_ = device_.capture([&] {
-        model_.enqueue_step(view_);
-        device_.advance_step(view_.state);
-      });
-    }
   }
 
   /// Trains one epoch (from 0) and waits for it.
-  EpochRecord run(std::int32_t epoch, const TrainingSession::Progress& progress) {
+  EpochRecord run(std::int32_t epoch, const Solver::Progress& progress) {
     EpochRecord record;
     record.epoch = epoch + 1;
     record.learning_rate = static_cast<double>(learning_rate_at(schedule_, steps_ * epoch));
     const auto start = Clock::now();
-    device_.zero(view_.sums);
-    device_.begin_epoch(view_.state, {seed_, epoch, count_, plan_.batch, schedule_});
-    if (plan_.per_rating) {
-      model_.enqueue_epoch(view_);
-      device_.advance_step(view_.state);
-    } else {
-      device_.permute(view_.ratings, order_.view(DType::i32, count_), source_.view(), view_.state);
-      device_.build_segments(view_.user_segments, view_.ratings.users, users_, view_.state);
-      device_.build_segments(view_.item_segments, view_.ratings.items, items_, view_.state);
-      replay_steps(progress);
-    }
-    const auto errors = device_.read<ErrorSums>(view_.sums);
+    device_.zero(sums());
+    device_.begin_epoch(state(), {seed_, epoch, source_.size(), solver_->batch(), schedule_});
+    solver_->enqueue_epoch(progress);
+    const auto errors = device_.read<ErrorSums>(sums());
     record.seconds = seconds_since(start);
     record.train_rmse = to_metrics(errors, {}).rmse;
-    record.ratings_per_second = record.seconds > 0.0 ? static_cast<double>(count_) / record.seconds : 0.0;
+    record.ratings_per_second = record.seconds > 0.0 ? static_cast<double>(source_.size()) / record.seconds : 0.0;
     return record;
   }
 
-  StepState step_state() const { return device_.read<StepState>(view_.state); }
-  void set_step_state(const StepState& state) { device_.upload(view_.state, std::span<const StepState>(&state, 1)); }
+  const Solver& solver() const { return *solver_; }
+  StepState step_state() const { return device_.read<StepState>(state()); }
+  void set_step_state(const StepState& step) { device_.upload(state(), std::span<const StepState>(&step, 1)); }
 
   /// Errors of the model on all training ratings.
   Metrics evaluate(ClipRange clip) {
-    device_.zero(view_.sums);
-    model_.enqueue_errors(view_.sums, source_.view(), clip);
-    return to_metrics(device_.read<ErrorSums>(view_.sums), {});
+    device_.zero(sums());
+    model_.enqueue_errors(sums(), source_.view(), clip);
+    return to_metrics(device_.read<ErrorSums>(sums()), {});
   }
 
  private:
-  void replay_steps(const TrainingSession::Progress& progress) {
-    // A hundred pieces an epoch: enough for a progress line, too few to cost anything.
-    const std::int64_t piece = std::max<std::int64_t>(1, steps_ / 100);
-    for (std::int64_t done = 0; done < steps_; done += piece) {
-      device_.replay(*step_, std::min(piece, steps_ - done));
-      if (progress) {
-        progress(std::min(count_, (done + piece) * plan_.batch), count_);
-      }
-    }
-  }
+  MatrixView state() const { return state_.view(DType::step_state, 1); }
+  MatrixView sums() const { return sums_.view(DType::error_sums, 1); }
 
   Device& device_;
   RatingModel& model_;
   std::uint64_t seed_;
-  TrainingPlan plan_;
-  std::int64_t count_;
-  std::int64_t users_;
-  std::int64_t items_;
-  std::int64_t steps_ = 0;
-  LearningRateSchedule schedule_;
   DeviceRatings source_;
-  std::unique_ptr<MfEpochPlan> epoch_plan_;  ///< per-rating SGD
-  std::optional<DeviceRatings> shuffled_;    ///< mini-batches
-  Buffer order_;
   Buffer state_;
   Buffer sums_;
-  std::optional<DeviceSegments> user_segments_;
-  std::optional<DeviceSegments> item_segments_;
-  std::unique_ptr<Graph> step_;
-  EpochView view_;
+  std::unique_ptr<Solver> solver_;
+  std::int64_t steps_;  ///< of an epoch
+  LearningRateSchedule schedule_;
 };
 
 /// Embeddings of ids without a training rating are never updated: at zero, a feature's vector stands for such a row.
@@ -335,6 +263,21 @@ struct TrainingSession::Parts {
   double seconds() const { return seconds_before + seconds_since(start); }
 };
 
+void check_device(Device& device, const TrainOptions& resolved) {
+  if (!device.can_store(storage_of(resolved))) {
+    throw InputError(fmt::format("--precision {}: {} stores f32 only; give --precision f32, or --device cuda",
+                                 resolved.precision, device.info().engine));
+  }
+  if (!resolved.sgd_kernel.empty() && !device.has_kernel_options()) {
+    throw InputError(fmt::format("--sgd-kernel {}: {} has one way only; remove it, or give --device cuda",
+                                 printable(resolved.sgd_kernel), device.info().engine));
+  }
+  const ProductPrecision products = mini_batch_options(resolved).gradients.products;
+  if (products != ProductPrecision::f32) {
+    device.prepare_dense({}, products);
+  }
+}
+
 TrainingSession::TrainingSession(Device& device, const TrainOptions& resolved, const Dataset& dataset,
                                  const RatingTable& ratings) {
   check_ratings(ratings);
@@ -352,7 +295,7 @@ bool TrainingSession::done() const {
   return trained == parts_->options.epochs || (patience > 0 && trained - parts_->best_epoch >= patience);
 }
 
-EpochRecord TrainingSession::step(const Progress& progress) {
+EpochRecord TrainingSession::step(const Solver::Progress& progress) {
   Parts& p = *parts_;
   EpochRecord record = p.loop.run(static_cast<std::int32_t>(p.history.size()), progress);
   check_finite(record.train_rmse, "training", record);
@@ -378,7 +321,7 @@ SessionState TrainingSession::state() const {
   const Parts& p = *parts_;
   SessionState state;
   state.parameters = p.model->download();
-  state.slots = download_parameters(p.model->slots());
+  state.slots = download_parameters(p.loop.solver().slots());
   state.step = p.loop.step_state();
   state.history = p.history;
   state.best = download_parameters(p.best.parameters(*p.model));
@@ -390,7 +333,7 @@ SessionState TrainingSession::state() const {
 
 void TrainingSession::restore(const SessionState& state) {
   Parts& p = *parts_;
-  const std::vector<NamedParameter> slots = p.model->slots();
+  const std::vector<NamedParameter> slots = p.loop.solver().slots();
   if (slots.size() != state.slots.size()) {
     throw InputError(
         fmt::format("{} arrays of an optimizer, not the {} of this one", state.slots.size(), slots.size()));
@@ -415,7 +358,7 @@ Trained TrainingSession::finish() {
   const double seconds = p.seconds();
   p.best.restore(p.device, *p.model);
   const Metrics train_metrics = p.loop.evaluate(p.clip);
-  p.model->end_training();
+  p.model->end_gradients();
   Model::Parts parts;
   parts.spec = p.spec;
   parts.tensors = p.model->download();
@@ -443,7 +386,7 @@ Trained train(Device& device, const TrainOptions& resolved, const Dataset& datas
   TrainingSession session(device, resolved, dataset, ratings);
   enter("training");
   for (std::int32_t epoch = 1; !session.done(); ++epoch) {
-    TrainingSession::Progress progress;
+    Solver::Progress progress;
     if (events.on_progress) {
       progress = [&](std::int64_t done, std::int64_t total) { events.on_progress(epoch, done, total); };
     }

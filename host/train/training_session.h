@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "curate/trainer.h"
 #include "device/device.h"
 #include "models/rating_model.h"
+#include "solvers/solver.h"
 
 namespace curate {
 
@@ -19,6 +19,10 @@ struct Trained {
   TrainResult result;
   std::unique_ptr<RatingModel> resident;  ///< its parameters are those of result.model
 };
+
+/// Throws InputError where the device does not train as the options ask: how it stores embeddings, rounds products, or
+/// goes through ratings.
+void check_device(Device& device, const TrainOptions& resolved);
 
 /// All that the epochs to come depend on, beside the options and the data.
 struct SessionState {
@@ -43,11 +47,8 @@ class TrainingSession {
   /// Whether no epoch is left: all were trained, or patience ran out.
   bool done() const;
 
-  /// Ratings of the running epoch that were handed to the device so far, and in all.
-  using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
-
   /// Trains the next epoch and waits for it. Only while not done(). Throws Error where an error is not finite.
-  EpochRecord step(const Progress& progress = {});
+  EpochRecord step(const Solver::Progress& progress = {});
 
   /// Between two epochs. Blocks.
   SessionState state() const;

@@ -63,7 +63,7 @@ class CpuDevice : public Device {
     ::sysinfo(&system);
     return {stream_ == CpuStream::eager ? "cpu" : "cpu-deferred",
             fmt::format("CPU, {} thread{}", pool_.threads(), pool_.threads() == 1 ? "" : "s"),
-            static_cast<std::size_t>(system.totalram) * system.mem_unit, pool_.threads()};
+            static_cast<std::size_t>(system.totalram) * system.mem_unit, pool_.threads(), "the CPU engine"};
   }
 
  protected:

@@ -4,26 +4,10 @@
 #include "curate/metrics.h"
 #include "device/device.h"
 #include "models/rating_model.h"
+#include "solvers/device_ratings.h"
 #include "train/fallback.h"
 
 namespace curate {
-
-/// Users, items and ratings in device memory.
-class DeviceRatings {
- public:
-  /// Uninitialised room for `count` ratings.
-  DeviceRatings(Device& device, std::int64_t count);
-  DeviceRatings(Device& device, const RatingTable& table);
-
-  std::int64_t size() const { return count_; }
-  RatingsView view() const;
-
- private:
-  std::int64_t count_;
-  Buffer users_;
-  Buffer items_;
-  Buffer ratings_;
-};
 
 /// The scale, or without `clip` all numbers.
 ClipRange clip_range(bool clip, const RatingScale& scale);

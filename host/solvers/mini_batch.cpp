@@ -1,0 +1,172 @@
+#include "solvers/mini_batch.h"
+
+#include <algorithm>
+
+#include "solvers/device_ratings.h"
+#include "train/option_table.h"
+
+namespace curate {
+namespace {
+
+/// The grouping of every batch by user or item, in device memory.
+class DeviceSegments {
+ public:
+  DeviceSegments(Device& device, std::int64_t ratings, std::int64_t batches)
+      : ratings_(ratings),
+        batches_(batches),
+        rows_(device.allocate_array<std::int32_t>(ratings)),
+        starts_(device.allocate_array<std::int32_t>(ratings)),
+        positions_(device.allocate_array<std::int32_t>(ratings)),
+        counts_(device.allocate_array<std::int32_t>(batches)) {}
+
+  SegmentsView view() const {
+    return {rows_.view(DType::i32, ratings_), starts_.view(DType::i32, ratings_), positions_.view(DType::i32, ratings_),
+            counts_.view(DType::i32, batches_)};
+  }
+
+ private:
+  std::int64_t ratings_;
+  std::int64_t batches_;
+  Buffer rows_;
+  Buffer starts_;
+  Buffer positions_;
+  Buffer counts_;
+};
+
+class MiniBatch : public Solver {
+ public:
+  MiniBatch(Device& device, RatingModel& model, const SolverData& data, const GradientOptions& gradients,
+            const OptimizerOptions& optimizer)
+      : device_(&device),
+        model_(&model),
+        source_(data.ratings),
+        num_users_(data.num_users),
+        num_items_(data.num_items),
+        count_(data.ratings.users.rows),
+        batch_(gradients.batch),
+        steps_((count_ + batch_ - 1) / batch_),
+        optimizer_(device, prepared(model, gradients), optimizer),
+        shuffled_(device, count_),
+        order_(device.allocate_array<std::int32_t>(count_)),
+        user_segments_(device, count_, steps_),
+        item_segments_(device, count_, steps_),
+        view_{shuffled_.view(), user_segments_.view(), item_segments_.view(), data.state, data.sums},
+        step_(device.capture([this] {
+          model_->enqueue_gradients(view_);
+          optimizer_.enqueue_step(view_);
+          device_->advance_step(view_.state);
+        })) {}
+
+  std::int64_t batch() const override { return batch_; }
+
+  void enqueue_epoch(const Progress& progress) override {
+    device_->permute(view_.ratings, order_.view(DType::i32, count_), source_, view_.state);
+    device_->build_segments(view_.user_segments, view_.ratings.users, num_users_, view_.state);
+    device_->build_segments(view_.item_segments, view_.ratings.items, num_items_, view_.state);
+    // A hundred pieces an epoch: enough for a progress line, too few to cost anything.
+    const std::int64_t piece = std::max<std::int64_t>(1, steps_ / 100);
+    for (std::int64_t done = 0; done < steps_; done += piece) {
+      device_->replay(*step_, std::min(piece, steps_ - done));
+      if (progress) {
+        progress(std::min(count_, (done + piece) * batch_), count_);
+      }
+    }
+  }
+
+  std::vector<NamedParameter> slots() const override { return optimizer_.slots(); }
+
+ private:
+  static Trainables prepared(RatingModel& model, const GradientOptions& gradients) {
+    model.prepare_gradients(gradients);
+    return model.trainables();
+  }
+
+  Device* device_;
+  RatingModel* model_;
+  RatingsView source_;
+  std::int64_t num_users_;
+  std::int64_t num_items_;
+  std::int64_t count_;
+  std::int64_t batch_;
+  std::int64_t steps_;
+  Optimizer optimizer_;
+  DeviceRatings shuffled_;
+  Buffer order_;
+  DeviceSegments user_segments_;
+  DeviceSegments item_segments_;
+  EpochView view_;
+  std::unique_ptr<Graph> step_;
+};
+
+/// SGD whose steps are divided by 1 + damping * s with s the root mean square of the gradient in the latest ten steps
+/// or so, element by element: Adam without momentum, and with an epsilon that most gradients stay below.
+///   lr * rate * g / (s + epsilon) = lr * g / (1 + damping * s)  for  rate = epsilon = 1 / damping
+OptimizerParams damped_sgd(OptimizerParams sgd, double damping) {
+  sgd.kind = OptimizerKind::adam;
+  sgd.beta1 = 0.0F;
+  sgd.beta2 = 0.9F;
+  sgd.epsilon = static_cast<float>(1.0 / damping);
+  sgd.rate = sgd.epsilon;
+  sgd.weight_decay /= sgd.rate;  // decays at the whole rate
+  return sgd;
+}
+
+OptimizerOptions optimizer_options(const TrainOptions& resolved) {
+  OptimizerOptions options;
+  options.rows.kind = resolved.optimizer == "adam"      ? OptimizerKind::adam
+                      : resolved.optimizer == "adagrad" ? OptimizerKind::adagrad
+                                                        : OptimizerKind::sgd;
+  options.rows.weight_decay = static_cast<float>(resolved.weight_decay);
+  options.rows.non_negative = resolved.non_negative;
+  options.rows.beta1 = static_cast<float>(resolved.beta1);
+  options.rows.beta2 = static_cast<float>(resolved.beta2);
+  options.rows.epsilon = static_cast<float>(resolved.epsilon);
+  options.dense_updates = resolved.dense_updates;
+  options.feature_reg = static_cast<float>(std::max(0.0, resolved.feature_reg));
+  options.dense_reg = static_cast<float>(std::max(0.0, resolved.dense_reg));
+  if (resolved.optimizer == "sgd+adam") {
+    // The gradients of a batch add up in what it shares: a step of plain SGD that suits the row of a user, which has a
+    // few of the batch's ratings, would be far too long there; and Adam's, as long for a film with one rating as for a
+    // popular one, overfits the rows.
+    OptimizerParams shared = options.rows;
+    shared.kind = OptimizerKind::adam;
+    shared.rate = static_cast<float>(resolved.adam_lr / resolved.learning_rate);
+    options.shared = shared;
+  }
+  if (resolved.damping > 0.0) {
+    options.shared = options.shared.value_or(options.rows);
+    options.rows = damped_sgd(options.rows, resolved.damping * static_cast<double>(resolved.batch));
+  }
+  return options;
+}
+
+}  // namespace
+
+MiniBatchOptions mini_batch_options(const TrainOptions& resolved) {
+  MiniBatchOptions options;
+  options.optimizer = optimizer_options(resolved);
+  GradientOptions& gradients = options.gradients;
+  gradients.batch = resolved.batch;
+  gradients.loss = resolved.loss == "mae" ? LossKind::mae : LossKind::mse;
+  gradients.reg = static_cast<float>(resolved.reg);
+  if (is_network(resolved.model)) {
+    gradients.feature_dropout = static_cast<float>(std::max(0.0, resolved.feature_dropout));
+    for (const double rate : dropout_rates(resolved)) {
+      gradients.dropout.push_back(static_cast<float>(rate));
+    }
+    gradients.dense_dropout = static_cast<float>(resolved.dense_dropout);
+    gradients.products = resolved.products == "tf32"   ? ProductPrecision::tf32
+                         : resolved.products == "bf16" ? ProductPrecision::bf16
+                                                       : ProductPrecision::f32;
+  }
+  return options;
+}
+
+std::unique_ptr<Solver> make_mini_batch(Device& device, RatingModel& model, const SolverData& data,
+                                        const MiniBatchOptions& options) {
+  GradientOptions gradients = options.gradients;
+  gradients.batch = std::min(gradients.batch, data.ratings.users.rows);
+  return std::make_unique<MiniBatch>(device, model, data, gradients, options.optimizer);
+}
+
+}  // namespace curate

@@ -1,0 +1,56 @@
+#include "solvers/per_rating_sgd.h"
+
+#include <stdexcept>
+
+#include "train/option_table.h"
+
+namespace curate {
+namespace {
+
+class PerRatingSgd : public Solver {
+ public:
+  PerRatingSgd(Device& device, const MfTables& tables, const SolverData& data, const PerRatingOptions& options)
+      : device_(&device),
+        state_(data.state),
+        sums_(data.sums),
+        tables_(tables),
+        params_(options.sgd),
+        plan_(device.plan_mf_epoch(data.ratings, data.num_users, data.num_items, options.plan)) {}
+
+  std::int64_t batch() const override { return plan_->ratings(); }
+
+  void enqueue_epoch(const Progress& /*progress*/) override {
+    device_->mf_sgd_epoch(tables_, sums_, *plan_, params_, state_);
+    device_->advance_step(state_);
+  }
+
+ private:
+  Device* device_;
+  MatrixView state_;
+  MatrixView sums_;
+  MfTables tables_;
+  MfSgdParams params_;
+  std::unique_ptr<MfEpochPlan> plan_;
+};
+
+}  // namespace
+
+PerRatingOptions per_rating_options(const TrainOptions& resolved) {
+  PerRatingOptions options;
+  options.sgd = {static_cast<float>(resolved.reg), resolved.non_negative, static_cast<float>(resolved.rate_decay)};
+  options.plan.seed = resolved.seed;
+  options.plan.deterministic = resolved.deterministic;
+  options.plan.kernel = parse_sgd_kernel(resolved.sgd_kernel);
+  return options;
+}
+
+std::unique_ptr<Solver> make_per_rating_sgd(Device& device, Factorization& model, const SolverData& data,
+                                            const PerRatingOptions& options) {
+  const std::optional<MfTables> tables = model.tables();
+  if (!tables) {
+    throw std::invalid_argument("per-rating SGD: features are trained in mini-batches");
+  }
+  return std::make_unique<PerRatingSgd>(device, *tables, data, options);
+}
+
+}  // namespace curate

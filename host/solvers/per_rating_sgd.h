@@ -1,0 +1,19 @@
+#pragma once
+
+#include "solvers/solver.h"
+
+namespace curate {
+
+struct PerRatingOptions {
+  MfSgdParams sgd;
+  MfPlanOptions plan;
+};
+
+PerRatingOptions per_rating_options(const TrainOptions& resolved);
+
+/// SGD on one rating after the other, an epoch in one operation: see Device::mf_sgd_epoch. A step is an epoch, so that
+/// the learning rate stays during it. Throws std::invalid_argument for a model with features.
+std::unique_ptr<Solver> make_per_rating_sgd(Device& device, Factorization& model, const SolverData& data,
+                                            const PerRatingOptions& options);
+
+}  // namespace curate
