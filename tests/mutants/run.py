@@ -14,9 +14,9 @@ A table holds faults:
     replace = '''what stands there instead, right or wrong: mutant("best-epoch-without-its-last-tensor") decides'''
     caught_by = ["train_tests:Trainer.best_epoch_comes_back_whole"]   # program:gtest filter, or the name of a ctest
 
-The sources are copied into build/mutants/source, and all faults of all tables are applied to the copy, in the order of
-tables and faults: where two change the same text, the second one's `find` is looked for in what the first one left. One
-build, with the settings of the preset `emulated`, then serves all faults: mutant("NAME") is true where the environment
+The sources are copied into build/mutants, and all faults of all tables are applied to the copy, in the order of tables
+and faults: where two change the same text, the second one's `find` is looked for in what the first one left. One build,
+the preset `emulated` of the copy, then serves all faults: mutant("NAME") is true where the environment
 variable CURATE_MUTANT is NAME; a call site reads it once. mutant() cannot stand in a constant expression.
 
 Everything in `caught_by` first runs without a fault: it has to pass, and to run a test that is not skipped. Then it runs
@@ -163,14 +163,17 @@ def copy_sources(source, copy, faults):
         content = changed[name].encode() if name in changed else (source / name).read_bytes()
         write_if_new(copy / name, content, (source / name).stat().st_mode & 0o777)
     write_if_new(copy / HEADER, HEADER_TEXT.encode(), 0o644)
-    for path in list(copy.rglob("*")):
-        if path.is_file() and path.relative_to(copy).as_posix() not in files | {HEADER}:
-            path.unlink()
+    for folder, folders, names in os.walk(copy):
+        if pathlib.Path(folder) == copy and "build" in folders:
+            folders.remove("build")
+        for path in (pathlib.Path(folder) / name for name in names):
+            if path.relative_to(copy).as_posix() not in files | {HEADER}:
+                path.unlink()
 
 
-def build(copy, folder, programs):
-    subprocess.run(["cmake", "--preset", "emulated", "-B", str(folder)], cwd=copy, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["cmake", "--build", str(folder), "--target", *programs], check=True)
+def build(copy, programs):
+    subprocess.run(["cmake", "--preset", "emulated"], cwd=copy, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["cmake", "--build", "--preset", "emulated", "--target", *programs], cwd=copy, check=True)
 
 
 def programs_of(faults):
@@ -307,7 +310,9 @@ def main():
     source = arguments.source.resolve()
     table = arguments.table.resolve() if arguments.table else None
     tables = sorted({*(source / "tests/mutants").glob("*.toml"), *([table] if table else [])})
-    work = source / "build/mutants"
+    copy = source / "build/mutants"
+    # Where a build of the sources themselves lies: seen from there paths are the same, and ccache knows most files.
+    build_folder = copy / "build/emulated"
     try:
         faults = read_tables(tables)
         chosen = choose(faults, arguments.only, table)
@@ -316,14 +321,14 @@ def main():
                 print(f"{fault.name}\t{fault.file}\t{fault.what}")
             return 0
         if not arguments.no_build:
-            copy_sources(source, work / "source", faults)
-            build(work / "source", work / "build", programs_of(chosen))
+            copy_sources(source, copy, faults)
+            build(copy, programs_of(chosen))
     except (TableError, OSError, subprocess.CalledProcessError) as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 1
     if arguments.build_only:
         return 0
-    return 1 if run_faults(chosen, work / "build", arguments.timeout) > 0 else 0
+    return 1 if run_faults(chosen, build_folder, arguments.timeout) > 0 else 0
 
 
 if __name__ == "__main__":
