@@ -420,7 +420,7 @@ StepState epoch_state(std::int64_t ratings, float learning_rate, std::int64_t ep
   return state;
 }
 
-// Catches: wrong elements in the packs, reductions that add the value instead of the change, changes lost to rounding.
+// Catches: wrong elements in the packs, reductions that add the value instead of the change.
 TEST_P(HalfPrecisionTest, an_epoch_of_one_worker_is_the_sequential_one_but_for_rounding) {
   for (const DType dtype : kTypes) {
     for (const std::int64_t dim : {8, 16, 64, 128, 264, 512}) {
@@ -516,7 +516,7 @@ TEST_P(HalfPrecisionTest, steps_of_an_epoch_far_below_the_last_place_add_up) {
   }
 }
 
-// Small steps of many workers, none of which may be lost to rounding or to each other.
+// Needs no reference: epochs of many workers on ratings that a factorization made must find it again.
 TEST_P(HalfPrecisionTest, epochs_fit_ratings_that_factors_explain) {
   constexpr std::int64_t kUsers = 30;
   constexpr std::int64_t kItems = 20;
