@@ -519,21 +519,19 @@ TEST_P(MfSgdEpochTest, deterministic_plans_match_the_sequential_reference) {
 // More groups than a block has workers, and than there are items. Catches: a round that is left out, groups past the
 // first ones that nobody takes, a block's number that wraps around.
 TEST_P(MfSgdEpochTest, deterministic_plans_of_many_groups_match_the_sequential_reference) {
-  for (const std::int32_t blocks : {17, 33, 100}) {
-    for (const std::int64_t dim : {7, 16}) {
-      Epoch epoch;
-      epoch.deterministic = true;
-      epoch.blocks = blocks;
-      epoch.epoch = blocks % 2;
-      epoch.dim = dim;
-      epoch.grid = dim == 16;
-      epoch.users = 130;
-      epoch.items = 70;
-      epoch.ratings = 1100;
-      epoch.learning_rate = 0.02F;
-      epoch.params = {0.05F, false};
-      expect_epoch(device(), epoch);
-    }
+  for (const std::int32_t blocks : {17, 40}) {
+    Epoch epoch;
+    epoch.deterministic = true;
+    epoch.blocks = blocks;
+    epoch.epoch = blocks % 2;
+    epoch.dim = blocks == 17 ? 7 : 16;
+    epoch.grid = blocks == 40;
+    epoch.users = 130;
+    epoch.items = 30;
+    epoch.ratings = 1100;
+    epoch.learning_rate = 0.02F;
+    epoch.params = {0.05F, false};
+    expect_epoch(device(), epoch);
   }
 }
 
