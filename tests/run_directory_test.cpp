@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <type_traits>
 
 #include "curate/error.h"
@@ -79,8 +80,10 @@ constexpr std::size_t count_members() {
 
 std::map<std::string, std::string> texts_of(const TrainOptions& options) {
   std::map<std::string, std::string> texts;
+  std::set<const void*> members;
   visit_options(options, [&](const char* key, const auto& value, const char* /*help*/) {
     EXPECT_TRUE(texts.emplace(key, fmt::format("{}", value)).second) << key << " is twice in the table";
+    EXPECT_TRUE(members.insert(&value).second) << key << " sets what another option sets";
   });
   return texts;
 }
