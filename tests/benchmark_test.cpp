@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstdint>
 #include <functional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -12,7 +15,9 @@
 #include "benchmark/benchmark_report.h"
 #include "benchmark/roof.h"
 #include "curate/error.h"
+#include "device/cpu/gemm.h"
 #include "device/device.h"
+#include "device/step_state.h"
 #include "support/machine.h"
 
 namespace curate {
@@ -158,12 +163,82 @@ TEST(ItemRowProbe, MovesEveryRowAsOftenAsItIsRated) {
   }
 }
 
-TEST(Roofs, ArePositive) {
+double seconds_of(const std::function<void()>& run) {
+  const auto start = std::chrono::steady_clock::now();
+  run();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Whether the best of some rates that `roof` gives is `work` over the least time that `pass` takes. The two take
+/// turns, until they agree or have had many: other programs may have the machine meanwhile.
+testing::AssertionResult is_rate_of(const std::function<double()>& roof, double work,
+                                    const std::function<void()>& pass) {
+  constexpr int kFewest = 5;
+  constexpr int kMost = 60;
+  double best_rate = 0.0;
+  double least_seconds = seconds_of(pass);
+  for (int turn = 1; turn <= kMost; ++turn) {
+    best_rate = std::max(best_rate, roof());
+    least_seconds = std::min(least_seconds, seconds_of(pass));
+    const double ratio = best_rate * least_seconds / work;
+    if (turn >= kFewest && ratio > 0.7 && ratio < 1.4) {
+      return testing::AssertionSuccess();
+    }
+  }
+  return testing::AssertionFailure() << best_rate << " a second, measured here " << work / least_seconds;
+}
+
+// Catches: work that is counted twice or by half, threads that are not counted, a clock that stops before the end.
+TEST(Roofs, OfProductsAreWhatTheEngineReaches) {
+  constexpr std::int64_t kSize = 256;
   ThreadPool pool(2);
-  EXPECT_GT(gemm_flops_per_second(pool, 64), 0.0);
+  const std::vector<float> in(kSize * kSize, 0.5F);
+  std::vector<std::vector<float>> outs(2, std::vector<float>(kSize * kSize));
+  const auto pass = [&] {
+    pool.run(2, [&](std::int64_t thread) {
+      cpu::gemm(outs[static_cast<std::size_t>(thread)].data(), kSize, {in.data(), kSize}, {in.data(), kSize}, kSize,
+                kSize, kSize, 0.0F);
+    });
+  };
+  cpu::use_one_blas_thread();
+  pass();
+  EXPECT_TRUE(is_rate_of([&] { return gemm_flops_per_second(pool, kSize); }, 2 * 2.0 * kSize * kSize * kSize, pass));
+}
+
+// On a device whose operations run when it is waited for: a roof that does not wait is far too high.
+TEST(Roofs, OfADeviceAreWorkOverTheTimeThatItTakes) {
+  constexpr std::int64_t kSize = 256;
+  constexpr std::int64_t kBytes = std::int64_t{4} << 20U;
+  constexpr auto kFloats = kBytes / static_cast<std::int64_t>(sizeof(float));
   const auto device = make_device("cpu-deferred", 2);
-  EXPECT_GT(dense_flops_per_second(*device, 64), 0.0);
-  EXPECT_GT(copy_bytes_per_second(*device, 1 << 16), 0.0);
+  const auto zeros = [&](std::int64_t floats) {
+    Buffer buffer = device->allocate_array<float>(floats);
+    device->zero(buffer.view(DType::f32, floats));
+    return buffer;
+  };
+  const Buffer out = zeros(kSize * kSize);
+  const Buffer in = zeros(kSize * kSize);
+  const Buffer weight = zeros(kSize * kSize);
+  const Buffer bias = zeros(kSize);
+  StepState all;
+  all.num_ratings = all.batch_size = all.batch_count = kSize;
+  const Buffer state = device->allocate_array<StepState>(1);
+  device->upload(state.view(DType::step_state, 1), std::span<const StepState>(&all, 1));
+  const auto square = [](const Buffer& buffer) { return buffer.view(DType::f32, kSize, kSize); };
+  EXPECT_TRUE(is_rate_of([&] { return dense_flops_per_second(*device, kSize); }, 2.0 * kSize * kSize * kSize,
+                         [&] {
+                           device->dense_forward({square(out), square(in)},
+                                                 {square(weight), bias.view(DType::f32, kSize)}, {},
+                                                 state.view(DType::step_state, 1));
+                           device->synchronize();
+                         }));
+  const Buffer from = zeros(kFloats);
+  const Buffer to = zeros(kFloats);
+  EXPECT_TRUE(is_rate_of([&] { return copy_bytes_per_second(*device, kBytes); }, 2.0 * kBytes,
+                         [&] {
+                           device->copy(to.view(DType::f32, kFloats), from.view(DType::f32, kFloats));
+                           device->synchronize();
+                         }));
 }
 
 TEST(Machine, PeakOfMemoryCanBeginAnew) {

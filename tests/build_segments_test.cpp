@@ -80,6 +80,10 @@ TEST_P(BuildSegmentsTest, groups_random_rows) {
     expect_segments(device(), inputs.skewed_indices(1000, 300), 300, batch_size, "skewed");
     expect_segments(device(), inputs.indices(1000, 100000), 100000, batch_size, "sparse");
   }
+  for (const std::int64_t ratings : kSizesPastABlock) {
+    RandomInputs inputs(static_cast<std::uint64_t>(ratings));
+    expect_segments(device(), inputs.indices(ratings, 100000), 100000, ratings, "one batch");
+  }
 }
 
 TEST_P(BuildSegmentsTest, groups_one_row) {

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import unittest
 
+import skips
+
 CURATE = os.path.abspath(os.environ.get("CURATE_BINARY", "curate"))
 
 GOOD = "".join(f"{u},{i},{(u * 7 + i * 3) % 5 + 1}\n" for u in range(1, 21) for i in range(1, 11))
@@ -711,4 +713,4 @@ class Runs(BadInput):
 if __name__ == "__main__":
     if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
         CURATE = os.path.abspath(sys.argv.pop(1))
-    unittest.main()
+    skips.main()

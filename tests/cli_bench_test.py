@@ -16,6 +16,7 @@ import time
 import unittest
 import xml.etree.ElementTree
 
+import skips
 from cli_bad_input_test import REMEDY
 
 CURATE = os.path.abspath(os.environ.get("CURATE_BINARY", "curate"))
@@ -164,11 +165,20 @@ class Results(BenchCase):
 
     def test_interrupted_leaves_nothing(self):
         command = [CURATE, "bench", "--scale", "0.05", "--rounds", "1000", "--plot", "plot.svg"]
-        process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(1.0)
-        process.send_signal(signal.SIGINT)
-        self.assertNotEqual(process.wait(timeout=60), 0)
-        self.assertEqual(list(self.folder.iterdir()), [])
+        for older in (None, "something older"):
+            with self.subTest(older=older):
+                if older:
+                    (self.folder / "plot.svg").write_text(older)
+                with subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE,
+                                      stderr=subprocess.DEVNULL) as process:
+                    # The head is printed when the measuring begins.
+                    self.assertTrue(process.stdout.readline().startswith(b"machine "))
+                    time.sleep(0.2)
+                    self.assertIsNone(process.poll())
+                    process.send_signal(signal.SIGINT)
+                    self.assertEqual(process.wait(timeout=60), -signal.SIGINT)
+                self.assertEqual({path.name: path.read_text() for path in self.folder.iterdir()},
+                                 {"plot.svg": older} if older else {})
 
     def test_help(self):
         text = self.run_curate("bench", "--help").stdout
@@ -236,4 +246,4 @@ class BadInput(BenchCase):
 if __name__ == "__main__":
     if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
         CURATE = os.path.abspath(sys.argv.pop(1))
-    unittest.main()
+    skips.main()

@@ -20,6 +20,8 @@ import tomllib
 import unittest
 from pathlib import Path
 
+import skips
+
 RUN_FILES = {"config.toml", "model.safetensors", "users.tsv", "items.tsv", "history.csv", "metrics.json"}
 METRICS = ["rmse", "mse", "mae", "mae_whole_stars", "ratings", "cold_ratings", "warm_rmse", "cold_rmse"]
 HISTORY_COLUMNS = ["epoch", "seconds", "train_rmse", "validation_rmse", "learning_rate", "ratings_per_second"]
@@ -1724,10 +1726,10 @@ class RealDataTest(CliCase):
     def real(self, name):
         folder = os.environ.get("CURATE_TEST_DATA")
         if not folder:
-            self.skipTest("no real ratings: set CURATE_TEST_DATA to a folder with ml-100k and ml-latest-small-2016")
+            skips.missing(self, "no real ratings: set CURATE_TEST_DATA to a folder with ml-100k and ml-latest-small-2016")
         path = Path(folder).resolve() / name
         if not path.exists():
-            self.skipTest(f"no {name} in {folder}")
+            skips.missing(self, f"no {name} in {folder}")
         return path
 
     def test_defaults_are_good_on_movielens_100k(self):
@@ -1769,4 +1771,4 @@ class RealDataTest(CliCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

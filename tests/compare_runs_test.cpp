@@ -205,6 +205,28 @@ TEST_F(CompareRunsTest, OtherTestRatingsAreWarnedOf) {
   EXPECT_FALSE(json["same_test_ratings"].get<bool>());
 }
 
+// Catches: a mark at validation errors that are not comparable.
+TEST_F(CompareRunsTest, OtherValidationRatingsHaveNoBest) {
+  make("a");
+  make("b", [](MadeRun& run) {
+    run.test_rmse = 0.91;
+    run.validation_rmse = 0.94;
+    run.config.options.seed = 2;  // draws other ratings for validation
+  });
+  const RunComparison comparison = compare_runs({root_.string()});
+  EXPECT_TRUE(comparison.same_test);
+  EXPECT_FALSE(comparison.same_validation);
+  const std::string table = comparison_table(comparison);
+  EXPECT_NE(table.find("0.9000*"), std::string::npos);  // tested on the same
+  EXPECT_NE(table.find(" 0.9400"), std::string::npos);
+  EXPECT_EQ(table.find("0.9400*"), std::string::npos);
+  EXPECT_EQ(table.find("0.9500*"), std::string::npos);
+  EXPECT_NE(table.find("\nwarning: validation errors are not comparable"), std::string::npos);
+  const auto json = comparison_json(comparison);
+  EXPECT_TRUE(json["best"].contains("test_rmse"));
+  EXPECT_FALSE(json["best"].contains("validation_rmse"));
+}
+
 TEST_F(CompareRunsTest, OtherSourcesOfTestRatings) {
   const auto split = [](const char* text, std::uint64_t seed) {
     return [text, seed](MadeRun& run) {

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import unittest
 
+import skips
+
 BUILD = None
 NO_GPU = not os.path.exists("/proc/driver/nvidia/version")
 
@@ -170,4 +172,4 @@ class CudaCliTest(unittest.TestCase):
 
 if __name__ == "__main__":
     BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
-    unittest.main()
+    skips.main()

@@ -295,6 +295,11 @@ TEST_P(DenseStackTest, matches_reference) {
   for (const StackCase& test : stack_cases()) {
     expect_stack(device(), test);
   }
+  // One row more than tiles take, and as many parameters as there are threads and one.
+  for (const std::int64_t batch_size : kSizesPastABlock) {
+    expect_stack(device(), {{6, 5, 1}, {{ActivationKind::tanh}}, batch_case(713, 1, batch_size, 1, 0)});
+  }
+  expect_stack(device(), {{127, 2, 1}, {{ActivationKind::relu}}, batch_case(714, 1, 257, 1, 0)});
 }
 
 // The widest stack there is, in the smallest pieces.

@@ -309,6 +309,16 @@ TEST_P(ContractTest, copy_honours_both_strides) {
       }
     }
   }
+  // Of rows that a thread each copies.
+  for (const std::int64_t rows : kSizesPastABlock) {
+    RandomInputs inputs(static_cast<std::uint64_t>(rows));
+    const Floats values = inputs.matrix(rows, 1);
+    const DeviceMatrix<float> source(device(), values, rows, 1, 3);
+    const DeviceMatrix<float> destination(device(), Floats(values.size(), kUntouched), rows, 1, 2);
+    device().copy(destination.view(), source.view());
+    EXPECT_TRUE(bits_equal(destination.values(), values, std::to_string(rows) + " rows"));
+    EXPECT_TRUE(destination.padding_intact()) << rows;
+  }
 }
 
 TEST_P(ContractTest, copy_takes_every_type) {

@@ -186,6 +186,86 @@ TEST(Evaluator, CountsWhatFeaturesPredictAsCold) {
   }
 }
 
+/// Users 10, 20 and 30 and items 100 and 200; ratings from 1 to 5.
+Model hand_made_model() {
+  Model::Parts parts;
+  for (const std::int64_t user : {10, 20, 30}) {
+    parts.users.find_or_add(user);
+  }
+  for (const std::int64_t item : {100, 200}) {
+    parts.items.find_or_add(item);
+  }
+  parts.tensors = {{"user.embedding", {{3, 1}, {1.0F, -0.5F, 3.0F}}},
+                   {"item.embedding", {{2, 1}, {0.5F, 2.0F}}},
+                   {"global_mean", {{1}, {3.0F}}},
+                   {"fallback.user", {{3}, {0.25F, -0.5F, 1.0F}}},
+                   {"fallback.item", {{2}, {-0.75F, 0.125F}}},
+                   {"fallback.mean", {{1}, {3.0F}}}};
+  parts.user_counts = {2, 1, 4};
+  parts.item_counts = {3, 4};
+  parts.scale = {1.0F, 5.0F, 1.0F};
+  return Model(parts);
+}
+
+// What `curate evaluate --data` does. Catches: a user or item that the model does not know and that is taken for one
+// that it knows, dense ids of the other data set taken for the model's, a prediction that is not clipped.
+TEST(Fallback, OtherDataAreEvaluatedByTheirIds) {
+  const Model model = hand_made_model();
+  const std::vector<std::int64_t> users = {30, 99, 10};  // by dense id of the other data set
+  const std::vector<std::int64_t> items = {777, 200, 100};
+  Dataset other;
+  for (const std::int64_t user : users) {
+    other.users.find_or_add(user);
+  }
+  for (const std::int64_t item : items) {
+    other.items.find_or_add(item);
+  }
+  // The model's predictions are 3 + the product, at most 5; means know those of which one side is known.
+  struct Expected {
+    std::int32_t user;
+    std::int32_t item;
+    double prediction;
+    bool warm;
+  };
+  const std::vector<Expected> expected = {{0, 1, 5.0, true},    {0, 2, 4.5, true},   {2, 1, 5.0, true},
+                                          {2, 2, 3.5, true},    {0, 0, 4.0, false},  {2, 0, 3.25, false},
+                                          {1, 1, 3.125, false}, {1, 2, 2.25, false}, {1, 0, 3.0, false}};
+  Column<std::int32_t> rating_users;
+  Column<std::int32_t> rating_items;
+  Column<float> ratings;
+  double warm = 0.0;
+  double cold = 0.0;
+  for (const Expected& one : expected) {
+    const auto rating = static_cast<float>(1 + ratings.size() % 5);
+    rating_users.push_back(one.user);
+    rating_items.push_back(one.item);
+    ratings.push_back(rating);
+    const double error = one.prediction - static_cast<double>(rating);
+    (one.warm ? warm : cold) += error * error;
+  }
+  other.ratings.users = rating_users;
+  other.ratings.items = rating_items;
+  other.ratings.ratings = ratings;
+  const RatingTable translated = model.translate(other, other.ratings);
+  const std::vector<std::int32_t> known_users = {2, -1, 0};
+  const std::vector<std::int32_t> known_items = {-1, 1, 0};
+  for (std::size_t n = 0; n < expected.size(); ++n) {
+    EXPECT_EQ(translated.users[n], known_users[static_cast<std::size_t>(expected[n].user)]) << n;
+    EXPECT_EQ(translated.items[n], known_items[static_cast<std::size_t>(expected[n].item)]) << n;
+    EXPECT_EQ(translated.ratings[n], other.ratings.ratings[n]) << n;
+    const RawPair pair = {users[static_cast<std::size_t>(expected[n].user)],
+                          items[static_cast<std::size_t>(expected[n].item)]};
+    EXPECT_FLOAT_EQ(model.predict({&pair, 1}, {"cpu", 1}).at(0).rating, static_cast<float>(expected[n].prediction))
+        << n;
+  }
+  const Metrics metrics = model.evaluate(translated, {"cpu", 1});
+  EXPECT_EQ(metrics.ratings, 9);
+  EXPECT_EQ(metrics.cold_ratings, 5);
+  EXPECT_NEAR(metrics.warm_rmse, std::sqrt(warm / 4.0), 1e-6);
+  EXPECT_NEAR(metrics.cold_rmse, std::sqrt(cold / 5.0), 1e-6);
+  EXPECT_NEAR(metrics.rmse, std::sqrt((warm + cold) / 9.0), 1e-6);
+}
+
 /// Sixty users and thirty items; the last three items and the last user have no rating. Genre 0 is unknown.
 Dataset cold_dataset() {
   Dataset dataset;

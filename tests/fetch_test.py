@@ -26,6 +26,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import skips
+
 sys.dont_write_bytecode = True
 ROOT = Path(__file__).resolve().parent.parent
 FETCH = ROOT / "data" / "fetch.sh"
@@ -636,7 +638,7 @@ class ReadRdataTest(unittest.TestCase):
 class DebianPackageTest(FetchCase):
     def built_package(self):
         if not shutil.which("dpkg-deb"):
-            self.skipTest("no dpkg-deb here")
+            skips.missing(self, "no dpkg-deb here")
         root = self.folder / "root"
         write_package(root / "usr/lib/R/site-library/dslabs/data")
         (root / "DEBIAN").mkdir()
@@ -717,4 +719,4 @@ class DebianPackageTest(FetchCase):
 if __name__ == "__main__":
     if not shutil.which("curl") or not shutil.which("bash"):
         sys.exit("fetch_test.py needs bash and curl")
-    unittest.main()
+    skips.main()

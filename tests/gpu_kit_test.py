@@ -18,6 +18,8 @@ import time
 import unittest
 from unittest import mock
 
+import skips
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "bench/gpu_kit.sh"
 FAKE = ROOT / "tests/gpu_kit_fake.py"
@@ -541,4 +543,4 @@ class BuildTest(KitTest):
 
 if __name__ == "__main__":
     BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
-    unittest.main()
+    skips.main()

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import unittest
 
+import skips
+
 PROGRAM = None
 COLUMNS = 128
 SIZES = {"f32": 4, "f16": 2, "bf16": 2, "tf32": 4}
@@ -237,4 +239,4 @@ if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     PROGRAM = sys.argv.pop(1)
-    unittest.main()
+    skips.main()

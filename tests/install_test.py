@@ -16,6 +16,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import skips
+
 ROOT = Path(__file__).resolve().parent.parent
 CONSUMER = ROOT / "tests" / "consumer"
 HEADERS = sorted(path.name for path in (ROOT / "include" / "curate").glob("*.h"))
@@ -244,7 +246,7 @@ class ConsumerTest(InstallCase):
 
     def test_pkg_config(self):
         if shutil.which("pkg-config") is None:
-            self.skipTest("no pkg-config here")
+            skips.missing(self, "no pkg-config here")
         search = {"PKG_CONFIG_PATH": str(self.libdir / "pkgconfig")}
         self.assertEqual(check("pkg-config", "--modversion", "curate", env=search).strip(), VERSION)
         flags = {which: shlex.split(check("pkg-config", which, "curate", env=search))
@@ -266,4 +268,4 @@ class ConsumerTest(InstallCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <numeric>
+#include <string>
 #include <vector>
 
+#include "curate/error.h"
 #include "device/device.h"
 #include "tests/emulator/emulator.h"
 #include "tests/support/compare.h"
@@ -28,8 +31,16 @@ MatrixView last_rows(const Buffer& table, std::int64_t rows) {
 // Catches: offsets of 32 bits, which wrap around to the table's first rows.
 TEST_P(LargeTest, rows_past_two_to_the_31st_element) {
   emulator::set_memory(std::size_t{20} << 30U);
-  const Buffer table = device().allocate_array<float>(kRows * kDim);
-  const Buffer gradient = device().allocate_array<float>(kRows * kDim);
+  Buffer table;
+  Buffer gradient;
+  try {
+    table = device().allocate_array<float>(kRows * kDim);
+    gradient = device().allocate_array<float>(kRows * kDim);
+  } catch (const DeviceError& error) {
+    const char* const ci = std::getenv("CI");
+    ASSERT_FALSE(ci != nullptr && std::string(ci) == "true") << error.what() << "; with CI=true there has to be room";
+    GTEST_SKIP() << error.what();
+  }
   const MatrixView whole = table.view(DType::f32, kRows, kDim);
   const MatrixView whole_gradient = gradient.view(DType::f32, kRows, kDim);
   std::vector<float> values(4 * kDim);

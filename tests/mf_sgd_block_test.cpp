@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -87,29 +89,55 @@ void expect_reference(const cpu::MfSgdKernel& kernel, const Case& of) {
   ASSERT_NEAR(sums.squared, expected_sums.squared, 1e-4 * expected_sums.squared) << of.label();
 }
 
+/// The kernels by the floats of their vectors. A machine has those that its instructions allow, the narrow ones first.
+class MfSgdBlock : public testing::TestWithParam<int> {
+ protected:
+  void SetUp() override {
+    const std::vector<cpu::MfSgdKernel> kernels = cpu::mf_sgd_kernels();
+    const std::size_t place = GetParam() == 4 ? 0 : GetParam() == 8 ? 1 : 2;
+    if (place < kernels.size()) {
+      kernel_ = kernels[place];
+      return;
+    }
+    const std::string problem =
+        std::string("this machine has no ") + (GetParam() == 8 ? "AVX2, FMA and BMI2" : "AVX-512");
+#if defined(__x86_64__)
+    const char* const ci = std::getenv("CI");
+    if (GetParam() == 8 && ci != nullptr && std::string(ci) == "true") {
+      FAIL() << problem << "; with CI=true it has to";
+    }
+#endif
+    GTEST_SKIP() << problem;
+  }
+
+  const cpu::MfSgdKernel& kernel() const {
+    return kernel_;
+  }
+
+ private:
+  cpu::MfSgdKernel kernel_{};
+};
+INSTANTIATE_TEST_SUITE_P(widths, MfSgdBlock, testing::Values(4, 8, 16), testing::PrintToStringParamName());
+
 // The kernels for other machines, which nothing else here runs. Catches what the tests of mf_sgd_epoch do, in each.
-TEST(MfSgdBlock, kernels_of_all_widths_match_the_sequential_reference) {
-  const std::vector<cpu::MfSgdKernel> kernels = cpu::mf_sgd_kernels();
-  for (std::size_t k = 0; k < kernels.size(); ++k) {
-    SCOPED_TRACE(testing::Message() << "kernel " << k);
-    for (const std::int64_t dim : {1, 3, 4, 8, 16, 20, 32, 33, 48, 64, 65, 80, 96, 100, 128, 200}) {
-      for (const Biases& biases : all_biases()) {
-        for (const bool grid : {true, false}) {
-          Case of;
-          of.dim = dim;
-          of.biases = biases;
-          of.grid = grid;
-          expect_reference(kernels[k], of);
-          if (HasFatalFailure()) {
-            return;
-          }
-          of.non_negative = true;
-          expect_reference(kernels[k], of);
-          of.rate_decay = 0.03F;
-          expect_reference(kernels[k], of);
-          of.non_negative = false;
-          expect_reference(kernels[k], of);
+TEST_P(MfSgdBlock, matches_the_sequential_reference) {
+  for (const std::int64_t dim : {1, 3, 4, 8, 16, 20, 32, 33, 48, 64, 65, 80, 96, 100, 128, 200}) {
+    for (const Biases& biases : all_biases()) {
+      for (const bool grid : {true, false}) {
+        Case of;
+        of.dim = dim;
+        of.biases = biases;
+        of.grid = grid;
+        expect_reference(kernel(), of);
+        if (HasFatalFailure()) {
+          return;
         }
+        of.non_negative = true;
+        expect_reference(kernel(), of);
+        of.rate_decay = 0.03F;
+        expect_reference(kernel(), of);
+        of.non_negative = false;
+        expect_reference(kernel(), of);
       }
     }
   }
@@ -117,29 +145,25 @@ TEST(MfSgdBlock, kernels_of_all_widths_match_the_sequential_reference) {
 
 // Lanes that want the same item at once, of a group and of different ones, in every way that rows have. Catches items
 // that are read before they have learnt, or learn twice.
-TEST(MfSgdBlock, items_that_meet_match_the_sequential_reference) {
-  const std::vector<cpu::MfSgdKernel> kernels = cpu::mf_sgd_kernels();
-  for (std::size_t k = 0; k < kernels.size(); ++k) {
-    SCOPED_TRACE(testing::Message() << "kernel " << k);
-    for (const std::int64_t dim : {16, 32, 64, 80, 200}) {
-      for (const std::int64_t items : {3, 10, 100, 400}) {
-        for (const bool biased : {false, true}) {
-          Case of;
-          of.dim = dim;
-          of.items = items;
-          of.users = 150;
-          of.ratings = 2000;
-          of.biases = {biased, biased};
-          expect_reference(kernels[k], of);
-          if (HasFatalFailure()) {
-            return;
-          }
-          of.grid = biased;
-          of.rate_decay = 0.03F;
-          expect_reference(kernels[k], of);
-          of.non_negative = true;
-          expect_reference(kernels[k], of);
+TEST_P(MfSgdBlock, items_that_meet_match_the_sequential_reference) {
+  for (const std::int64_t dim : {16, 32, 64, 80, 200}) {
+    for (const std::int64_t items : {3, 10, 100, 400}) {
+      for (const bool biased : {false, true}) {
+        Case of;
+        of.dim = dim;
+        of.items = items;
+        of.users = 150;
+        of.ratings = 2000;
+        of.biases = {biased, biased};
+        expect_reference(kernel(), of);
+        if (HasFatalFailure()) {
+          return;
         }
+        of.grid = biased;
+        of.rate_decay = 0.03F;
+        expect_reference(kernel(), of);
+        of.non_negative = true;
+        expect_reference(kernel(), of);
       }
     }
   }
@@ -147,18 +171,16 @@ TEST(MfSgdBlock, items_that_meet_match_the_sequential_reference) {
 
 // Rows are kept divided by a power of 1 - lr * reg, which must not run out of float's range: long runs that shrink
 // fast, and that change sign.
-TEST(MfSgdBlock, rows_survive_any_regularization) {
-  for (const cpu::MfSgdKernel& kernel : cpu::mf_sgd_kernels()) {
-    for (const std::int64_t dim : {16, 32, 64}) {
-      for (const float reg : {0.0F, 1.0F, 25.0F, 45.0F, 60.0F}) {
-        Case of;
-        of.dim = dim;
-        of.users = 14;  // runs of 300 and more
-        of.ratings = 5000;
-        of.reg = reg;
-        of.biases = {true, true};
-        expect_reference(kernel, of);
-      }
+TEST_P(MfSgdBlock, rows_survive_any_regularization) {
+  for (const std::int64_t dim : {16, 32, 64}) {
+    for (const float reg : {0.0F, 1.0F, 25.0F, 45.0F, 60.0F}) {
+      Case of;
+      of.dim = dim;
+      of.users = 14;  // runs of 300 and more
+      of.ratings = 5000;
+      of.reg = reg;
+      of.biases = {true, true};
+      expect_reference(kernel(), of);
     }
   }
 }

@@ -80,7 +80,7 @@ HostRatings random_ratings(RandomInputs& inputs, std::int64_t n) {
 // Catches: keys of another counter or purpose, 32-bit or signed keys, a sort that drops or repeats ratings, arrays that
 // are permuted by the inverse order or not all alike, sizes that a block or a thread does not divide.
 TEST_P(PermuteTest, sorts_ratings_by_their_keys) {
-  for (const std::int64_t n : {1, 2, 3, 31, 32, 33, 1000, 70001}) {
+  for (const std::int64_t n : {1, 2, 3, 31, 32, 33, 65, 257, 513, 1000, 70001}) {
     RandomInputs inputs(static_cast<std::uint64_t>(n) + 0xfedcba9876543210ULL);
     const std::string label = std::to_string(n) + " ratings, seed " + std::to_string(inputs.seed());
     const HostRatings host = random_ratings(inputs, n);

@@ -60,7 +60,7 @@ void expect_errors(Device& device, const BatchCase& test, ClipRange clip) {
 // Catches: ratings read from the start of the epoch, predictions from batch_begin on, sums overwritten or in f32, rows
 // past the count (they hold NaN), ratings that no thread counts or two count.
 TEST_P(RatingErrorsTest, matches_reference) {
-  for (const std::int64_t batch_size : {1, 2, 3, 5, 7, 16, 17, 32, 64, 100, 128, 1000, 20011}) {
+  for (const std::int64_t batch_size : {1, 2, 3, 5, 7, 16, 17, 32, 64, 65, 100, 128, 257, 513, 1000, 20011}) {
     for (const std::int64_t batch : {0, 1, 2}) {
       for (const ClipRange clip : {kNoClip, ClipRange{0.5F, 5.0F}}) {
         expect_errors(device(), batch_case(850 + static_cast<std::uint64_t>(batch_size), 1, batch_size, batch, 0),

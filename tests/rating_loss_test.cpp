@@ -76,7 +76,7 @@ TEST(RatingLossReference, matches_finite_differences) {
 // Catches: a mean over the capacity instead of the count, ratings read from the start of the epoch, e of the wrong
 // sign, sums over rows past the count (they hold NaN), mae and mse exchanged.
 TEST_P(RatingLossTest, matches_reference) {
-  for (const std::int64_t batch_size : {1, 2, 3, 5, 7, 16, 17, 32, 64, 100, 128, 1000, 20000}) {
+  for (const std::int64_t batch_size : {1, 2, 3, 5, 7, 16, 17, 32, 64, 65, 100, 128, 257, 513, 1000, 20000}) {
     for (const std::int64_t batch : {0, 1, 2}) {
       for (const LossKind kind : {LossKind::mse, LossKind::mae}) {
         const BatchCase test = batch_case(500 + static_cast<std::uint64_t>(batch_size), 1, batch_size, batch, 0);

@@ -4,10 +4,14 @@
 
 #include <fmt/format.h>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <type_traits>
 
 #include "curate/error.h"
 #include "support/atomic_file.h"
+#include "train/option_table.h"
 
 namespace curate {
 namespace {
@@ -36,6 +40,8 @@ TEST_F(RunDirectoryTest, ConfigRoundTrip) {
   config.rating_range = "0.5:5";
   config.folds = 5;
   config.fold = 2;
+  config.test = "/data/test";
+  config.text_ids = true;
   config.options.dim = 17;
   config.options.learning_rate = 1e-7;
   config.options.reg = 0.1 + 0.2;  // all 17 digits must survive
@@ -46,8 +52,87 @@ TEST_F(RunDirectoryTest, ConfigRoundTrip) {
   const RunConfig back = read_config(path("config.toml"));
   EXPECT_EQ(to_toml(back), to_toml(config));
   EXPECT_EQ(back.data, config.data);
+  EXPECT_EQ(back.test, config.test);
+  EXPECT_EQ(back.split, config.split);
+  EXPECT_EQ(back.rating_range, config.rating_range);
+  EXPECT_EQ(back.folds, config.folds);
+  EXPECT_EQ(back.fold, config.fold);
+  EXPECT_EQ(back.text_ids, config.text_ids);
   EXPECT_EQ(back.options.reg, config.options.reg);
   EXPECT_EQ(back.options.seed, config.options.seed);
+}
+
+/// What any member of a struct is made from.
+struct Anything {
+  template <typename T>
+  operator T() const;  // NOLINT: implicit, for that is what it is for
+};
+
+/// Members of an aggregate: the most values that it can be made from.
+template <typename T, typename... Values>
+constexpr std::size_t count_members() {
+  if constexpr (requires { T{Values{}..., Anything{}}; }) {
+    return count_members<T, Values..., Anything>();
+  } else {
+    return sizeof...(Values);
+  }
+}
+
+std::map<std::string, std::string> texts_of(const TrainOptions& options) {
+  std::map<std::string, std::string> texts;
+  std::set<const void*> members;
+  visit_options(options, [&](const char* key, const auto& value, const char* /*help*/) {
+    EXPECT_TRUE(texts.emplace(key, fmt::format("{}", value)).second) << key << " is twice in the table";
+    EXPECT_TRUE(members.insert(&value).second) << key << " sets what another option sets";
+  });
+  return texts;
+}
+
+// Covers every option, those that will come too. Catches: one that config.toml or its reader lacks, or takes for
+// another one, digits that are lost, an option that is in the struct and not in the table.
+TEST_F(RunDirectoryTest, EveryOptionComesBackFromConfig) {
+  const TrainOptions defaults;
+  RunConfig config;
+  config.data = "/data/x";
+  std::int32_t number = 100;
+  visit_options(config.options, [&](const char* key, auto& value, const char* /*help*/) {
+    using T = std::decay_t<decltype(value)>;
+    ++number;  // no two options have the same value
+    if constexpr (std::is_same_v<T, std::string>) {
+      value = fmt::format("{} {}", key, number);
+    } else if constexpr (std::is_same_v<T, bool>) {
+      value = !value;
+    } else if constexpr (std::is_same_v<T, double>) {
+      value = 1.0 / static_cast<double>(number);  // of 17 digits
+    } else {
+      value = static_cast<T>(number);
+    }
+  });
+  const std::map<std::string, std::string> expected = texts_of(config.options);
+  const std::map<std::string, std::string> by_default = texts_of(defaults);
+  // preset is written by its own name; a preset's options are options like others.
+  EXPECT_EQ(expected.size() + 1, count_members<TrainOptions>());
+  for (const auto& [key, text] : expected) {
+    EXPECT_NE(text, by_default.at(key)) << key << " has its default";
+  }
+  write_file_atomically(path("config.toml"), to_toml(config));
+  const RunConfig back = read_config(path("config.toml"));
+  EXPECT_EQ(texts_of(back.options), expected);
+  // Bools have no values of their own: one at a time.
+  visit_options(defaults, [&](const char* key, const auto& value, const char* /*help*/) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, bool>) {
+      const std::string name = key;
+      RunConfig other;
+      other.data = "/data/x";
+      visit_options(other.options, [&](const char* at, auto& member, const char* /*help*/) {
+        if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
+          member = at == name ? !member : member;
+        }
+      });
+      write_file_atomically(path("config.toml"), to_toml(other));
+      EXPECT_EQ(texts_of(read_config(path("config.toml")).options), texts_of(other.options)) << key;
+    }
+  });
 }
 
 TEST_F(RunDirectoryTest, BadConfigNamesFileLineAndKey) {
@@ -210,6 +295,63 @@ TEST_F(RunDirectoryTest, BadMetricsNameFileAndPlace) {
 TEST_F(RunDirectoryTest, WholeNumbersPassForReals) {
   write_file_atomically(path("config.toml"), "lr = 1\n");
   EXPECT_EQ(read_config(path("config.toml")).options.learning_rate, 1.0);
+}
+
+/// A run of a model that nobody trained, of two users and two items.
+TrainResult made_up_result(bool featured) {
+  Model::Parts parts;
+  for (const std::int64_t id : {1, 2}) {
+    parts.users.find_or_add(id);
+    parts.items.find_or_add(id);
+  }
+  parts.tensors = {{"user.embedding", {{2, 1}, {1.0F, 2.0F}}},
+                   {"item.embedding", {{2, 1}, {1.0F, 2.0F}}},
+                   {"global_mean", {{1}, {3.0F}}},
+                   {"fallback.user", {{2}, {0.0F, 0.0F}}},
+                   {"fallback.item", {{2}, {0.0F, 0.0F}}},
+                   {"fallback.mean", {{1}, {3.0F}}}};
+  if (featured) {
+    Feature feature;
+    feature.name = "genre";
+    feature.side = FeatureSide::item;
+    feature.starts = {0, 1, 2};
+    feature.ids = {0, 1};
+    feature.values = {"", "drama"};
+    parts.spec.features = {feature};
+    parts.tensors["item.genre.embedding"] = {{2, 1}, {0.0F, 0.5F}};
+  }
+  parts.user_counts = {1, 1};
+  parts.item_counts = {1, 1};
+  parts.scale = {1.0F, 5.0F, 1.0F};
+  TrainResult result{Model(parts), {}, 1, {}, {}, 1.0, "cpu", 0};
+  EpochRecord epoch;
+  epoch.epoch = 1;
+  result.history = {epoch};
+  return result;
+}
+
+// Catches: files of the run before that stay, among them features of a model that has none now.
+TEST_F(RunDirectoryTest, ARunReplacesAllOfTheRunBefore) {
+  RunConfig config;
+  config.data = "/data/x";
+  config.options.dim = 1;
+  {
+    RunDirectory directory(path("run"), false);
+    directory.write(config, made_up_result(true), {});
+  }
+  EXPECT_TRUE(fs::exists(root_ / "run" / "features.json"));
+  EXPECT_EQ(Model::load(path("run")).parts().spec.features.size(), 1U);
+  config.options.seed = 7;
+  {
+    RunDirectory directory(path("run"), true);
+    directory.write(config, made_up_result(false), {});
+  }
+  EXPECT_FALSE(fs::exists(root_ / "run" / "features.json"));
+  EXPECT_FALSE(fs::exists(root_ / "run" / ".partial"));
+  EXPECT_TRUE(Model::load(path("run")).parts().spec.features.empty());
+  EXPECT_EQ(read_config(path("run/config.toml")).options.seed, 7U);
+  EXPECT_EQ(read_history(path("run/history.csv")).size(), 1U);
+  EXPECT_EQ(read_metrics(path("run/metrics.json")).epochs, 1);
 }
 
 TEST_F(RunDirectoryTest, AnUnusedDirectoryGoesAwayAgain) {

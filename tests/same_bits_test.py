@@ -14,6 +14,8 @@ import sys
 import tempfile
 import unittest
 
+import skips
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = None
 
@@ -254,4 +256,4 @@ class SameBitsTest(unittest.TestCase):
 if __name__ == "__main__":
     BUILD = pathlib.Path(sys.argv.pop(1)).resolve()
     os.environ.pop("GIT_DIR", None)
-    unittest.main()
+    skips.main()

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "device/device.h"
+#include "tests/emulator/emulator.h"
+#include "tests/emulator/engine.h"
 #include "tests/reference/build_segments.h"
 #include "tests/reference/matrix.h"
 #include "tests/reference/scatter_add_rows.h"
@@ -140,6 +142,21 @@ TEST_P(ScatterAddRowsTest, atomic_variant_needs_no_segments) {
   device().scatter_add_rows(grad_table.view(), grad_rows.view(), index.view(), SegmentsView{}, ScatterKind::atomic,
                             state.view());
   EXPECT_TRUE(bits_equal(grad_table.values(), std::vector<float>{1.25F, 2.625F}, "atomic"));
+}
+
+// A thread of the emulator is stopped only at what goes by a name, so that a plain addition is whole there and lost on
+// a GPU: every element has to go by a reduction.
+TEST(ScatterAddRowsTraffic, every_element_is_a_reduction) {
+  emulator::add_emulated_engine();
+  const auto device = make_device(emulator::kEmulatedDevice);
+  for (const std::int64_t dim : {1, 4, 7, 16}) {
+    const BatchCase test = batch_case(65, dim, 100, 2, 0);
+    RandomInputs inputs(test.seed);
+    const Scatter scatter = random_scatter(inputs, test, 9, true);
+    const std::int64_t before = emulator::traffic().reduced;
+    expect_scatter(*device, scatter, test, ScatterKind::atomic, "reductions");
+    EXPECT_EQ(emulator::traffic().reduced - before, 4 * test.count() * dim) << dim << " columns";
+  }
 }
 
 // Catches: sums whose order is the schedule's. Values of very different sizes make the order visible.

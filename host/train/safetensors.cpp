@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
@@ -86,6 +87,49 @@ std::size_t header_length(const std::string& path, const char* begin, std::uint6
   return static_cast<std::size_t>(length);
 }
 
+struct Header {
+  std::map<std::string, std::string> metadata;
+  std::map<std::string, Extent> extents;  ///< by the tensors' names
+};
+
+/// Each byte of the data is of one tensor: the format has neither holes nor values of two tensors.
+void check_every_byte_is_of_one_tensor(const std::string& path, const std::map<std::string, Extent>& extents,
+                                       std::size_t data_bytes) {
+  std::vector<std::pair<std::string, Extent>> by_place(extents.begin(), extents.end());
+  std::sort(by_place.begin(), by_place.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.second.begin, a.second.elements) < std::pair(b.second.begin, b.second.elements);
+  });
+  std::size_t covered = 0;
+  for (const auto& [name, extent] : by_place) {
+    if (extent.begin != covered) {
+      fail(path, fmt::format("tensor {} begins at byte {} of the data, not at {}, where the one before it ends", name,
+                             extent.begin, covered));
+    }
+    covered += extent.elements * sizeof(float);
+  }
+  if (covered != data_bytes) {
+    fail(path, fmt::format("{} bytes of data are of no tensor", data_bytes - covered));
+  }
+}
+
+Header read_header(const std::string& path, std::string_view text, std::size_t data_bytes) {
+  Header header;
+  try {
+    const auto json = nlohmann::json::parse(text);
+    for (const auto& [name, entry] : json.items()) {
+      if (name == "__metadata__") {
+        header.metadata = entry.get<std::map<std::string, std::string>>();
+      } else {
+        header.extents[name] = read_extent(path, name, entry, data_bytes);
+      }
+    }
+  } catch (const nlohmann::json::exception& error) {
+    fail(path, error.what());
+  }
+  check_every_byte_is_of_one_tensor(path, header.extents, data_bytes);
+  return header;
+}
+
 }  // namespace
 
 void write_safetensors(const std::string& path, const SafetensorsFile& file) {
@@ -116,18 +160,11 @@ SafetensorsFile read_safetensors(const std::string& path) {
   const std::size_t length = header_length(path, content.data(), content.size());
   const std::string_view text = std::string_view(content).substr(kLengthBytes, length);
   const std::string_view data = std::string_view(content).substr(kLengthBytes + length);
+  Header header = read_header(path, text, data.size());
   SafetensorsFile file;
-  try {
-    const auto header = nlohmann::json::parse(text);
-    for (const auto& [name, entry] : header.items()) {
-      if (name == "__metadata__") {
-        file.metadata = entry.get<std::map<std::string, std::string>>();
-      } else {
-        file.tensors[name] = read_tensor(read_extent(path, name, entry, data.size()), data);
-      }
-    }
-  } catch (const nlohmann::json::exception& error) {
-    fail(path, error.what());
+  file.metadata = std::move(header.metadata);
+  for (const auto& [name, extent] : header.extents) {
+    file.tensors[name] = read_tensor(extent, data);
   }
   return file;
 }
@@ -147,16 +184,10 @@ std::map<std::string, std::vector<std::int64_t>> read_tensor_shapes(const std::s
   if (!file.read(text.data(), static_cast<std::streamsize>(length))) {
     fail(path, "its header is cut off");
   }
+  const Header header = read_header(path, text, static_cast<std::size_t>(bytes) - kLengthBytes - length);
   std::map<std::string, std::vector<std::int64_t>> shapes;
-  try {
-    const auto header = nlohmann::json::parse(text);
-    for (const auto& [name, entry] : header.items()) {
-      if (name != "__metadata__") {
-        shapes[name] = read_extent(path, name, entry, static_cast<std::size_t>(bytes) - kLengthBytes - length).shape;
-      }
-    }
-  } catch (const nlohmann::json::exception& exception) {
-    fail(path, exception.what());
+  for (const auto& [name, extent] : header.extents) {
+    shapes[name] = extent.shape;
   }
   return shapes;
 }

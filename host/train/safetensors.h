@@ -15,7 +15,8 @@ struct SafetensorsFile {
 };
 
 /// The safetensors format: 8 bytes of little-endian header length, a JSON header {name: {dtype, shape, data_offsets}},
-/// raw little-endian values. All tensors are F32. Written to a temporary name, synced, renamed.
+/// raw little-endian values. All tensors are F32. They lie in any order, and each byte of the values is of one of them.
+/// Written to a temporary name, synced, renamed.
 void write_safetensors(const std::string& path, const SafetensorsFile& file);
 
 /// Throws InputError naming the path where the file is not sound: lengths, offsets, shapes and types are all checked.

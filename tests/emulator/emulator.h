@@ -12,7 +12,7 @@ namespace curate::emulator {
 enum class Schedule : std::uint8_t {
   forward,    ///< threads and blocks in order, in turns
   reverse,    ///< the last thread and the last block first
-  random,     ///< any thread, blocks in any order; may stop a thread at an atomic or a load past the L1 cache
+  random,     ///< any thread, blocks in any order; may stop a thread at an atomic, a load past L1, a __stwb
   run_ahead,  ///< a warp, picked at random, goes as far as it can before another one runs
   resident,   ///< several blocks at a time, any thread of any of them, stopped as in `random`
 };

@@ -104,6 +104,13 @@ inline std::vector<DenseCase> dense_cases() {
     add(100, 1, 1000);
     add(200, 3, 1000);
   }
+  for (const std::int64_t batch_size : kSizesPastABlock) {
+    add(1, 1, batch_size);
+    add(7, 5, batch_size);
+  }
+  // 257 and 513 parameters, whose partial sums are added by a thread each.
+  add(256, 1, 1000);
+  add(512, 1, 1000);
   return cases;
 }
 

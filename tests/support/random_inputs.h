@@ -138,8 +138,11 @@ inline BatchCase batch_case(std::uint64_t seed, std::int64_t dim, std::int64_t b
   return {seed, dim, batch_size, batch, 2 * batch_size + (batch_size + 1) / 2, padding};
 }
 
+/// One more than a multiple of 64 or of a kernel's 256 threads: where the last block has a single thread to run.
+inline constexpr std::int64_t kSizesPastABlock[] = {65, 257, 513};
+
 /// Dims around the widths of vectors and warps, and some that no vector divides; batches from one rating to more than
-/// any block takes at once.
+/// any block takes at once, and of one rating more than blocks take.
 inline std::vector<BatchCase> batch_cases() {
   std::vector<BatchCase> cases;
   const auto add = [&cases](std::int64_t dim, std::int64_t batch_size) {
@@ -157,6 +160,11 @@ inline std::vector<BatchCase> batch_cases() {
     add(dim, 1000);
   }
   add(513, 32);
+  // A thread to a row: of one element, and of one vector.
+  for (const std::int64_t batch_size : kSizesPastABlock) {
+    add(1, batch_size);
+    cases.push_back(batch_case(1000 + cases.size(), 4, batch_size, 1, 0));
+  }
   return cases;
 }
 

@@ -122,7 +122,8 @@ inline int __all_sync(unsigned mask, int predicate,
   return __ballot_sync(mask, predicate, site) == mask ? 1 : 0;
 }
 
-// One fiber runs at a time, so memory is always in order; the schedule may change threads before an atomic.
+// One fiber runs at a time, so memory is always in order; the schedule may change threads before what goes
+// by a name: an atomic, a load past the L1 cache, a plain store.
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
@@ -175,14 +176,16 @@ T __ldg(const T* address) {
   curate::emulator::traffic_now.read_only += static_cast<std::int64_t>(sizeof(T));
   return *address;
 }
-/// A plain load and a plain store.
+/// A plain load.
 template <typename T>
 T __ldca(const T* address) {
   curate::emulator::traffic_now.read += static_cast<std::int64_t>(sizeof(T));
   return *address;
 }
+/// A plain store. The schedule may change threads before it: what the value was made of may be old by then.
 template <typename T>
 void __stwb(T* address, T value) {
+  curate::emulator::preempt();
   curate::emulator::traffic_now.written += static_cast<std::int64_t>(sizeof(T));
   *address = value;
 }
