@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "curate/dataset.h"
 #include "curate/error.h"
@@ -168,6 +170,8 @@ TEST(CudaProducts, rounded_products_train_as_well) {
       const TrainResult rounded = train("cuda-emulated", products);
       EXPECT_NE(rounded.history.back().train_rmse, exact.history.back().train_rmse) << products;
       EXPECT_NEAR(rounded.history.back().train_rmse, exact.history.back().train_rmse, 0.01) << products;
+      RecordProperty(std::string("difference_") + products + layers,
+                     std::to_string(rounded.history.back().train_rmse - exact.history.back().train_rmse));
       EXPECT_THROW(train("cpu", products), InputError);
       EXPECT_THROW(train("cpu-deferred", products), InputError);
       emulator::set_cublaslt({0, "", true, true});
@@ -194,6 +198,8 @@ TEST_P(CudaTraining, sixteen_bits_train_as_well) {
     }
     EXPECT_NE(rounded.history.back().train_rmse, exact.history.back().train_rmse) << precision;
     EXPECT_NEAR(rounded.history.back().train_rmse, exact.history.back().train_rmse, 0.01) << precision;
+    RecordProperty(std::string("difference_") + precision,
+                   std::to_string(rounded.history.back().train_rmse - exact.history.back().train_rmse));
     // The model is in f32 and has what was trained: numbers of 16 bits.
     bool is_short = true;
     for (const float value : rounded.model.parts().tensors.at("item.embedding").values) {
@@ -227,6 +233,58 @@ TEST(CudaPrecision, deterministic_gives_the_same_bits_in_every_schedule) {
   }
 }
 
+/// Users of 1, 4, 7, ... ratings, of items that nobody else rates.
+Dataset items_of_one_rating() {
+  Dataset dataset;
+  for (std::int64_t user = 0; user < 20; ++user) {
+    for (std::int64_t n = 0; n < 3 * user + 1; ++n) {
+      dataset.ratings.users.push_back(dataset.users.find_or_add(user));
+      dataset.ratings.items.push_back(dataset.items.find_or_add(std::int64_t{dataset.items.size()}));
+      dataset.ratings.ratings.push_back(n % 2 == 0 ? 1.0F : 5.0F);
+    }
+  }
+  dataset.scale = {1.0F, 5.0F, 1.0F};
+  return dataset;
+}
+
+// Biases start at 0, and a rating moves that of its item: none that stays there was learnt. Catches: ratings that are
+// counted but not learnt, ends of pieces, of batches or of what is on its way that get lost.
+TEST(CudaPerRatingSgd, every_rating_is_learnt) {
+  const Dataset dataset = items_of_one_rating();
+  std::vector<std::string> devices = emulator::emulated_devices();
+  devices.insert(devices.begin(), "cpu");
+  const auto expect_all_learnt = [&](const TrainOptions& options) {
+    const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
+    const std::vector<float>& biases = result.model.parts().tensors.at("item.bias").values;
+    ASSERT_EQ(biases.size(), dataset.ratings.ratings.size());
+    EXPECT_EQ(std::count(biases.begin(), biases.end(), 0.0F), 0)
+        << options.device << ", batch " << options.batch << ", " << options.precision << " " << options.sgd_kernel
+        << (options.deterministic ? " deterministic" : "");
+  };
+  for (const std::string& device : devices) {
+    TrainOptions options = options_of({"", "sgd", 1, false}, device);
+    options.epochs = 1;
+    options.validation = 0.0;
+    expect_all_learnt(options);
+    if (device != "cpu") {
+      for (const char* const kernel : {"split=16", "hot=64"}) {
+        options.sgd_kernel = kernel;
+        expect_all_learnt(options);
+      }
+      options.sgd_kernel = "";
+      options.precision = "bf16";
+      expect_all_learnt(options);
+      options.precision = "f32";
+    }
+    options.deterministic = true;
+    expect_all_learnt(options);
+    options.batch = 64;
+    expect_all_learnt(options);
+    options.deterministic = false;
+    expect_all_learnt(options);
+  }
+}
+
 // Per-rating SGD, the default, with as many users at once as the device takes: item rows are stale now and then. The
 // mean of CURATE_TEST_SEEDS seeds, of one unless that is set.
 TEST(CudaPerRatingSgd, ml_100k_u1_as_good_as_the_cpu_engine) {
@@ -253,25 +311,31 @@ TEST(CudaPerRatingSgd, ml_100k_u1_as_good_as_the_cpu_engine) {
     }
     return sum / static_cast<double>(seeds);
   };
+  // The CPU engine learns user by user, a GPU many users at once, whose rows of items are a little stale: over seeds
+  // the difference has a mean of 0.0011 and a deviation of 0.0003 or so. Whether every rating is learnt, an error after
+  // ten epochs does not tell: that is every_rating_is_learnt.
+  constexpr double kStale = 0.002;
+  // README.md: 16 bits end within 0.001 of f32.
+  constexpr double kIn16Bits = 0.001;
   const double cpu = mean_rmse("cpu");
   const double cuda = mean_rmse("cuda-emulated:resident");
-  EXPECT_NEAR(cuda, cpu, 0.003);
+  EXPECT_NEAR(cuda, cpu, kStale);
   RecordProperty("cpu_rmse", std::to_string(cpu));
   RecordProperty("cuda_emulated_rmse", std::to_string(cuda));
   for (const char* const precision : {"f16", "bf16"}) {
     const double rounded = mean_rmse("cuda-emulated:resident", precision);
-    EXPECT_NEAR(rounded, cpu, 0.003) << precision;
+    EXPECT_NEAR(rounded, cuda, kIn16Bits) << precision;
     RecordProperty(std::string("cuda_emulated_rmse_") + precision, std::to_string(rounded));
   }
   // Users in pieces, and changes of hot items gathered by each block.
   const double split = mean_rmse("cuda-emulated:resident", "f32", "split=64");
-  EXPECT_NEAR(split, cpu, 0.003);
+  EXPECT_NEAR(split, cpu, kStale);
   RecordProperty("cuda_emulated_rmse_split", std::to_string(split));
   const double hot = mean_rmse("cuda-emulated:resident", "f32", "hot=64");
-  EXPECT_NEAR(hot, cpu, 0.003);
+  EXPECT_NEAR(hot, cpu, kStale);
   RecordProperty("cuda_emulated_rmse_hot", std::to_string(hot));
   const double deterministic = mean_rmse("cuda-emulated", "f32", "", true);
-  EXPECT_NEAR(deterministic, cpu, 0.003);
+  EXPECT_NEAR(deterministic, cpu, kStale);
   RecordProperty("cuda_emulated_rmse_deterministic", std::to_string(deterministic));
 }
 

@@ -346,26 +346,120 @@ TEST_P(MatrixFactorization, StepWithFeaturesFollowsTheGradientOfTheObjective) {
 // Decoupled weight decay and non_negative are for vectors, those of features too, and leave biases alone.
 TEST_P(MatrixFactorization, DecayAndSignOfFeatures) {
   const auto device = make_device(GetParam());
-  const TensorMap before = featured_tensors(true);
-  const auto model = make_model(*device, featured_spec(), before);
-  TrainingPlan plan;
-  plan.per_rating = false;
-  plan.batch = kRatings.size();
-  plan.optimizer.weight_decay = 0.5F;
-  plan.optimizer.non_negative = true;
-  plan.dense_updates = true;
-  model->prepare_training(plan);
-  const test::TestEpoch epoch(*device, kRatings, plan.batch, 0.5F);
-  model->enqueue_gradients(epoch.view());
-  const TensorMap gradients = download_parameters(model->gradients());
-  model->enqueue_update(epoch.view());
-  const TensorMap after = model->download();
-  for (const auto& [name, gradient] : gradients) {
-    const bool bias = name.ends_with(".bias");
-    for (std::size_t e = 0; e < gradient.values.size(); ++e) {
-      const float value = before.at(name).values[e];
-      const float moved = value - 0.5F * (gradient.values[e] + (bias ? 0.0F : 0.5F * value));
-      EXPECT_NEAR(after.at(name).values[e], bias ? moved : std::max(moved, 0.0F), 1e-5F) << name << " element " << e;
+  for (const auto& [decay, non_negative] : {std::pair{0.5F, true}, {0.5F, false}, {0.0F, true}}) {
+    const TensorMap before = featured_tensors(true);
+    const auto model = make_model(*device, featured_spec(), before);
+    TrainingPlan plan;
+    plan.per_rating = false;
+    plan.batch = kRatings.size();
+    plan.optimizer.weight_decay = decay;
+    plan.optimizer.non_negative = non_negative;
+    plan.dense_updates = true;
+    model->prepare_training(plan);
+    const test::TestEpoch epoch(*device, kRatings, plan.batch, 0.5F);
+    model->enqueue_gradients(epoch.view());
+    const TensorMap gradients = download_parameters(model->gradients());
+    model->enqueue_update(epoch.view());
+    const TensorMap after = model->download();
+    for (const auto& [name, gradient] : gradients) {
+      const bool bias = name.ends_with(".bias");
+      for (std::size_t e = 0; e < gradient.values.size(); ++e) {
+        const float value = before.at(name).values[e];
+        const float moved = value - 0.5F * (gradient.values[e] + (bias ? 0.0F : decay * value));
+        EXPECT_NEAR(after.at(name).values[e], bias || !non_negative ? moved : std::max(moved, 0.0F), 1e-5F)
+            << name << " element " << e;
+      }
+    }
+  }
+}
+
+/// Of engines that store 16 bits.
+class MatrixFactorizationIn16Bits : public testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Devices, MatrixFactorizationIn16Bits,
+                         testing::ValuesIn(test::test_devices_with_16_bits("MatrixFactorizationIn16Bits")),
+                         test::device_test_name);
+
+/// The distance between neighbours in 16 bits at `value`, or somewhat more.
+double step_at(DType dtype, double value) {
+  return dtype == DType::f16 ? std::max(std::abs(value) * 0x1.0p-10, 0x1.0p-24) : std::abs(value) * 0x1.0p-7;
+}
+
+// Biases, and all that features have, are f32 beside embeddings in 16 bits: to the last digit, neither decayed nor kept
+// non-negative. Embeddings are, to a neighbour in 16 bits.
+TEST_P(MatrixFactorizationIn16Bits, OnlyEmbeddingsAreRoundedDecayedAndClamped) {
+  const auto device = make_device(GetParam());
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    for (const bool dense : {false, true}) {
+      const auto model = make_model(*device, featured_spec(), featured_tensors(true), dtype);
+      const TensorMap before = model->download();
+      TrainingPlan plan;
+      plan.per_rating = false;
+      plan.batch = kRatings.size();
+      plan.optimizer.weight_decay = 0.5F;
+      plan.optimizer.non_negative = true;
+      plan.dense_updates = dense;
+      model->prepare_training(plan);
+      const test::TestEpoch epoch(*device, kRatings, plan.batch, 0.5F);
+      model->enqueue_gradients(epoch.view());
+      const TensorMap gradients = download_parameters(model->gradients());
+      model->enqueue_update(epoch.view());
+      const TensorMap after = model->download();
+      std::size_t negative_biases = 0;
+      for (const auto& [name, gradient] : gradients) {
+        const bool bias = name.ends_with(".bias");
+        const bool in_16_bits = name == "user.embedding" || name == "item.embedding";
+        for (std::size_t e = 0; e < gradient.values.size(); ++e) {
+          const auto value = static_cast<double>(before.at(name).values[e]);
+          const auto got = static_cast<double>(after.at(name).values[e]);
+          if (!dense && name.starts_with("item.") && (name == "item.bias" ? e == 1 : in_16_bits && e / 3 == 1)) {
+            EXPECT_EQ(got, value) << name << ": item 1 is not in the batch";
+            continue;
+          }
+          const double moved = value - 0.5 * (static_cast<double>(gradient.values[e]) + (bias ? 0.0 : 0.5 * value));
+          const double expected = bias ? moved : std::max(moved, 0.0);
+          EXPECT_NEAR(got, expected, 1e-6 + (in_16_bits ? step_at(dtype, expected) : 0.0))
+              << name << " element " << e << " in " << name_of(dtype);
+          negative_biases += bias && got < 0.0 ? 1U : 0U;
+        }
+      }
+      EXPECT_GT(negative_biases, 0U) << "data that cannot tell";
+    }
+  }
+}
+
+// The same numbers for users and items, and the same gradients: what becomes of them differs by the random bits of
+// their rounding alone.
+TEST_P(MatrixFactorizationIn16Bits, UsersAndItemsAreRoundedIndependently) {
+  const auto device = make_device(GetParam());
+  constexpr std::int32_t kRows = 4;
+  TrainOptions options;
+  options.dim = 16;
+  options.init_scale = 0.5;
+  TensorMap tensors = initial_parameters(options, ModelSpec{}, kRows, kRows, 3.5);
+  tensors["item.embedding"] = tensors["user.embedding"];
+  const test::HostRatings ratings = {{0, 1, 2, 3}, {0, 1, 2, 3}, {4.0F, 1.5F, 5.0F, 2.0F}};
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    for (const bool dense : {false, true}) {
+      const auto model = make_model(*device, ModelSpec{}, tensors, dtype);
+      TrainingPlan plan;
+      plan.per_rating = false;
+      plan.batch = kRows;
+      plan.dense_updates = dense;
+      model->prepare_training(plan);
+      const test::TestEpoch epoch(*device, ratings, kRows, 0.3F);
+      model->enqueue_step(epoch.view());
+      const TensorMap after = model->download();
+      const std::vector<float>& user = after.at("user.embedding").values;
+      const std::vector<float>& item = after.at("item.embedding").values;
+      std::size_t different = 0;
+      for (std::size_t e = 0; e < user.size(); ++e) {
+        EXPECT_NEAR(user[e], item[e], step_at(dtype, static_cast<double>(user[e]))) << e;
+        different += user[e] != item[e] ? 1U : 0U;
+      }
+      // Of 64 numbers a third or so: where a number lies between its neighbours decides.
+      EXPECT_GT(different, 8U) << name_of(dtype);
+      EXPECT_LT(different, 56U) << name_of(dtype);
     }
   }
 }

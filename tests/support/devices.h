@@ -48,6 +48,15 @@ inline std::vector<std::string> test_devices(const char* suite) {
   return names;
 }
 
+/// Those of them that store embeddings in 16 bits.
+inline std::vector<std::string> test_devices_with_16_bits(const char* suite) {
+  std::vector<std::string> names = emulated_test_devices(suite);
+  if (why_no_cuda().empty()) {
+    names.emplace_back("cuda");
+  }
+  return names;
+}
+
 /// What outputs hold before an operation: finite, so that the comparator takes it, and far from any result.
 constexpr float kUntouched = -98765.5F;
 constexpr std::int32_t kUntouchedIndex = -98765;

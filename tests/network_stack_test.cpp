@@ -1,0 +1,171 @@
+// Layers of a network as one operation, and by a library: the same as layer by layer.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "curate/error.h"
+#include "models/rating_model.h"
+#include "tests/emulator/emulator.h"
+#include "tests/support/compare.h"
+#include "tests/support/devices.h"
+#include "tests/support/epoch.h"
+#include "tests/support/networks.h"
+
+namespace curate::test {
+namespace {
+
+using NetworkStackTest = DeviceTest;
+CURATE_TEST_ON_EVERY_DEVICE(NetworkStackTest);
+
+/// With the emulator's stand-ins for the libraries.
+using NetworkLibraryTest = DeviceTest;
+INSTANTIATE_TEST_SUITE_P(devices, NetworkLibraryTest, testing::ValuesIn(emulated_test_devices("NetworkLibraryTest")),
+                         device_test_name);
+
+/// The length of the difference, relative to that of what is expected.
+double relative_distance(const std::vector<float>& got, const std::vector<float>& expected) {
+  double difference = 0.0;
+  double length = 0.0;
+  for (std::size_t e = 0; e < expected.size(); ++e) {
+    const auto value = static_cast<double>(expected.at(e));
+    difference += std::pow(static_cast<double>(got.at(e)) - value, 2.0);
+    length += value * value;
+  }
+  return length == 0.0 ? std::sqrt(difference) : std::sqrt(difference / length);
+}
+
+/// A step and predictions of a network, each layer by layer, then fused where the device says so.
+struct BothWays {
+  BothWays(Device& device, const Network& network, TrainingPlan plan) {
+    const HostRatings pairs = all_pairs();
+    const DeviceRatings on_device(device, pairs);
+    const Start start = start_of(network);
+    for (const bool fuse : {false, true}) {
+      const auto model = make_model(device, start.spec, start.tensors);
+      model->predict(on_device.users.view(), on_device.items.view());
+      plan.per_rating = false;
+      plan.fuse_layers = fuse;
+      model->prepare_training(plan);
+      const TestEpoch epoch(device, pairs, plan.batch, 0.1F);
+      const std::int64_t products = emulator::cublaslt_products();
+      model->enqueue_gradients(epoch.view());
+      product_counts.push_back(emulator::cublaslt_products() - products);
+      gradients.push_back(download_parameters(model->gradients()));
+      model->enqueue_update(epoch.view());
+      after.push_back(model->download());
+      predictions.push_back(model->predict(on_device.users.view(), on_device.items.view()));
+    }
+  }
+
+  std::vector<TensorMap> gradients;
+  std::vector<TensorMap> after;
+  std::vector<std::vector<float>> predictions;
+  std::vector<std::int64_t> product_counts;  ///< of the emulated cuBLASLt, in a step
+};
+
+// Catches: a layer that is left out of the stack, gradients that go to another one, dropout that has no part in it or
+// is there when predicting, precisions of predictions made before training.
+TEST_P(NetworkStackTest, FusedLayersGiveWhatLayersGive) {
+  constexpr Network kDeep = {"7,3,5", "relu,tanh,relu", "linear"};
+  std::vector<Network> networks = kNetworks;
+  networks.push_back(kDeep);
+  for (const Network& network : networks) {
+    for (const float dense_dropout : {0.0F, 0.5F}) {
+      TrainingPlan plan;
+      plan.batch = all_pairs().size() + 3;
+      plan.dense_dropout = dense_dropout;
+      const BothWays got(device(), network, plan);
+      for (const auto& [name, tensor] : got.gradients[0]) {
+        const std::string label = label_of(network) + " " + name + ", dropout " + std::to_string(dense_dropout);
+        if (std::any_of(tensor.values.begin(), tensor.values.end(), [](float value) { return value != 0.0F; })) {
+          EXPECT_TRUE(gradient_close(got.gradients[1].at(name).values, tensor.values, 1e-5, label));
+        }
+        EXPECT_TRUE(all_close(got.after[1].at(name).values, got.after[0].at(name).values, {1e-6, 1e-5}, label));
+      }
+      EXPECT_TRUE(all_close(got.predictions[1], got.predictions[0], {1e-5, 1e-5}, label_of(network)));
+    }
+  }
+}
+
+// The same of layers that a library multiplies in bf16, between which the stack is in bf16 too: they round alike but
+// for biases and the last layer, which turns single relus. Catches: inputs that are not written in bf16, gradients that
+// go to another layer, a workspace that is too small.
+TEST_P(NetworkStackTest, WideLayersInBf16GiveWhatLayersGive) {
+  if (!device().can_store(DType::bf16)) {
+    // Only f32 there: DenseStackTest.
+    const Start start = start_of(kNetworks.front());
+    TrainingPlan plan;
+    plan.per_rating = false;
+    plan.products = ProductPrecision::bf16;
+    EXPECT_THROW(make_model(device(), start.spec, start.tensors)->prepare_training(plan), InputError);
+    return;
+  }
+  constexpr double kDistance = 0.1;
+  for (const auto& [network, dense_dropout] : {std::pair{Network{"132,64", "relu", "sigmoid", true}, 0.0F},
+                                               {{"64,132,64", "relu", "linear", false, 3}, 0.5F}}) {
+    TrainingPlan plan;
+    plan.batch = 512;
+    plan.dense_dropout = dense_dropout;
+    plan.products = ProductPrecision::bf16;
+    const BothWays got(device(), network, plan);
+    for (const auto& [name, tensor] : got.gradients[0]) {
+      const std::string label = label_of(network) + " " + name;
+      RecordProperty(label, std::to_string(relative_distance(got.gradients[1].at(name).values, tensor.values)) + " " +
+                                std::to_string(relative_distance(got.after[1].at(name).values, got.after[0].at(name).values)));
+      EXPECT_LE(relative_distance(got.gradients[1].at(name).values, tensor.values), kDistance) << label;
+      EXPECT_LE(relative_distance(got.after[1].at(name).values, got.after[0].at(name).values), kDistance) << label;
+    }
+    RecordProperty(label_of(network), std::to_string(relative_distance(got.predictions[1], got.predictions[0])));
+    EXPECT_LE(relative_distance(got.predictions[1], got.predictions[0]), kDistance) << label_of(network);
+    if (GetParam() != "cuda") {
+      // Layer by layer only what is wide goes to the library, of a stack all but its last layer.
+      EXPECT_LT(got.product_counts[0], got.product_counts[1]) << label_of(network);
+    }
+  }
+}
+
+// A library that leaves out what is no whole number of 128 rows is never asked for it. Catches: buffers of a batch's
+// rows as they are, rows past the batch that reach a gradient.
+TEST_P(NetworkLibraryTest, BatchesGoToALibraryInWholeTiles) {
+  constexpr int kGradientOfBias = 512;  // CUBLASLT_EPILOGUE_BGRADB
+  const Start start = start_of({"132,64", "relu", "linear", true, 3});
+  const HostRatings pairs = all_pairs();
+  for (const ProductPrecision precision : {ProductPrecision::f32, ProductPrecision::bf16}) {
+    std::vector<std::int64_t> launches;
+    std::vector<TensorMap> gradients;
+    for (const int tail : {0, 128}) {
+      emulator::CublasLtOptions options;
+      options.only_epilogue = kGradientOfBias;
+      options.tail_of = tail;
+      emulator::set_cublaslt(options);
+      const auto own = make_device(GetParam());
+      const auto model = make_model(*own, start.spec, start.tensors);
+      const DeviceRatings on_device(*own, pairs);
+      TrainingPlan plan;
+      plan.per_rating = false;
+      plan.batch = 600;
+      plan.products = precision;
+      model->prepare_training(plan);
+      const TestEpoch epoch(*own, pairs, plan.batch, 0.1F);
+      own->synchronize();
+      const std::int64_t before = emulator::counters().launches;
+      model->enqueue_gradients(epoch.view());
+      own->synchronize();
+      launches.push_back(emulator::counters().launches - before);
+      gradients.push_back(download_parameters(model->gradients()));
+    }
+    EXPECT_EQ(launches[0], launches[1]) << name_of(precision) << ": a kernel in place of an epilogue";
+    for (const auto& [name, tensor] : gradients[0]) {
+      EXPECT_TRUE(bits_equal(gradients[1].at(name).values, tensor.values, name));
+    }
+  }
+  emulator::set_cublaslt({});
+}
+
+}  // namespace
+}  // namespace curate::test
