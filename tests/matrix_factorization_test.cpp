@@ -9,9 +9,11 @@
 
 #include "curate/error.h"
 #include "models/rating_model.h"
+#include "solvers/per_rating_sgd.h"
 #include "tests/support/devices.h"
 #include "tests/support/epoch.h"
 #include "tests/support/features.h"
+#include "tests/support/training.h"
 
 namespace curate {
 namespace {
@@ -110,16 +112,15 @@ TEST_P(MatrixFactorization, StepFollowsTheGradientOfTheObjective) {
   for (const bool biases : {false, true}) {
     const TensorMap before = tiny_tensors(biases);
     const auto model = make_model(*device, ModelSpec{}, before);
-    TrainingPlan plan;
-    plan.per_rating = false;
-    plan.batch = count;
-    plan.reg = kL2;
-    model->prepare_training(plan);
+    MiniBatchOptions plan;
+    plan.gradients.batch = count;
+    plan.gradients.reg = kL2;
+    Optimizer optimizer = test::prepare(*model, plan);
 
     const test::TestEpoch epoch(*device, {users, items, ratings}, count, 1.0F);
     model->enqueue_gradients(epoch.view());
     const TensorMap gradients = download_parameters(model->gradients());
-    model->enqueue_update(epoch.view());
+    optimizer.enqueue_step(epoch.view());
     const TensorMap after = model->download();
 
     for (const auto& [name, tensor] : before) {
@@ -266,10 +267,9 @@ TEST_P(MatrixFactorization, PredictsTheFormulaOfFeatures) {
   for (const bool biases : {false, true}) {
     TensorMap tensors = featured_tensors(biases);
     const auto model = make_model(*device, featured_spec(), tensors);
-    TrainingPlan plan;
-    plan.per_rating = false;
-    plan.batch = kRatings.size();
-    model->prepare_training(plan);
+    MiniBatchOptions plan;
+    plan.gradients.batch = kRatings.size();
+    Optimizer optimizer = test::prepare(*model, plan);
     for (int step = 0; step < 3; ++step) {
       const std::vector<float> predictions = model->predict(on_device.users.view(), on_device.items.view());
       double squared = 0.0;
@@ -284,8 +284,9 @@ TEST_P(MatrixFactorization, PredictsTheFormulaOfFeatures) {
       const auto got = device->read<ErrorSums>(sums.view());
       EXPECT_EQ(got.count, pairs.size());
       EXPECT_NEAR(got.squared, squared, 1e-5 * squared);
-      const test::TestEpoch epoch(*device, kRatings, plan.batch, 0.1F);
-      model->enqueue_step(epoch.view());
+      const test::TestEpoch epoch(*device, kRatings, plan.gradients.batch, 0.1F);
+      model->enqueue_gradients(epoch.view());
+      optimizer.enqueue_step(epoch.view());
       tensors = model->download();
     }
   }
@@ -299,17 +300,16 @@ TEST_P(MatrixFactorization, StepWithFeaturesFollowsTheGradientOfTheObjective) {
     for (const bool dense : {false, true}) {
       const TensorMap before = featured_tensors(biases);
       const auto model = make_model(*device, featured_spec(), before);
-      TrainingPlan plan;
-      plan.per_rating = false;
-      plan.batch = kRatings.size();
-      plan.reg = kL2;
-      plan.feature_reg = kFeatureL2;
-      plan.dense_updates = dense;
-      model->prepare_training(plan);
-      const test::TestEpoch epoch(*device, kRatings, plan.batch, 1.0F);
+      MiniBatchOptions plan;
+      plan.gradients.batch = kRatings.size();
+      plan.gradients.reg = kL2;
+      plan.optimizer.feature_reg = kFeatureL2;
+      plan.optimizer.dense_updates = dense;
+      Optimizer optimizer = test::prepare(*model, plan);
+      const test::TestEpoch epoch(*device, kRatings, plan.gradients.batch, 1.0F);
       model->enqueue_gradients(epoch.view());
       const TensorMap gradients = download_parameters(model->gradients());
-      model->enqueue_update(epoch.view());
+      optimizer.enqueue_step(epoch.view());
       const TensorMap after = model->download();
       ASSERT_EQ(gradients.size() + 1, before.size());
       for (const auto& [name, tensor] : before) {
@@ -349,17 +349,16 @@ TEST_P(MatrixFactorization, DecayAndSignOfFeatures) {
   for (const auto& [decay, non_negative] : {std::pair{0.5F, true}, {0.5F, false}, {0.0F, true}}) {
     const TensorMap before = featured_tensors(true);
     const auto model = make_model(*device, featured_spec(), before);
-    TrainingPlan plan;
-    plan.per_rating = false;
-    plan.batch = kRatings.size();
-    plan.optimizer.weight_decay = decay;
-    plan.optimizer.non_negative = non_negative;
-    plan.dense_updates = true;
-    model->prepare_training(plan);
-    const test::TestEpoch epoch(*device, kRatings, plan.batch, 0.5F);
+    MiniBatchOptions plan;
+    plan.gradients.batch = kRatings.size();
+    plan.optimizer.rows.weight_decay = decay;
+    plan.optimizer.rows.non_negative = non_negative;
+    plan.optimizer.dense_updates = true;
+    Optimizer optimizer = test::prepare(*model, plan);
+    const test::TestEpoch epoch(*device, kRatings, plan.gradients.batch, 0.5F);
     model->enqueue_gradients(epoch.view());
     const TensorMap gradients = download_parameters(model->gradients());
-    model->enqueue_update(epoch.view());
+    optimizer.enqueue_step(epoch.view());
     const TensorMap after = model->download();
     for (const auto& [name, gradient] : gradients) {
       const bool bias = name.ends_with(".bias");
@@ -393,17 +392,16 @@ TEST_P(MatrixFactorizationIn16Bits, OnlyEmbeddingsAreRoundedDecayedAndClamped) {
     for (const bool dense : {false, true}) {
       const auto model = make_model(*device, featured_spec(), featured_tensors(true), dtype);
       const TensorMap before = model->download();
-      TrainingPlan plan;
-      plan.per_rating = false;
-      plan.batch = kRatings.size();
-      plan.optimizer.weight_decay = 0.5F;
-      plan.optimizer.non_negative = true;
-      plan.dense_updates = dense;
-      model->prepare_training(plan);
-      const test::TestEpoch epoch(*device, kRatings, plan.batch, 0.5F);
+      MiniBatchOptions plan;
+      plan.gradients.batch = kRatings.size();
+      plan.optimizer.rows.weight_decay = 0.5F;
+      plan.optimizer.rows.non_negative = true;
+      plan.optimizer.dense_updates = dense;
+      Optimizer optimizer = test::prepare(*model, plan);
+      const test::TestEpoch epoch(*device, kRatings, plan.gradients.batch, 0.5F);
       model->enqueue_gradients(epoch.view());
       const TensorMap gradients = download_parameters(model->gradients());
-      model->enqueue_update(epoch.view());
+      optimizer.enqueue_step(epoch.view());
       const TensorMap after = model->download();
       std::size_t negative_biases = 0;
       for (const auto& [name, gradient] : gradients) {
@@ -442,13 +440,13 @@ TEST_P(MatrixFactorizationIn16Bits, UsersAndItemsAreRoundedIndependently) {
   for (const DType dtype : {DType::f16, DType::bf16}) {
     for (const bool dense : {false, true}) {
       const auto model = make_model(*device, ModelSpec{}, tensors, dtype);
-      TrainingPlan plan;
-      plan.per_rating = false;
-      plan.batch = kRows;
-      plan.dense_updates = dense;
-      model->prepare_training(plan);
+      MiniBatchOptions plan;
+      plan.gradients.batch = kRows;
+      plan.optimizer.dense_updates = dense;
+      Optimizer optimizer = test::prepare(*model, plan);
       const test::TestEpoch epoch(*device, ratings, kRows, 0.3F);
-      model->enqueue_step(epoch.view());
+      model->enqueue_gradients(epoch.view());
+      optimizer.enqueue_step(epoch.view());
       const TensorMap after = model->download();
       const std::vector<float>& user = after.at("user.embedding").values;
       const std::vector<float>& item = after.at("item.embedding").values;
@@ -467,7 +465,9 @@ TEST_P(MatrixFactorizationIn16Bits, UsersAndItemsAreRoundedIndependently) {
 TEST(MatrixFactorizationFeatures, AreTrainedInMiniBatches) {
   const auto cpu = make_device("cpu");
   const auto model = make_model(*cpu, featured_spec(), featured_tensors(true));
-  EXPECT_THROW(model->prepare_training(TrainingPlan{}), std::logic_error);
+  auto& factorization = dynamic_cast<Factorization&>(*model);
+  EXPECT_FALSE(factorization.tables().has_value());
+  EXPECT_THROW(make_per_rating_sgd(*cpu, factorization, {}, {}), std::invalid_argument);
 }
 
 TEST(MatrixFactorizationFeatures, StartAtZero) {

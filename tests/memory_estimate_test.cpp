@@ -64,10 +64,9 @@ TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
     }
   }
   const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
-  const MemoryEstimate estimate =
-      estimate_memory(options, {dataset.users.size(), dataset.items.size(), dataset.ratings.size(),
-                                dataset.ratings.has_timestamps(), options.device.starts_with("cuda"),
-                                feature_sizes(options, dataset.features)});
+  const MemoryEstimate estimate = estimate_memory(
+      options, {dataset.users.size(), dataset.items.size(), dataset.ratings.size(), dataset.ratings.has_timestamps(),
+                options.device.starts_with("cuda"), feature_sizes(options, dataset.features)});
   const auto taken = static_cast<double>(result.device_bytes);
   EXPECT_NEAR(static_cast<double>(estimate.arrays()), taken, 0.005 * taken);
   EXPECT_GT(estimate.cpu(), estimate.arrays());

@@ -15,6 +15,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/epoch.h"
 #include "tests/support/networks.h"
+#include "tests/support/training.h"
 
 namespace curate::test {
 namespace {
@@ -41,22 +42,21 @@ double relative_distance(const std::vector<float>& got, const std::vector<float>
 
 /// A step and predictions of a network, each layer by layer, then fused where the device says so.
 struct BothWays {
-  BothWays(Device& device, const Network& network, TrainingPlan plan) {
+  BothWays(Device& device, const Network& network, MiniBatchOptions plan) {
     const HostRatings pairs = all_pairs();
     const DeviceRatings on_device(device, pairs);
     const Start start = start_of(network);
     for (const bool fuse : {false, true}) {
       const auto model = make_model(device, start.spec, start.tensors);
       model->predict(on_device.users.view(), on_device.items.view());
-      plan.per_rating = false;
-      plan.fuse_layers = fuse;
-      model->prepare_training(plan);
-      const TestEpoch epoch(device, pairs, plan.batch, 0.1F);
+      plan.gradients.fuse_layers = fuse;
+      Optimizer optimizer = prepare(*model, plan);
+      const TestEpoch epoch(device, pairs, plan.gradients.batch, 0.1F);
       const std::int64_t products = emulator::cublaslt_products();
       model->enqueue_gradients(epoch.view());
       product_counts.push_back(emulator::cublaslt_products() - products);
       gradients.push_back(download_parameters(model->gradients()));
-      model->enqueue_update(epoch.view());
+      optimizer.enqueue_step(epoch.view());
       after.push_back(model->download());
       predictions.push_back(model->predict(on_device.users.view(), on_device.items.view()));
     }
@@ -76,9 +76,9 @@ TEST_P(NetworkStackTest, FusedLayersGiveWhatLayersGive) {
   networks.push_back(kDeep);
   for (const Network& network : networks) {
     for (const float dense_dropout : {0.0F, 0.5F}) {
-      TrainingPlan plan;
-      plan.batch = all_pairs().size() + 3;
-      plan.dense_dropout = dense_dropout;
+      MiniBatchOptions plan;
+      plan.gradients.batch = all_pairs().size() + 3;
+      plan.gradients.dense_dropout = dense_dropout;
       const BothWays got(device(), network, plan);
       for (const auto& [name, tensor] : got.gradients[0]) {
         const std::string label = label_of(network) + " " + name + ", dropout " + std::to_string(dense_dropout);
@@ -99,24 +99,24 @@ TEST_P(NetworkStackTest, WideLayersInBf16GiveWhatLayersGive) {
   if (!device().can_store(DType::bf16)) {
     // Only f32 there: DenseStackTest.
     const Start start = start_of(kNetworks.front());
-    TrainingPlan plan;
-    plan.per_rating = false;
-    plan.products = ProductPrecision::bf16;
-    EXPECT_THROW(make_model(device(), start.spec, start.tensors)->prepare_training(plan), InputError);
+    MiniBatchOptions plan;
+    plan.gradients.products = ProductPrecision::bf16;
+    EXPECT_THROW(make_model(device(), start.spec, start.tensors)->prepare_gradients(plan.gradients), InputError);
     return;
   }
   constexpr double kDistance = 0.1;
   for (const auto& [network, dense_dropout] : {std::pair{Network{"132,64", "relu", "sigmoid", true}, 0.0F},
                                                {{"64,132,64", "relu", "linear", false, 3}, 0.5F}}) {
-    TrainingPlan plan;
-    plan.batch = 512;
-    plan.dense_dropout = dense_dropout;
-    plan.products = ProductPrecision::bf16;
+    MiniBatchOptions plan;
+    plan.gradients.batch = 512;
+    plan.gradients.dense_dropout = dense_dropout;
+    plan.gradients.products = ProductPrecision::bf16;
     const BothWays got(device(), network, plan);
     for (const auto& [name, tensor] : got.gradients[0]) {
       const std::string label = label_of(network) + " " + name;
-      RecordProperty(label, std::to_string(relative_distance(got.gradients[1].at(name).values, tensor.values)) + " " +
-                                std::to_string(relative_distance(got.after[1].at(name).values, got.after[0].at(name).values)));
+      RecordProperty(label,
+                     std::to_string(relative_distance(got.gradients[1].at(name).values, tensor.values)) + " " +
+                         std::to_string(relative_distance(got.after[1].at(name).values, got.after[0].at(name).values)));
       EXPECT_LE(relative_distance(got.gradients[1].at(name).values, tensor.values), kDistance) << label;
       EXPECT_LE(relative_distance(got.after[1].at(name).values, got.after[0].at(name).values), kDistance) << label;
     }
@@ -146,12 +146,11 @@ TEST_P(NetworkLibraryTest, BatchesGoToALibraryInWholeTiles) {
       const auto own = make_device(GetParam());
       const auto model = make_model(*own, start.spec, start.tensors);
       const DeviceRatings on_device(*own, pairs);
-      TrainingPlan plan;
-      plan.per_rating = false;
-      plan.batch = 600;
-      plan.products = precision;
-      model->prepare_training(plan);
-      const TestEpoch epoch(*own, pairs, plan.batch, 0.1F);
+      MiniBatchOptions plan;
+      plan.gradients.batch = 600;
+      plan.gradients.products = precision;
+      Optimizer optimizer = prepare(*model, plan);
+      const TestEpoch epoch(*own, pairs, plan.gradients.batch, 0.1F);
       own->synchronize();
       const std::int64_t before = emulator::counters().launches;
       model->enqueue_gradients(epoch.view());

@@ -10,6 +10,7 @@
 #include "tests/support/devices.h"
 #include "tests/support/epoch.h"
 #include "tests/support/networks.h"
+#include "tests/support/training.h"
 
 namespace curate::test {
 namespace {
@@ -87,18 +88,17 @@ TEST_P(NeuralNetworkTest, GradientsAreThoseOfTheObjective) {
          {Objective{}, Objective{LossKind::mae, 0.0, 0.0}, Objective{LossKind::mse, 0.05, 0.02, 0.03}}) {
       const Start start = start_of(network);
       const auto model = make_model(device(), start.spec, start.tensors);
-      TrainingPlan plan;
-      plan.per_rating = false;
-      plan.batch = kRatings.size();
-      plan.loss = params.loss;
-      plan.reg = static_cast<float>(params.reg);
-      plan.dense_reg = static_cast<float>(params.dense_reg);
-      plan.feature_reg = static_cast<float>(params.feature_reg);
-      model->prepare_training(plan);
-      const TestEpoch epoch(device(), kRatings, plan.batch, 1.0F);
+      MiniBatchOptions plan;
+      plan.gradients.batch = kRatings.size();
+      plan.gradients.loss = params.loss;
+      plan.gradients.reg = static_cast<float>(params.reg);
+      plan.optimizer.dense_reg = static_cast<float>(params.dense_reg);
+      plan.optimizer.feature_reg = static_cast<float>(params.feature_reg);
+      Optimizer optimizer = prepare(*model, plan);
+      const TestEpoch epoch(device(), kRatings, plan.gradients.batch, 1.0F);
       model->enqueue_gradients(epoch.view());
       const TensorMap gradients = download_parameters(model->gradients());
-      model->enqueue_update(epoch.view());
+      optimizer.enqueue_step(epoch.view());
       const TensorMap after = model->download();
       ASSERT_EQ(gradients.size(), start.tensors.size());
       for (const auto& [name, tensor] : start.tensors) {
@@ -132,21 +132,21 @@ TEST_P(NeuralNetworkTest, GradientsUnderDropoutAreThoseOfTheMaskedObjective) {
     for (const bool fuse : {false, true}) {
       const Start start = start_of(network);
       const auto model = make_model(device(), start.spec, start.tensors);
-      TrainingPlan plan;
-      plan.per_rating = false;
-      plan.batch = kRatings.size();
-      plan.fuse_layers = fuse;
-      plan.reg = static_cast<float>(params.reg);
-      plan.dense_reg = static_cast<float>(params.dense_reg);
-      plan.feature_reg = static_cast<float>(params.feature_reg);
-      plan.dropout = {kDropout.user, kDropout.item};
-      plan.feature_dropout = kDropout.feature;
-      plan.dense_dropout = kDropout.dense;
-      plan.shared_optimizer = plan.optimizer;
-      plan.shared_optimizer->rate = static_cast<float>(kSharedRate);
-      model->prepare_training(plan);
-      const TestEpoch epoch(device(), kRatings, plan.batch, 1.0F);
-      model->enqueue_step(epoch.view());
+      MiniBatchOptions plan;
+      plan.gradients.batch = kRatings.size();
+      plan.gradients.fuse_layers = fuse;
+      plan.gradients.reg = static_cast<float>(params.reg);
+      plan.optimizer.dense_reg = static_cast<float>(params.dense_reg);
+      plan.optimizer.feature_reg = static_cast<float>(params.feature_reg);
+      plan.gradients.dropout = {kDropout.user, kDropout.item};
+      plan.gradients.feature_dropout = kDropout.feature;
+      plan.gradients.dense_dropout = kDropout.dense;
+      plan.optimizer.shared = plan.optimizer.rows;
+      plan.optimizer.shared->rate = static_cast<float>(kSharedRate);
+      Optimizer optimizer = prepare(*model, plan);
+      const TestEpoch epoch(device(), kRatings, plan.gradients.batch, 1.0F);
+      model->enqueue_gradients(epoch.view());
+      optimizer.enqueue_step(epoch.view());
       const TensorMap after = model->download();
       ASSERT_EQ(after.size(), start.tensors.size());
       for (const auto& [name, tensor] : start.tensors) {
@@ -187,22 +187,22 @@ TEST_P(NeuralNetworkTest, DropoutMasksTrainingAlone) {
       EXPECT_TRUE(all_close(model->predict(on_device.users.view(), on_device.items.view()), expected, {2e-5, 2e-5},
                             "predictions"));
     };
-    TrainingPlan plan;
-    plan.per_rating = false;
-    plan.batch = kRatings.size();
+    MiniBatchOptions plan;
+    plan.gradients.batch = kRatings.size();
     if (dropout.user > 0.0F) {
-      plan.dropout = {dropout.user, dropout.item};
+      plan.gradients.dropout = {dropout.user, dropout.item};
     }
-    plan.feature_dropout = dropout.feature;
-    plan.dense_dropout = dropout.dense;
-    model->prepare_training(plan);
+    plan.gradients.feature_dropout = dropout.feature;
+    plan.gradients.dense_dropout = dropout.dense;
+    Optimizer optimizer = prepare(*model, plan);
     expect_no_mask();
-    const TestEpoch epoch(device(), kRatings, plan.batch, 0.05F);
+    const TestEpoch epoch(device(), kRatings, plan.gradients.batch, 0.05F);
     double squared = 0.0;
     double first = 0.0;
     double last = 0.0;
     for (int step = 0; step < 100; ++step) {
-      model->enqueue_step(epoch.view());
+      model->enqueue_gradients(epoch.view());
+      optimizer.enqueue_step(epoch.view());
       last = (epoch.sums().squared - squared) / 6.0;
       squared = epoch.sums().squared;
       EXPECT_NEAR(last, objective(start, {}, dropout), 1e-4 * last + 1e-5) << "step " << step;
@@ -242,12 +242,12 @@ TEST_P(NeuralNetworkIn16Bits, TablesAreRoundedIndependently) {
   const HostRatings ratings = {{0, 1, 2, 3}, {0, 1, 2, 3}, {4.0F, 1.5F, 5.0F, 2.0F}};
   for (const DType dtype : {DType::f16, DType::bf16}) {
     const auto model = make_model(device(), start.spec, start.tensors, dtype);
-    TrainingPlan plan;
-    plan.per_rating = false;
-    plan.batch = ratings.size();
-    model->prepare_training(plan);
-    const TestEpoch epoch(device(), ratings, plan.batch, 0.03F);
-    model->enqueue_step(epoch.view());
+    MiniBatchOptions plan;
+    plan.gradients.batch = ratings.size();
+    Optimizer optimizer = prepare(*model, plan);
+    const TestEpoch epoch(device(), ratings, plan.gradients.batch, 0.03F);
+    model->enqueue_gradients(epoch.view());
+    optimizer.enqueue_step(epoch.view());
     const TensorMap after = model->download();
     for (std::size_t one = 0; one < names.size(); ++one) {
       for (std::size_t other = one + 1; other < names.size(); ++other) {

@@ -14,6 +14,8 @@ import tempfile
 import time
 import unittest
 
+import skips
+
 PROGRAM = None
 RATING = 12  # bytes: user, item, rating
 SAMPLES = 5  # test ratings that train shows beside their predictions
@@ -99,4 +101,4 @@ class OneDeviceTest(unittest.TestCase):
 
 if __name__ == "__main__":
     PROGRAM = pathlib.Path(sys.argv.pop(1)).resolve()
-    unittest.main()
+    skips.main()

@@ -33,7 +33,8 @@ TEST(Options, ResolveFillsInWhatIsAuto) {
   EXPECT_EQ(mlp.item_dim, 7);
   EXPECT_FALSE(mlp.layers.empty());
   mlp.batch = 1;
-  EXPECT_EQ(solver_of(resolve(mlp)), SolverKind::mini_batch) << "a batch of one rating is a step like any other in a network";
+  EXPECT_EQ(solver_of(resolve(mlp)), SolverKind::mini_batch)
+      << "a batch of one rating is a step like any other in a network";
 }
 
 TEST(Options, ResolveFillsInWhatFeaturesNeed) {
@@ -104,9 +105,10 @@ TEST(Options, DefaultsOfSmallBatchesAreWhatTheyWere) {
     EXPECT_EQ(resolved.beta2, 0.999) << optimizer;
     EXPECT_EQ(resolved.warmup, 0.0) << optimizer;
     EXPECT_EQ(to_toml(resolved).find("damping"), std::string::npos) << "runs of before have no such line";
-    EXPECT_EQ(mini_batch_options(resolved).optimizer.rows.kind, optimizer == std::string("sgd")    ? OptimizerKind::sgd
-                                                  : optimizer == std::string("adam") ? OptimizerKind::adam
-                                                                                     : OptimizerKind::adagrad);
+    EXPECT_EQ(mini_batch_options(resolved).optimizer.rows.kind, optimizer == std::string("sgd") ? OptimizerKind::sgd
+                                                                : optimizer == std::string("adam")
+                                                                    ? OptimizerKind::adam
+                                                                    : OptimizerKind::adagrad);
   }
 }
 
@@ -143,7 +145,8 @@ TEST(Options, LargeBatchesOfSgdGrowTheRateAndDampTheRows) {
   EXPECT_EQ(mini_batch_options(resolve(options)).optimizer.rows.kind, OptimizerKind::sgd);
   options.optimizer = "sgd";
   options.damping = 0.3;
-  EXPECT_EQ(mini_batch_options(resolve(options)).optimizer.dense().kind, OptimizerKind::sgd) << "damping is of rows alone";
+  EXPECT_EQ(mini_batch_options(resolve(options)).optimizer.dense().kind, OptimizerKind::sgd)
+      << "damping is of rows alone";
   EXPECT_EQ(mini_batch_options(resolve(options)).optimizer.rows.kind, OptimizerKind::adam);
 }
 

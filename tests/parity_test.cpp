@@ -203,7 +203,8 @@ void expect_parity(Device& device, const Case& expected, bool dense_updates) {
   const auto state = test::on_device(device, StepState{});
   const auto sums = test::on_device(device, ErrorSums{});
   const EpochView epoch = {device_ratings.view(), users.view(), items.view(), state.view(), sums.view()};
-  device.begin_epoch(epoch.state, {1, 0, ratings.size(), plan.gradients.batch, {ScheduleKind::constant, expected.learning_rate}});
+  device.begin_epoch(epoch.state,
+                     {1, 0, ratings.size(), plan.gradients.batch, {ScheduleKind::constant, expected.learning_rate}});
 
   ErrorSums before;
   for (std::size_t s = 0; s < expected.steps.size(); ++s) {
@@ -218,7 +219,8 @@ void expect_parity(Device& device, const Case& expected, bool dense_updates) {
     }
 
     const auto now = device.read<ErrorSums>(epoch.sums);
-    const double sum = plan.gradients.loss == LossKind::mse ? now.squared - before.squared : now.absolute - before.absolute;
+    const double sum =
+        plan.gradients.loss == LossKind::mse ? now.squared - before.squared : now.absolute - before.absolute;
     const std::vector<double> loss = {sum / static_cast<double>(now.count - before.count)};
     EXPECT_TRUE(test::all_close(loss, std::vector<double>{step.loss}, {0.0, kTolerance}, label + "loss"));
     before = now;

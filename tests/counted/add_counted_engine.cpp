@@ -1,5 +1,5 @@
-// Linked into a program, makes it know the device "counted": the CPU engine, of which the file that CURATE_COUNTED names
-// says at the end of the process how many were opened, and how many bytes were uploaded to each.
+// Linked into a program, makes it know the device "counted": the CPU engine, of which the file that CURATE_COUNTED
+// names says at the end of the process how many were opened, and how many bytes were uploaded to each.
 
 #include <cstdint>
 #include <cstdio>
@@ -44,7 +44,8 @@ class CountedDevice : public ForwardingDevice {
 
  protected:
   void do_upload(const MatrixView& destination, const void* source) override {
-    counts.uploaded[number_] += destination.rows * destination.cols * static_cast<std::int64_t>(size_of(destination.dtype));
+    counts.uploaded[number_] +=
+        destination.rows * destination.cols * static_cast<std::int64_t>(size_of(destination.dtype));
     ForwardingDevice::do_upload(destination, source);
   }
 
@@ -53,7 +54,8 @@ class CountedDevice : public ForwardingDevice {
 };
 
 [[maybe_unused]] const bool kAdded = [] {
-  add_engine("counted", [](const std::string&) -> std::unique_ptr<Device> { return std::make_unique<CountedDevice>(); });
+  add_engine("counted",
+             [](const std::string&) -> std::unique_ptr<Device> { return std::make_unique<CountedDevice>(); });
   return true;
 }();
 
