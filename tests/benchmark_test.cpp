@@ -12,12 +12,12 @@
 #include <string>
 #include <vector>
 
-#include "benchmark/benchmark_report.h"
 #include "benchmark/roof.h"
 #include "curate/error.h"
 #include "device/cpu/gemm.h"
 #include "device/device.h"
 #include "device/step_state.h"
+#include "report/benchmark_report.h"
 #include "support/machine.h"
 
 namespace curate {

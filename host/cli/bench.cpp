@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "benchmark/benchmark.h"
-#include "benchmark/benchmark_report.h"
 #include "cli/commands.h"
 #include "cli/device_options.h"
 #include "cli/output.h"
@@ -16,6 +15,7 @@
 #include "data/movielens_like.h"
 #include "data/movielens_shape.h"
 #include "device/device.h"
+#include "report/benchmark_report.h"
 #include "report/progress.h"
 #include "report/svg_plot.h"
 #include "support/atomic_file.h"

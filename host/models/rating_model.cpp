@@ -6,10 +6,10 @@
 #include <cmath>
 
 #include "curate/error.h"
+#include "models/option_lists.h"
 #include "support/philox.h"
 #include "support/printable.h"
 #include "support/thread_pool.h"
-#include "train/option_table.h"
 
 namespace curate {
 namespace {

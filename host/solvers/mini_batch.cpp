@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "models/option_lists.h"
 #include "solvers/device_ratings.h"
-#include "train/option_table.h"
 
 namespace curate {
 namespace {

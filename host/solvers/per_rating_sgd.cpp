@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "train/option_table.h"
+#include "models/option_lists.h"
 
 namespace curate {
 namespace {

@@ -1,4 +1,4 @@
-#include "benchmark/benchmark_report.h"
+#include "report/benchmark_report.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
