@@ -169,9 +169,7 @@ TEST(CudaProducts, rounded_products_train_as_well) {
     for (const char* const products : {"tf32", "bf16"}) {
       const TrainResult rounded = train("cuda-emulated", products);
       EXPECT_NE(rounded.history.back().train_rmse, exact.history.back().train_rmse) << products;
-      EXPECT_NEAR(rounded.history.back().train_rmse, exact.history.back().train_rmse, 0.01) << products;
-      RecordProperty(std::string("difference_") + products + layers,
-                     std::to_string(rounded.history.back().train_rmse - exact.history.back().train_rmse));
+      EXPECT_NEAR(rounded.history.back().train_rmse, exact.history.back().train_rmse, 0.001) << products;
       EXPECT_THROW(train("cpu", products), InputError);
       EXPECT_THROW(train("cpu-deferred", products), InputError);
       emulator::set_cublaslt({0, "", true, true});
@@ -181,8 +179,9 @@ TEST(CudaProducts, rounded_products_train_as_well) {
   }
 }
 
-// Embeddings in 16 bits end where f32 ends, since what rounding takes from one step it gives to another. Catches:
-// tables that are f32 after all, steps that vanish, a model that is not what was trained.
+// Embeddings in 16 bits end where f32 ends, since what rounding takes from one step it gives to another: within 0.001
+// (README.md), and much closer where no layers carry a difference on. Catches: tables that are f32 after all, steps
+// that vanish, a model that is not what was trained.
 TEST_P(CudaTraining, sixteen_bits_train_as_well) {
   const Dataset dataset = small_dataset();
   const auto train = [&](const char* device, const char* precision) {
@@ -197,9 +196,9 @@ TEST_P(CudaTraining, sixteen_bits_train_as_well) {
       EXPECT_LT(rounded.device_bytes, exact.device_bytes) << precision;
     }
     EXPECT_NE(rounded.history.back().train_rmse, exact.history.back().train_rmse) << precision;
-    EXPECT_NEAR(rounded.history.back().train_rmse, exact.history.back().train_rmse, 0.01) << precision;
-    RecordProperty(std::string("difference_") + precision,
-                   std::to_string(rounded.history.back().train_rmse - exact.history.back().train_rmse));
+    EXPECT_NEAR(rounded.history.back().train_rmse, exact.history.back().train_rmse,
+                std::string(GetParam().model) == "mf" ? 1e-4 : 1e-3)
+        << precision;
     // The model is in f32 and has what was trained: numbers of 16 bits.
     bool is_short = true;
     for (const float value : rounded.model.parts().tensors.at("item.embedding").values) {
@@ -236,7 +235,7 @@ TEST(CudaPrecision, deterministic_gives_the_same_bits_in_every_schedule) {
 /// Users of 1, 4, 7, ... ratings, of items that nobody else rates.
 Dataset items_of_one_rating() {
   Dataset dataset;
-  for (std::int64_t user = 0; user < 20; ++user) {
+  for (std::int64_t user = 0; user < 12; ++user) {
     for (std::int64_t n = 0; n < 3 * user + 1; ++n) {
       dataset.ratings.users.push_back(dataset.users.find_or_add(user));
       dataset.ratings.items.push_back(dataset.items.find_or_add(std::int64_t{dataset.items.size()}));
@@ -251,8 +250,6 @@ Dataset items_of_one_rating() {
 // counted but not learnt, ends of pieces, of batches or of what is on its way that get lost.
 TEST(CudaPerRatingSgd, every_rating_is_learnt) {
   const Dataset dataset = items_of_one_rating();
-  std::vector<std::string> devices = emulator::emulated_devices();
-  devices.insert(devices.begin(), "cpu");
   const auto expect_all_learnt = [&](const TrainOptions& options) {
     const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
     const std::vector<float>& biases = result.model.parts().tensors.at("item.bias").values;
@@ -261,7 +258,7 @@ TEST(CudaPerRatingSgd, every_rating_is_learnt) {
         << options.device << ", batch " << options.batch << ", " << options.precision << " " << options.sgd_kernel
         << (options.deterministic ? " deterministic" : "");
   };
-  for (const std::string& device : devices) {
+  for (const std::string device : {"cpu", "cuda-emulated", "cuda-emulated:resident:4,eager"}) {
     TrainOptions options = options_of({"", "sgd", 1, false}, device);
     options.epochs = 1;
     options.validation = 0.0;
@@ -311,8 +308,8 @@ TEST(CudaPerRatingSgd, ml_100k_u1_as_good_as_the_cpu_engine) {
     }
     return sum / static_cast<double>(seeds);
   };
-  // The CPU engine learns user by user, a GPU many users at once, whose rows of items are a little stale: over seeds
-  // the difference has a mean of 0.0011 and a deviation of 0.0003 or so. Whether every rating is learnt, an error after
+  // The CPU engine learns user by user, a GPU many users at once, whose rows of items are a little stale: the
+  // mean of seeds 1 to 3 is 0.0011 more (bench/results/cuda-kernels.md). Whether every rating is learnt an error after
   // ten epochs does not tell: that is every_rating_is_learnt.
   constexpr double kStale = 0.002;
   // README.md: 16 bits end within 0.001 of f32.

@@ -279,6 +279,86 @@ TEST(DriverReports, train_rmse_is_of_the_epochs_own_predictions) {
   }
 }
 
+// Rates as the options have them: one step, with all ratings in its batch.
+
+TensorMap after_one_step(TrainOptions options, const Dataset& dataset) {
+  options.batch = dataset.ratings.size();
+  options.epochs = 1;
+  options.schedule = "constant";
+  options.validation = 0.0;
+  options.reg = 0.0;
+  options.init_scale = 0.3;
+  return Trainer(options).train(dataset, dataset.ratings).model.parts().tensors;
+}
+
+std::vector<double> difference(const TensorMap& to, const TensorMap& from, const std::string& name) {
+  std::vector<double> values;
+  for (std::size_t e = 0; e < from.at(name).values.size(); ++e) {
+    values.push_back(static_cast<double>(to.at(name).values.at(e)) - static_cast<double>(from.at(name).values[e]));
+  }
+  return values;
+}
+
+// Vectors move in proportion to the learning rate, and layers to that of Adam, whose first step has its length.
+TEST(DriverRates, vectors_learn_by_sgd_and_layers_by_adam) {
+  const Dataset dataset = small_dataset();
+  TrainOptions options = options_of(kMlp);
+  options.optimizer = "sgd+adam";
+  options.damping = 0.0;
+  const auto train = [&](double learning_rate, double adam_lr) {
+    options.learning_rate = learning_rate;
+    options.adam_lr = adam_lr;
+    return after_one_step(options, dataset);
+  };
+  const TensorMap start = train(1e-12, 1e-12);
+  const TensorMap once = train(2.0, 0.01);
+  const TensorMap twice = train(4.0, 0.03);
+  for (const auto& [name, factor] :
+       {std::pair{"user.embedding", 2.0}, {"item.embedding", 2.0}, {"dense.0.weight", 3.0}, {"dense.1.weight", 3.0}}) {
+    std::vector<double> expected = difference(once, start, name);
+    double longest = 0.0;
+    for (double& step : expected) {
+      longest = std::max(longest, std::abs(step));
+      step *= factor;
+    }
+    EXPECT_GT(longest, 1e-4) << name << " does not learn";
+    if (factor == 3.0) {
+      EXPECT_NEAR(longest, 0.01, 1e-5) << name;
+    }
+    EXPECT_TRUE(all_close(difference(twice, start, name), expected, {1e-6, 1e-4}, name));
+  }
+}
+
+// options.h: w -= lr * weight_decay * w with every step, whatever the optimizer; not of biases.
+TEST(DriverRates, weight_decay_is_that_of_the_learning_rate) {
+  const Dataset dataset = small_dataset();
+  for (const auto& [optimizer, damping] : {std::pair{"sgd", 0.0}, {"sgd", 0.5}, {"adagrad", 0.0}, {"adam", 0.0}}) {
+    TrainOptions options = options_of(kMf);
+    options.optimizer = optimizer;
+    if (options.optimizer == "sgd") {
+      options.damping = damping;
+    }
+    options.learning_rate = 0.05;
+    const TensorMap without = after_one_step(options, dataset);
+    options.weight_decay = 0.4;
+    const TensorMap with = after_one_step(options, dataset);
+    options.weight_decay = 0.0;
+    options.learning_rate = 1e-12;
+    const TensorMap start = after_one_step(options, dataset);
+    for (const char* const name : {"user.embedding", "item.embedding"}) {
+      std::vector<double> expected;
+      for (const float value : start.at(name).values) {
+        expected.push_back(-0.05 * 0.4 * static_cast<double>(value));
+      }
+      EXPECT_TRUE(all_close(difference(with, without, name), expected, {1e-6, 1e-5},
+                            std::string(name) + " of " + optimizer + ", damping " + std::to_string(damping)));
+    }
+    for (const char* const name : {"user.bias", "item.bias"}) {
+      EXPECT_EQ(with.at(name).values, without.at(name).values) << name << " of " << optimizer;
+    }
+  }
+}
+
 // Catches: a tensor that is not kept, or not brought back.
 TEST_P(Driver, best_epoch_comes_back_whole) {
   const Dataset dataset = small_dataset();
@@ -299,6 +379,9 @@ TEST_P(Driver, best_epoch_comes_back_whole) {
   EXPECT_EQ(*result.history.at(static_cast<std::size_t>(result.best_epoch - 1)).validation_rmse, lowest);
   EXPECT_EQ(result.validation->rmse, lowest);
   EXPECT_EQ(result.validation->ratings, 150) << "the errors of one epoch's model";
+  // Of the model that comes back are both errors: those of all ratings add up from them.
+  const double all = result.model.evaluate(dataset.ratings, {"cpu", 1}).mse;
+  EXPECT_NEAR(500.0 * all, 350.0 * result.train.mse + 150.0 * result.validation->mse, 1e-3);
 
   // The same training ended right there, and ended with the last epoch.
   TrainOptions stopped = options;

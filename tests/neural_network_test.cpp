@@ -200,7 +200,7 @@ TEST_P(NeuralNetworkTest, DropoutMasksTrainingAlone) {
     double squared = 0.0;
     double first = 0.0;
     double last = 0.0;
-    for (int step = 0; step < 100; ++step) {
+    for (int step = 0; step < 50; ++step) {
       model->enqueue_gradients(epoch.view());
       optimizer.enqueue_step(epoch.view());
       last = (epoch.sums().squared - squared) / 6.0;

@@ -12,12 +12,12 @@ A table holds faults:
     what = "the best epoch comes back without its last tensor"
     find = '''text that occurs exactly once in the file'''
     replace = '''what stands there instead, right or wrong: mutant("best-epoch-without-its-last-tensor") decides'''
-    caught_by = ["train_tests:Trainer.best_epoch_comes_back_whole"]   # program:gtest filter, or the name of a ctest
+    caught_by = ["train_tests:Trainer.best_epoch_comes_back_whole"]   # program:gtest filter, or a script's ctest
 
 The sources are copied into build/mutants, and all faults of all tables are applied to the copy, in the order of tables
 and faults: where two change the same text, the second one's `find` is looked for in what the first one left. One build,
-the preset `emulated` of the copy, then serves all faults: mutant("NAME") is true where the environment
-variable CURATE_MUTANT is NAME; a call site reads it once. mutant() cannot stand in a constant expression.
+the preset `emulated` of the copy, then serves all faults: mutant("NAME") is true where the environment variable
+CURATE_MUTANT is NAME; a call site reads it once. mutant() cannot stand in a constant expression.
 
 Everything in `caught_by` first runs without a fault: it has to pass, and to run a test that is not skipped. Then it runs
 with the fault: each entry has to see it, by a failed test, a crash, or a run longer than the timeout, which the fault's
