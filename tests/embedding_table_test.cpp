@@ -4,6 +4,8 @@
 
 #include <numeric>
 
+#include "models/parameters.h"
+
 namespace curate {
 namespace {
 

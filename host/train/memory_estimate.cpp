@@ -183,7 +183,8 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
     bytes.batches =
         kFloat * (model.batch * (is_network(resolved.model) ? batch_rows(batch) : batch) + model.predicting);
   }
-  bytes.best = kFloat * ((validation > 0 ? model.plain : 0) + model.transfer);
+  // Mini-batches give back their gradients before parameters come to the host.
+  bytes.best = kFloat * ((validation > 0 ? model.plain : 0) + (per_rating ? model.transfer : 0));
   const std::int64_t rating = 12 + (size.timestamps ? 8 : 0);
   bytes.host = 3 * rating * size.ratings + kFloat * model.plain + 2 * 48 * (size.users + size.items);
   return bytes;

@@ -52,8 +52,9 @@ struct TrainingSize {
 ///   sgd+adam for
 ///               what features and dense layers have of them); nothing for
 ///               per-rating SGD
-///   best        the parameters of the best epoch so far, without padding and in f32, where V > 0, and one more array
-///               of the larger of the two embeddings while padded ones, or some of 16 bits, come back to the host
+///   best        the parameters of the best epoch so far, without padding and in f32, where V > 0; per-rating SGD: and
+///               one more array of the larger of the two embeddings while padded ones, or some of 16 bits, come back to
+///               the host
 ///   batches     mf: 8 B (2 p(dim + 1) + 1), without biases 8 B (2 p(dim) + 1): gathered rows, predictions and their
 ///               gradients; mlp: 8 B (p(inputs) + p(outputs) of every layer), where p(1) = 1: values and their
 ///               gradients, and half of that once more for predicting, with B = 16384 (all but the first p(inputs)
