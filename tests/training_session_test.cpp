@@ -4,11 +4,14 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <set>
 #include <string>
 
 #include "curate/error.h"
 #include "recommend/predictor.h"
 #include "tests/emulator/engine.h"
+#include "tests/support/forwarding_device.h"
 #include "tests/support/session_file.h"
 #include "tests/support/session_ways.h"
 
@@ -157,6 +160,43 @@ TEST(TrainingSession, AsksTheDeviceWhatItCanDo) {
   refused("precision", [](TrainOptions& o) { o.precision = "f16"; });
   refused("sgd-kernel", [](TrainOptions& o) { o.sgd_kernel = "lanes=8"; });
   refused("products", [](TrainOptions& o) { o.model = "mlp", o.products = "tf32"; });
+}
+
+/// The CPU engine, as one whose additions are faster in any order.
+class AnyOrderDevice : public test::ForwardingDevice {
+ public:
+  AnyOrderDevice() : ForwardingDevice(make_device("cpu", 1)) {}
+
+  ScatterKind fastest_scatter() const override { return ScatterKind::atomic; }
+
+  std::set<ScatterKind> kinds;
+
+ protected:
+  void do_scatter_add_rows(const MatrixView& grad_table, const MatrixView& grad_rows, const MatrixView& index,
+                           const SegmentsView& segments, ScatterKind kind, const MatrixView& state) override {
+    kinds.insert(kind);
+    ForwardingDevice::do_scatter_add_rows(grad_table, grad_rows, index, segments, kind, state);
+  }
+};
+
+// Whatever the device is called: "auto" may be a GPU.
+TEST(TrainingSession, AddsGradientsTheWayThatTheDevicePrefers) {
+  for (const char* model : {"mf", "mlp"}) {
+    TrainOptions options;
+    options.model = model;
+    options.optimizer = "adam";
+    options.epochs = 1;
+    for (const bool deterministic : {false, true}) {
+      options.deterministic = deterministic;
+      const TrainOptions resolved = resolve(options);
+      ASSERT_EQ(resolved.device, "auto");
+      const Dataset dataset = test::session_dataset(resolved);
+      AnyOrderDevice device;
+      TrainingSession(device, resolved, dataset, dataset.ratings).step();
+      const ScatterKind expected = deterministic ? ScatterKind::segments : ScatterKind::atomic;
+      EXPECT_EQ(device.kinds, std::set<ScatterKind>{expected}) << model;
+    }
+  }
 }
 
 // What a model left on its device predicts is what it predicts once it was saved and loaded.

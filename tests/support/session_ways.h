@@ -47,6 +47,7 @@ inline std::vector<SessionWay> session_ways() {
          mlp(o), o.optimizer = "adam", o.learning_rate = 0.05, o.schedule = "constant", o.patience = 1, o.epochs = 40;
        }},
       {"neumf", [](TrainOptions& o) { o.model = "neumf", o.layers = "9", o.batch = 64, o.loss = "mae"; }},
+      {"mlp_products_in_bf16", [mlp](TrainOptions& o) { mlp(o), o.products = "bf16"; }, false},
       {"f16", [](TrainOptions& o) { o.precision = "f16"; }, false},
       {"bf16_adam", [](TrainOptions& o) { o.precision = "bf16", o.optimizer = "adam", o.batch = 70; }, false},
   };
