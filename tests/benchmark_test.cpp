@@ -71,7 +71,7 @@ TEST(BenchmarkRows, AreAllCombinationsOfWhatIsHere) {
   options.dims = {8, 16};
   options.epochs = 3;
   const std::vector<BenchmarkRow> rows =
-      benchmark_rows(options, {{"cpu", "cpu", "", ""}, {"cuda", "gpu", "", "none here"}});
+      benchmark_rows(options, {{"cpu", "cpu", "", "", make_device("cpu", 1)}, {"cuda", "gpu", "", "none here"}});
   ASSERT_EQ(rows.size(), 4U);
   EXPECT_EQ(rows[1].model(), "mf");
   EXPECT_EQ(rows[1].dim(), 16);
@@ -276,7 +276,7 @@ class BenchmarkRun : public testing::Test {
     return options;
   }
   static std::vector<BenchmarkDevice> devices() {
-    return {{"cpu", "cpu", "CPU, 1 thread", ""}, {"cuda", "gpu", "", "none <here>"}};
+    return {{"cpu", "cpu", "CPU, 1 thread", "", make_device("cpu", 1)}, {"cuda", "gpu", "", "none <here>"}};
   }
   static BenchmarkData data() {
     BenchmarkData data;

@@ -44,7 +44,7 @@ struct BenchmarkDevice {
   std::string kind;  ///< cpu, gpu, emulated
   std::string description;
   std::string absent;  ///< the reason; empty where it is here
-  std::shared_ptr<Device> opened;
+  std::shared_ptr<Device> opened = nullptr;
 };
 
 /// Opens those of the names, which parse_devices takes, that are here. Throws InputError where none of them is here.
@@ -75,7 +75,7 @@ struct Roof {
 /// A device, a model and a dim, and what came of them.
 struct BenchmarkRow {
   std::string device;
-  std::shared_ptr<Device> opened;
+  std::shared_ptr<Device> opened = nullptr;
   TrainOptions options;  ///< resolved
   std::string unit;      ///< of work: "bytes" (mf) or "flops" (mlp)
   double work_per_rating = 0.0;

@@ -325,7 +325,6 @@ class NeuralNetwork : public RatingModel {
     gradients_.clear();
     forget_predictions();
     options_.products = ProductPrecision::f32;
-    device_->prepare_dense({}, options_.products);
   }
 
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
@@ -459,6 +458,8 @@ class NeuralNetwork : public RatingModel {
   /// Predictions batch by batch: use(prediction, state, begin, count).
   template <typename Use>
   void enqueue_predictions(const RatingsView& ratings, Use use) {
+    // Another model of the same device may have asked for another rounding since.
+    device_->prepare_dense({}, options_.products);
     if (!walk_) {
       walk_.emplace(*device_, kPredictionBatch);
       fused_prediction_ = fused_stack(false, kPredictionBatch);
