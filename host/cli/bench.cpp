@@ -50,13 +50,6 @@ void resolve_arguments(const CLI::App& app, BenchArguments& arguments) {
     arguments.devices = why_no_cuda().empty() ? "cpu,cuda" : "cpu";
   }
   options.devices = parse_devices(arguments.devices);
-  const bool gpu = std::any_of(options.devices.begin(), options.devices.end(),
-                               [](const std::string& name) { return !name.starts_with("cpu"); });
-  for (const char* name : {"--precision", "--sgd-kernel"}) {
-    if (!gpu && app.get_option(name)->count() > 0) {
-      throw InputError(fmt::format("{} is for GPUs; give --device cuda as well, or remove it", name));
-    }
-  }
   if (app.get_option("--epochs")->count() > 0 && options.epochs < 2) {
     // -1 is the mark for a default within the program only.
     throw InputError(fmt::format("--epochs {}: must be 2 or more, for the first epoch counts apart", options.epochs));
@@ -133,6 +126,14 @@ void run_bench(const CLI::App& app, BenchArguments& arguments) {
   const BenchmarkOptions& options = arguments.options;
   // What cannot be is better known before there are data.
   const std::vector<BenchmarkDevice> devices = find_devices(options.devices, options.threads);
+  const bool gpu = std::any_of(devices.begin(), devices.end(), [](const BenchmarkDevice& device) {
+    return !device.absent.empty() || device.opened->has_own_memory();
+  });
+  for (const char* name : {"--precision", "--sgd-kernel"}) {
+    if (!gpu && app.get_option(name)->count() > 0) {
+      throw InputError(fmt::format("{} is for GPUs; give --device cuda as well, or remove it", name));
+    }
+  }
   benchmark_rows(options, devices);
   if (arguments.data.empty()) {
     movielens_shape(arguments.like, arguments.scale);
