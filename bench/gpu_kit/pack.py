@@ -39,7 +39,7 @@ def build(folder):
     """Builds what there is of the programs for the architecture; names of those that this source does not have."""
     # An RPATH, not a RUNPATH: it counts for the libraries that libraries need as well.
     must(["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DCMAKE_BUILD_TYPE=Release", "-DCURATE_CUDA=ON",
-          "-DCMAKE_CUDA_ARCHITECTURES=90-real", "-DCMAKE_BUILD_RPATH=$ORIGIN/../lib",
+          "-DCMAKE_CUDA_ARCHITECTURES=90-real", "-DCMAKE_BUILD_RPATH=$ORIGIN/../lib", "-DCMAKE_SKIP_INSTALL_RPATH=ON",
           "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags"])
     known = must(["ninja", "-C", folder, "-t", "targets", "all"]).out
     targets = [name for names in PROGRAMS.values() for name in names]

@@ -19,7 +19,8 @@ TRAINS = ["optimizer=adam,dim=64,batch=4096", "optimizer=adam,dim=64,batch=65536
           "optimizer=adam,dim=64,batch=1048576", "model=mlp,batch=65536",
           "model=mlp,user_dim=128,item_dim=128,layers=256,128,64,optimizer=adam,batch=65536,products=bf16"]
 WIDTHS = [256, 256, 128, 64, 1]
-PRODUCTS = ["--batch", "65536", "--layers", ",".join(map(str, WIDTHS)), "--precision", "bf16,tf32,f32"]
+BATCH, EMULATED_BATCH = "65536", "256"
+PRODUCTS = ["--batch", BATCH, "--layers", ",".join(map(str, WIDTHS)), "--precision", "bf16,tf32,f32"]
 NOTES = ("machine", "data")  # lines about what is measured on, not figures
 IDLE_SECONDS = 25  # without a line: a configuration takes a few
 # Keys of a line that end what was asked for: figures come behind it.
@@ -112,7 +113,8 @@ class Probe:
         seconds = max(1, int(self.kit.left() - 3))
         self.told = 0
         ended = self.kit.command([self.kit.gpu_probe, self.stage, "--device", self.kit.device, *self.own, *arguments,
-                                  "--seconds", seconds], seconds + 2, idle=IDLE_SECONDS, on_line=self.line)
+                                  "--seconds", seconds], seconds + 2, idle=self.kit.patience * IDLE_SECONDS,
+                                 on_line=self.line)
         self.seconds += ended.seconds
         self.processes += 1
         return ended
@@ -136,7 +138,8 @@ class Probe:
             self.part(names, groups_of, arguments_of)
         for name in [name for names in parts for name in names]:
             if name not in self.seen:
-                self.kit.results.add(self.stage, name, "cut", "not reached")
+                why = f"not reached: {self.problem}" if self.problem else "not reached"
+                self.kit.results.add(self.stage, name, "cut", why)
         self.close(False)
 
     def part(self, names, groups_of, arguments_of):
@@ -189,7 +192,7 @@ def _chosen(kit, stage, names):
 
 def stage_memory(kit):
     if not _absent(kit, "memory"):
-        Probe(kit, "memory", []).once([])
+        Probe(kit, "memory", []).once(["--small"] if kit.emulated else [])
 
 
 def stage_epochs(kit):
@@ -209,7 +212,8 @@ def stage_train(kit):
 
 def stage_products(kit):
     if not _absent(kit, "products"):
-        Probe(kit, "products", []).once(PRODUCTS)
+        small = {BATCH: EMULATED_BATCH} if kit.emulated else {}
+        Probe(kit, "products", []).once([small.get(part, part) for part in PRODUCTS])
 
 
 class Side:
@@ -234,8 +238,8 @@ class Side:
 
         ended = kit.command([self.gpu_probe, "epochs", "--device", kit.device, *_data(kit), "--dim", kit.ab_dim,
                              "--precision", kit.ab_precision, "--kernel", self.kernel, "--epochs", "10",
-                             "--warmup", "2", "--seconds", max(1, int(kit.left()))], 60, idle=IDLE_SECONDS,
-                            on_line=take)
+                             "--warmup", "2", "--seconds", max(1, int(kit.left()))], 60,
+                            idle=kit.patience * IDLE_SECONDS, on_line=take)
         figures = [line["epoch_ms"]["median"] for line in lines if isinstance(line.get("epoch_ms"), dict)]
         errors = [line["error"] for line in lines if line.get("error")]
         return (figures[0], ended) if figures else (None, errors[0] if errors else ended.problem())

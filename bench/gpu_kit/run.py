@@ -50,7 +50,9 @@ class Kit:
     def __init__(self, arguments, results, selection, end):
         self.root = ROOT
         self.device = arguments.device
-        self.suffix = "-emulated" if self.device == "cuda-emulated" else ""
+        self.emulated = self.device == "cuda-emulated"
+        self.suffix = "-emulated" if self.emulated else ""
+        self.patience = 3 if self.emulated else 1  # times the limits of single tests and configurations
         self.folder = None
         self.source_build = arguments.source_build
         self.work = arguments.work

@@ -78,7 +78,8 @@ class Suite:
     def _process(self):
         """Runs what is left, to the first test that ends the process. False: it got nowhere."""
         ended = self.kit.command([self.kit.test_program(self.program), "--gtest_color=no",
-                                  f"--gtest_filter={':'.join(self.left)}"], SUITE_SECONDS, idle=IDLE_SECONDS)
+                                  f"--gtest_filter={':'.join(self.left)}"], SUITE_SECONDS,
+                                 idle=self.kit.patience * IDLE_SECONDS)
         self.seconds += ended.seconds
         self.cut = ended.cut
         output = GtestOutput(ended.out)
@@ -184,7 +185,7 @@ def _again_alone(kit, failed):
     def again(program, test):
         command = [kit.test_program(program), "--gtest_color=no", f"--gtest_filter={test}"]
         figures = {}
-        ended = kit.command(command, ALONE_SECONDS, environment={"CUDA_LAUNCH_BLOCKING": "1"})
+        ended = kit.command(command, kit.patience * ALONE_SECONDS, environment={"CUDA_LAUNCH_BLOCKING": "1"})
         output = GtestOutput(ended.out)
         if ended.cut:
             kit.results.add("tests", f"{program} {test} alone", "cut", ended.problem())
