@@ -70,7 +70,7 @@ inline bool is_planted(const char* name) {
 }  // namespace curate_mutant
 """
 # What scripts among the ctests drive.
-PROGRAMS_OF_SCRIPTS = ["curate", "curate-emulated"]
+PROGRAMS_OF_SCRIPTS = ["curate", "curate-emulated", "curate-counted"]
 
 
 class TableError(Exception):
