@@ -76,7 +76,7 @@ class RunTest(unittest.TestCase):
         faults = self.read(FAULT.format(name="a-fault", find="1"))
         self.assertEqual(run.programs_of(faults), ["program"])
         faults[0].caught_by.append("cli_test")
-        self.assertEqual(run.programs_of(faults), ["curate", "curate-emulated", "program"])
+        self.assertEqual(run.programs_of(faults), ["curate", "curate-counted", "curate-emulated", "program"])
 
 
 if __name__ == "__main__":
