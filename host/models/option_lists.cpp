@@ -11,15 +11,12 @@
 #include "support/printable.h"
 
 namespace curate {
-namespace {
 
 void require(bool condition, const char* option, const std::string& value, const char* remedy) {
   if (!condition) {
     throw InputError(fmt::format("--{} {}: {}", option, printable(value), remedy));
   }
 }
-
-}  // namespace
 
 std::optional<double> parse_number(const std::string& text) {
   double value = 0.0;

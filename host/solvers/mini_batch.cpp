@@ -162,6 +162,28 @@ MiniBatchOptions mini_batch_options(const TrainOptions& resolved) {
   return options;
 }
 
+TrainOptions fit_batch(const TrainOptions& options, std::int64_t ratings) {
+  TrainOptions fitted = options;
+  if (!options.optimizer.starts_with("sgd") || options.batch == 1) {
+    return fitted;
+  }
+  const bool damped = options.damping > 0.0;
+  if (!damped && options.batch < ratings) {
+    // The mean of a few left over would step as far as that of a whole batch, each of them many times as far as others:
+    // a bias was thrown off by stars. A somewhat smaller batch leaves none, or more. Damping keeps such steps short.
+    constexpr std::int64_t kFewest = 8;  // a part of a batch
+    std::int64_t left = ratings % fitted.batch;
+    while (left > 0 && kFewest * left < fitted.batch) {
+      --fitted.batch;
+      left = ratings % fitted.batch;
+    }
+  } else if (damped && options.batch > ratings) {
+    fitted.batch = std::max<std::int64_t>(2, ratings);  // 1 is per-rating SGD
+  }
+  fitted.learning_rate *= static_cast<double>(fitted.batch) / static_cast<double>(options.batch);
+  return fitted;
+}
+
 std::unique_ptr<Solver> make_mini_batch(Device& device, RatingModel& model, const SolverData& data,
                                         const MiniBatchOptions& options) {
   GradientOptions gradients = options.gradients;

@@ -22,12 +22,6 @@ namespace {
 
 constexpr double kAuto = -1.0;
 
-void require(bool condition, const char* option, const std::string& value, const char* remedy) {
-  if (!condition) {
-    throw InputError(fmt::format("--{} {}: {}", option, printable(value), remedy));
-  }
-}
-
 void require_one_of(const char* option, const std::string& value, std::initializer_list<const char*> allowed) {
   const bool found = std::any_of(allowed.begin(), allowed.end(), [&](const char* name) { return value == name; });
   if (!found) {

@@ -36,30 +36,6 @@ Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
   return split_random(ratings, options.validation, seed, options.threads);
 }
 
-/// A batch has all the ratings at most. SGD's rate is that of a batch of the size asked for, which by default it is in
-/// proportion to: it goes down with it.
-TrainOptions fit_batch(const TrainOptions& options, std::int64_t ratings) {
-  TrainOptions fitted = options;
-  if (!options.optimizer.starts_with("sgd") || options.batch == 1) {
-    return fitted;
-  }
-  const bool damped = options.damping > 0.0;
-  if (!damped && options.batch < ratings) {
-    // The mean of a few left over would step as far as that of a whole batch, each of them many times as far as others:
-    // a bias was thrown off by stars. A somewhat smaller batch leaves none, or more. Damping keeps such steps short.
-    constexpr std::int64_t kFewest = 8;  // a part of a batch
-    std::int64_t left = ratings % fitted.batch;
-    while (left > 0 && kFewest * left < fitted.batch) {
-      --fitted.batch;
-      left = ratings % fitted.batch;
-    }
-  } else if (damped && options.batch > ratings) {
-    fitted.batch = std::max<std::int64_t>(2, ratings);  // 1 is per-rating SGD
-  }
-  fitted.learning_rate *= static_cast<double>(fitted.batch) / static_cast<double>(options.batch);
-  return fitted;
-}
-
 /// A copy of a model's parameters on its device.
 class Snapshot {
  public:
