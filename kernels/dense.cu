@@ -161,8 +161,9 @@ __global__ void __launch_bounds__(kBlockThreads)
   for (std::int64_t slice = 0; slice < slices; ++slice) {
     sum += partial[slice * outputs * width + e];
   }
-  const std::int64_t j = e / width;
-  const std::int64_t k = e % width;
+  // Divided in 32 bits, which is cheaper: the slices fit the scratch, so that e fits too.
+  const auto j = static_cast<std::uint32_t>(e) / static_cast<std::uint32_t>(width);
+  const std::int64_t k = e - j * width;
   if (k == inputs) {
     grad_bias[j] = sum;
   } else {

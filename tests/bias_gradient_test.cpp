@@ -12,39 +12,16 @@
 #include <string>
 #include <vector>
 
-#include "kernels/scratch.h"
-#include "tests/emulator/emulator.h"
 #include "tests/support/compare.h"
 #include "tests/support/devices.h"
+#include "tests/support/emulated_kernel_test.h"
 #include "tests/support/random_inputs.h"
 
 namespace curate::test {
 namespace {
 
-/// Device memory of the emulator, which is the host's.
-template <typename T>
-class Memory {
- public:
-  Memory(cudaStream_t stream, const std::vector<T>& values)
-      : scratch_(stream, static_cast<std::int64_t>(values.size())) {
-    std::copy(values.begin(), values.end(), scratch_.data());
-  }
-  T* data() const { return scratch_.data(); }
-
- private:
-  cuda::Scratch<T> scratch_;
-};
-
-class BiasGradient : public testing::TestWithParam<std::string> {
+class BiasGradient : public EmulatedKernelTest {
  protected:
-  BiasGradient() {
-    const std::size_t colon = GetParam().find(':');
-    emulator::set_options(colon == std::string::npos ? emulator::Options{}
-                                                     : emulator::parse_options(GetParam().substr(colon + 1)));
-    cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
-  }
-  ~BiasGradient() override { cudaStreamDestroy(stream_); }
-
   /// Sums of the rows of h [rows, cols], `ld` elements apart, with that much scratch.
   std::vector<float> sums(const std::vector<float>& h, DType dtype, std::int64_t rows, std::int64_t cols,
                           std::int64_t ld, std::size_t scratch_floats) {
@@ -56,18 +33,16 @@ class BiasGradient : public testing::TestWithParam<std::string> {
     for (const float value : padded) {
       upper.push_back(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16U));
     }
-    const Memory<float> in_f32(stream_, padded);
-    const Memory<std::uint16_t> in_bf16(stream_, upper);
-    const Memory<float> scratch(stream_, std::vector<float>(scratch_floats, padding_of<float>()));
-    const Memory<float> out(stream_, std::vector<float>(static_cast<std::size_t>(cols), kUntouched));
+    const EmulatedMemory<float> in_f32(stream_, padded);
+    const EmulatedMemory<std::uint16_t> in_bf16(stream_, upper);
+    const EmulatedMemory<float> scratch(stream_, std::vector<float>(scratch_floats, padding_of<float>()));
+    const EmulatedMemory<float> out(stream_, std::vector<float>(static_cast<std::size_t>(cols), kUntouched));
     void* const in = dtype == DType::bf16 ? static_cast<void*>(in_bf16.data()) : in_f32.data();
     cuda::bias_gradient(stream_, {nullptr, out.data(), cols, 1, 1, DType::f32}, {nullptr, in, rows, cols, ld, dtype},
                         {scratch.data(), scratch_floats});
-    EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess) << cudaGetErrorString(cudaErrorIllegalAddress);
+    wait();
     return {out.data(), out.data() + cols};
   }
-
-  cudaStream_t stream_ = nullptr;
 };
 
 INSTANTIATE_TEST_SUITE_P(devices, BiasGradient, testing::ValuesIn(emulated_test_devices("BiasGradient")),

@@ -87,6 +87,32 @@ TEST_P(DenseProducts, wide_layers_go_to_the_library_and_no_others) {
   EXPECT_EQ(products_of(*device, padded), 0) << "rows of inputs that begin anywhere";
 }
 
+// One block a tile of 64 by 64 would leave a GPU idle where the layer is small and the batch is not. Catches: a batch
+// that is not cut, slices that are not added.
+TEST_P(DenseProducts, the_batch_is_cut_where_the_tiles_of_a_gradient_are_few) {
+  const auto device = make_device(GetParam());
+  struct Launches {
+    std::int64_t blocks = 0;
+    std::int64_t additions = 0;
+  };
+  const auto launches_of = [&](std::int64_t inputs, std::int64_t outputs, std::int64_t batch) {
+    const auto blocks_now = [] { return emulator::counters_of("dense_grad_weight").threads / 256; };
+    const auto additions_now = [] { return emulator::counters_of("dense_add_slices").launches; };
+    const Launches before = {blocks_now(), additions_now()};
+    EXPECT_EQ(taken_by(*device, linear(inputs, outputs, batch)), Taken{});
+    return Launches{(blocks_now() - before.blocks) / 2, (additions_now() - before.additions) / 2};  // two passes
+  };
+  const Launches single = launches_of(31, 20, 256);
+  EXPECT_EQ(single.blocks, 1);
+  EXPECT_EQ(single.additions, 0);
+  const Launches sliced = launches_of(31, 20, 5 * 256);
+  EXPECT_EQ(sliced.blocks, 5);
+  EXPECT_EQ(sliced.additions, 1);
+  const Launches tiled = launches_of(66, 63, 3 * 256 - 1);  // two tiles, the last slice is shorter
+  EXPECT_EQ(tiled.blocks, 2 * 3);
+  EXPECT_EQ(tiled.additions, 1);
+}
+
 TEST_P(DenseProducts, without_the_library_the_kernels_serve) {
   emulator::set_cublaslt({0, "", true, true});
   const auto device = make_device(GetParam());

@@ -67,6 +67,8 @@ struct Counters {
   std::int64_t switches = 0;
 };
 Counters counters();
+/// Launches and threads of the kernel of that name.
+Counters counters_of(const std::string& kernel);
 
 /// Bytes that kernels moved by loads, stores and atomics that go by a name: a kernel that uses these alone for what
 /// lies in device memory is counted to the byte.

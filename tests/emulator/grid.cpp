@@ -8,6 +8,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -153,6 +154,7 @@ std::vector<std::unique_ptr<Fiber>>& all_fibers() {
 }
 
 Counters counted;
+std::map<std::string, Counters> counted_by_kernel;
 
 class Grid {
  public:
@@ -296,8 +298,10 @@ std::string Grid::run() {
       stride_ += 2;
     }
   }
-  ++counted.launches;
-  counted.threads += static_cast<std::int64_t>(blocks) * block_threads();
+  for (Counters* const counters : {&counted, &counted_by_kernel[launch_.kernel]}) {
+    ++counters->launches;
+    counters->threads += static_cast<std::int64_t>(blocks) * block_threads();
+  }
   while (report_.empty()) {
     while (resident_.size() < most_resident() && started_ < blocks) {
       if (spare_.empty()) {
@@ -763,6 +767,9 @@ std::string last_report() {
 }
 Counters counters() {
   return counted;
+}
+Counters counters_of(const std::string& kernel) {
+  return counted_by_kernel[kernel];
 }
 
 Traffic traffic_now;
