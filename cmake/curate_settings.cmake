@@ -61,3 +61,11 @@ function(curate_quick_to_compile target)
   target_compile_options(${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>)
   set_target_properties(${target} PROPERTIES CURATE_ADDRESSES_ALONE ON)
 endfunction()
+
+# curate_unity(TARGET FILES): with CURATE_UNITY, so many of its sources are compiled as one. Most of the time goes to what
+# they include and to the templates that all of them need.
+function(curate_unity target files)
+  if(CURATE_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${files})
+  endif()
+endfunction()

@@ -13,7 +13,7 @@
 namespace curate::cuda {
 namespace {
 
-std::string find_functions(void* library, CublasFunctions& functions) {
+std::string find_cublas_functions(void* library, CublasFunctions& functions) {
   std::string missing;
   find_function(library, "cublasCreate_v2", functions.create, missing);
   find_function(library, "cublasDestroy_v2", functions.destroy, missing);
@@ -33,7 +33,7 @@ cudaDataType type_of(DType type) {
 }  // namespace
 
 std::optional<CublasFunctions> find_cublas(std::string& problem) {
-  return find_library<CublasFunctions>("libcublas.so", find_functions, problem);
+  return find_library<CublasFunctions>("libcublas.so", find_cublas_functions, problem);
 }
 
 Cublas::Cublas(const CublasFunctions& functions, cudaStream_t stream, const GpuShape& gpu)

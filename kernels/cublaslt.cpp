@@ -22,7 +22,7 @@ struct Refused {
 };
 
 /// The first function that the library lacks, or nothing.
-std::string find_functions(void* library, CublasLtFunctions& functions) {
+std::string find_cublaslt_functions(void* library, CublasLtFunctions& functions) {
   std::string missing;
   find_function(library, "cublasLtGetVersion", functions.get_version, missing);
   find_function(library, "cublasLtGetStatusName", functions.status_name, missing);
@@ -83,7 +83,7 @@ constexpr float kBusy = 0.5F;  ///< waves of blocks: half of the GPU
 }  // namespace
 
 std::optional<CublasLtFunctions> find_cublaslt(std::string& problem) {
-  return find_library<CublasLtFunctions>("libcublasLt.so", find_functions, problem);
+  return find_library<CublasLtFunctions>("libcublasLt.so", find_cublaslt_functions, problem);
 }
 
 std::string describe_cublaslt() {

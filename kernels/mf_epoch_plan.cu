@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kRandomBits = 32;
 /// Groups of users, and of items, of a deterministic plan; a block's number has 16 bits in a key.
-constexpr std::int32_t kMostBlocks = 256;
+constexpr std::int32_t kMostPlanBlocks = 256;
 
 /// Floats as unsigned numbers of the same order.
 __device__ unsigned ordered_bits(float value) {
@@ -159,7 +159,7 @@ std::int32_t choose_blocks(std::int64_t ratings, std::int64_t users, std::int64_
   constexpr double kRatings = 64.0;
   const auto by_ratings = static_cast<std::int64_t>(std::sqrt(static_cast<double>(ratings) / kRatings));
   return static_cast<std::int32_t>(
-      std::max<std::int64_t>(1, std::min<std::int64_t>({kMostBlocks, by_ratings, users, items})));
+      std::max<std::int64_t>(1, std::min<std::int64_t>({kMostPlanBlocks, by_ratings, users, items})));
 }
 
 }  // namespace
@@ -195,7 +195,7 @@ CudaMfEpochPlan::CudaMfEpochPlan(Device& device, cudaStream_t stream, const Rati
   choose_packing(stream, columns);
   if (options.deterministic) {
     blocks_ =
-        options.blocks > 0 ? std::min(options.blocks, kMostBlocks) : choose_blocks(ratings(), num_users, num_items);
+        options.blocks > 0 ? std::min(options.blocks, kMostPlanBlocks) : choose_blocks(ratings(), num_users, num_items);
     make_blocks(stream, columns, options.keep_order);
   } else {
     workers_ = options.blocks;

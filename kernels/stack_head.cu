@@ -16,7 +16,7 @@ constexpr int kVector = 4;
 constexpr int kMostPacks = static_cast<int>(kWidestHead) / (32 * kVector);
 /// Blocks of stack_head_backward, each of which goes through rows in turns: four for every multiprocessor of an H100,
 /// and the same on every other GPU, as sums are by block.
-constexpr std::int64_t kMostBlocks = 528;
+constexpr std::int64_t kMostHeadBlocks = 528;
 
 /// to.weight[j, k] = weight[j, k] and to.bias[j] = bias[j], rounded to the nearest; *poison = NaN where one of them is
 /// infinite or NaN. weight [outputs, inputs], bias [outputs] f32, contiguous; to.weight [outputs, inputs], to.bias
@@ -194,7 +194,7 @@ void stack_head_backward(cudaStream_t stream, const DenseBatch& grad, const Dens
   const RowShare share = share_rows(in.cols, kVector);
   const std::int64_t groups = kBlockThreads >> share.lane_bits;
   const std::int64_t width = in.cols + 1;
-  const std::int64_t blocks = std::min(divide_up(in.rows, groups), kMostBlocks);
+  const std::int64_t blocks = std::min(divide_up(in.rows, groups), kMostHeadBlocks);
   const std::size_t shared = static_cast<std::size_t>(groups * width) * sizeof(float);
   launch("stack_head_backward", stream, {blocks, kBlockThreads, shared},
          takes_one_pack(share) ? stack_head_backward_kernel<1> : stack_head_backward_kernel<kMostPacks>,

@@ -62,11 +62,11 @@ __global__ void CURATE_UPDATE_BOUNDS update_dense_kernel(Trained<T> table, std::
 }
 
 /// Enough to fill the largest device several times over, few enough that their constants cost nothing.
-constexpr std::int64_t kMostBlocks = 4096;
+constexpr std::int64_t kMostUpdateBlocks = 4096;
 
 Geometry geometry(std::int64_t rows, const RowShare& share) {
   Geometry all = geometry_for_rows(rows, share);
-  all.blocks = std::min(all.blocks, kMostBlocks);
+  all.blocks = std::min(all.blocks, kMostUpdateBlocks);
   return all;
 }
 

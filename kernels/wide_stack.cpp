@@ -13,8 +13,8 @@
 namespace curate::cuda {
 namespace {
 
-constexpr const char* kForward = "dense_stack_forward";
-constexpr const char* kBackward = "dense_stack_backward";
+constexpr const char* kStackForward = "dense_stack_forward";
+constexpr const char* kStackBackward = "dense_stack_backward";
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t unit) {
   return (value + unit - 1) / unit * unit;
@@ -115,8 +115,8 @@ std::int64_t WideStack::in_ld(std::size_t l, const MatrixView& in) const {
 
 /// The last hidden layer's slopes are the head's.
 bool WideStack::has_mask(std::size_t l, std::int64_t in_ld) {
-  return l + 1 < layers_.size() && library_->prepare(kForward, forward_product(l, in_ld, true)) &&
-         library_->prepare(kBackward, input_product(l + 1, layers_[l].grad.ld, true));
+  return l + 1 < layers_.size() && library_->prepare(kStackForward, forward_product(l, in_ld, true)) &&
+         library_->prepare(kStackBackward, input_product(l + 1, layers_[l].grad.ld, true));
 }
 
 bool WideStack::supported() {
@@ -128,9 +128,9 @@ bool WideStack::supported() {
     const bool mask = has_mask(l, in_ld(l, in));
     const bool mask_below = l > 0 && has_mask(l - 1, in_ld(l - 1, in));
     const std::int64_t grad_ld = l == 0 ? round_up(inputs, 4) : layers_[l - 1].grad.ld;
-    all = library_->prepare(kForward, forward_product(l, in_ld(l, in), mask)) &&
-          library_->prepare(kBackward, weight_product(l, in_ld(l, in))) &&
-          library_->prepare(kBackward, input_product(l, grad_ld, mask_below));
+    all = library_->prepare(kStackForward, forward_product(l, in_ld(l, in), mask)) &&
+          library_->prepare(kStackBackward, weight_product(l, in_ld(l, in))) &&
+          library_->prepare(kStackBackward, input_product(l, grad_ld, mask_below));
   }
   return all;
 }
@@ -148,7 +148,7 @@ void WideStack::forward(const MatrixView& out, const MatrixView& in, const Matri
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     round_layer(stream_, layer.params, poison_, (*stack_)[l].params);
-    multiply(kForward, forward_product(l, values.ld, has_mask(l, values.ld)),
+    multiply(kStackForward, forward_product(l, values.ld, has_mask(l, values.ld)),
              {layer.out.data, values.data, layer.params.weight, layer.params.bias, layer.mask});
     dropout(stream_, layer.out, (*stack_)[l].dropout, state);
     values = layer.out;
@@ -164,14 +164,14 @@ void WideStack::backward(const DenseBatch& grad, const std::vector<DenseParams>&
   for (std::size_t l = hidden; l-- > 0;) {
     const Layer& layer = layers_[l];
     const MatrixView& values = l == 0 ? in : layers_[l - 1].out;
-    multiply(kBackward, weight_product(l, values.ld),
+    multiply(kStackBackward, weight_product(l, values.ld),
              {grad_params[l].weight.data, layer.grad.data, values.data, grad_params[l].bias.data, nullptr});
     if (l == 0 && grad.in.empty()) {
       break;
     }
     const MatrixView& to = l == 0 ? grad.in : layers_[l - 1].grad;
     const bool mask = l > 0 && has_mask(l - 1, in_ld(l - 1, in));
-    multiply(kBackward, input_product(l, to.ld, mask),
+    multiply(kStackBackward, input_product(l, to.ld, mask),
              {to.data, layer.grad.data, layer.params.weight, nullptr, mask ? layers_[l - 1].mask : nullptr});
     if (l > 0) {
       if (!mask) {

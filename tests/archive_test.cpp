@@ -35,6 +35,7 @@ namespace {
 
 using namespace std::string_literals;
 namespace fs = std::filesystem;
+using Names = std::vector<std::string>;
 
 constexpr int kGzipBits = 15 + 16;
 constexpr int kRawBits = -15;
@@ -424,7 +425,6 @@ TEST_F(ArchiveTest, LeavesFoldersInOnlyWhereTheyTellMembersApart) {
     }
     return open_tree(write_zip(members))->names();
   };
-  using Names = std::vector<std::string>;
   EXPECT_EQ(names_in({"a/x", "a/b/y"}), (Names{"b/y", "x"}));
   EXPECT_EQ(names_in({"a/b/x", "a/b/y"}), (Names{"b/x", "b/y"}));
   EXPECT_EQ(names_in({"a/x", "b/y"}), (Names{"a/x", "b/y"}));

@@ -12,9 +12,6 @@
 namespace curate::test {
 namespace {
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
 using Comparison = std::function<testing::AssertionResult(const std::vector<float>&, const std::vector<float>&)>;
 
 /// All modes, as lenient as they get: what they reject here they reject always.

@@ -21,7 +21,7 @@
 namespace curate::test {
 namespace {
 
-struct Way {
+struct CudaWay {
   const char* name;
   const char* optimizer;
   std::int64_t batch;
@@ -30,11 +30,11 @@ struct Way {
   const char* layers = "";  ///< mlp: its default
 };
 
-void PrintTo(const Way& way, std::ostream* out) {
+void PrintTo(const CudaWay& way, std::ostream* out) {
   *out << way.name;
 }
 
-TrainOptions options_of(const Way& way, const std::string& device) {
+TrainOptions options_of(const CudaWay& way, const std::string& device) {
   emulator::add_emulated_engine();
   TrainOptions options;
   options.device = device;
@@ -69,14 +69,14 @@ Dataset read_u1(const char* name) {
   return std::filesystem::exists(path) ? read_dataset(path.string()) : Dataset{};
 }
 
-class CudaTraining : public testing::TestWithParam<Way> {};
+class CudaTraining : public testing::TestWithParam<CudaWay> {};
 
 INSTANTIATE_TEST_SUITE_P(ways, CudaTraining,
-                         testing::Values(Way{"adam", "adam", 100, false}, Way{"adagrad", "adagrad", 64, false},
-                                         Way{"sgd", "sgd", 32, false}, Way{"adam_dense", "adam", 128, true},
-                                         Way{"mlp", "adam", 128, false, "mlp"},
-                                         Way{"mlp_wide", "adam", 1024, false, "mlp", "128,64"}),
-                         [](const testing::TestParamInfo<Way>& way) { return std::string(way.param.name); });
+                         testing::Values(CudaWay{"adam", "adam", 100, false}, CudaWay{"adagrad", "adagrad", 64, false},
+                                         CudaWay{"sgd", "sgd", 32, false}, CudaWay{"adam_dense", "adam", 128, true},
+                                         CudaWay{"mlp", "adam", 128, false, "mlp"},
+                                         CudaWay{"mlp_wide", "adam", 1024, false, "mlp", "128,64"}),
+                         [](const testing::TestParamInfo<CudaWay>& way) { return std::string(way.param.name); });
 
 // Catches: batches, segments or learning rates that differ between the engines, a step that the graph freezes.
 TEST_P(CudaTraining, gives_what_the_cpu_engine_gives) {
@@ -130,8 +130,8 @@ TEST(CudaErrors, every_call_that_fails_is_named_and_leaves_nothing_behind) {
   synthetic.items = 4;
   synthetic.ratings = 16;
   const Dataset dataset = generate_dataset(synthetic).dataset;
-  for (const Way& way :
-       {Way{"adam", "adam", 8, false}, Way{"sgd", "sgd", 1, false}, Way{"mlp", "adam", 8, false, "mlp"}}) {
+  for (const CudaWay& way :
+       {CudaWay{"adam", "adam", 8, false}, CudaWay{"sgd", "sgd", 1, false}, CudaWay{"mlp", "adam", 8, false, "mlp"}}) {
     TrainOptions options = options_of(way, "cuda-emulated");
     options.epochs = 1;
     std::int64_t call = 0;
@@ -214,8 +214,8 @@ TEST_P(CudaTraining, sixteen_bits_train_as_well) {
 // The same numbers of 16 bits in every schedule, per-rating SGD included.
 TEST(CudaPrecision, deterministic_gives_the_same_bits_in_every_schedule) {
   const Dataset dataset = small_dataset();
-  for (const Way& way :
-       {Way{"sgd", "sgd", 1, false}, Way{"adam", "adam", 100, false}, Way{"neumf", "adam", 128, false, "neumf"}}) {
+  for (const CudaWay& way : {CudaWay{"sgd", "sgd", 1, false}, CudaWay{"adam", "adam", 100, false},
+                             CudaWay{"neumf", "adam", 128, false, "neumf"}}) {
     for (const char* const precision : {"f16", "bf16"}) {
       TrainOptions options = options_of(way, "cuda-emulated");
       options.deterministic = true;
@@ -371,7 +371,7 @@ TEST(CudaTrainingInBf16, ml_100k_u1_within_two_thousandths_of_the_cpu_engine) {
   if (dataset.ratings.size() == 0) {
     GTEST_SKIP() << "set CURATE_TEST_DATA to a folder that holds ml-100k";
   }
-  const Way way = {"", "adam", 1024, false, "mlp", "132,64"};
+  const CudaWay way = {"", "adam", 1024, false, "mlp", "132,64"};
   const double cpu = u1_rmse(dataset, test, options_of(way, "cpu"));
   TrainOptions options = options_of(way, "cuda-emulated");
   options.products = "bf16";

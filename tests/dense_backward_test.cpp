@@ -24,8 +24,6 @@ namespace {
 using DenseBackwardTest = DeviceTest;
 CURATE_TEST_ON_EVERY_DEVICE(DenseBackwardTest);
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
 TEST(DenseBackwardReference, hand_computed) {
   const reference::Matrix in(2, 3, std::vector<double>{1, 2, 3, -1, 0, 2});
   const reference::Matrix out(2, 2, std::vector<double>{0, 4, 2, 0});
@@ -63,7 +61,7 @@ TEST(DenseBackwardReference, hand_computed_slopes) {
 }
 
 /// A layer, its inputs, and the gradient of some objective by its outputs: the objective is their product.
-struct Objective {
+struct LayerObjective {
   reference::Matrix in;
   reference::Dense params;
   reference::Matrix grad_out;
@@ -103,8 +101,8 @@ TEST(DenseBackwardReference, matches_finite_differences) {
   for (const Activation& activation : activations) {
     RandomInputs random(401);
     const HostDense host = random_dense(random, {4, 3, 0, activation, {401, 3, kBatch, 0, kBatch, 0}});
-    Objective objective{host.inputs_of_first(kBatch), host.params(),
-                        reference::Matrix(kBatch, 3, random.matrix(kBatch, 3)), activation};
+    LayerObjective objective{host.inputs_of_first(kBatch), host.params(),
+                             reference::Matrix(kBatch, 3, random.matrix(kBatch, 3)), activation};
     const reference::Matrix out = reference::dense_forward(objective.in, objective.params, activation);
     const reference::DenseGradients grad =
         reference::dense_backward(objective.grad_out, objective.in, out, objective.params, activation);
@@ -151,9 +149,9 @@ HostBackward random_backward(RandomInputs& random, const DenseCase& test, float 
 /// for long sums.
 enum class Sums : std::uint8_t { by_length, by_largest };
 
-testing::AssertionResult sums_close(const std::vector<float>& got, const reference::Matrix& expected,
-                                    const reference::Matrix& magnitudes, std::int64_t length, Sums sums,
-                                    const std::string& label) {
+testing::AssertionResult batch_sums_close(const std::vector<float>& got, const reference::Matrix& expected,
+                                          const reference::Matrix& magnitudes, std::int64_t length, Sums sums,
+                                          const std::string& label) {
   // A slope adds a few roundings to every term.
   return sums == Sums::by_largest ? gradient_close(got, expected.values, 1e-5, label)
                                   : dot_close(got, expected.values, magnitudes.values, {length + 8}, label);
@@ -173,16 +171,16 @@ testing::AssertionResult gradients_match(const HostBackward& host, std::int64_t 
   testing::AssertionResult result =
       dot_close(grad_out, expected.out.values, magnitudes.out.values, {rounds ? 8 : 0}, label + ", h");
   if (result) {
-    result = sums_close(grad_params.weight.values(), expected.weight, magnitudes.weight, count, sums,
-                        label + ", gradient of the weight");
+    result = batch_sums_close(grad_params.weight.values(), expected.weight, magnitudes.weight, count, sums,
+                              label + ", gradient of the weight");
   }
   if (result) {
-    result = sums_close(grad_params.bias.values(), expected.bias, magnitudes.bias, count, sums,
-                        label + ", gradient of the bias");
+    result = batch_sums_close(grad_params.bias.values(), expected.bias, magnitudes.bias, count, sums,
+                              label + ", gradient of the bias");
   }
   if (result && !grad_in.empty()) {
-    result = sums_close(grad_in, expected.in, magnitudes.in, host.layer.outputs, Sums::by_length,
-                        label + ", gradient of the inputs");
+    result = batch_sums_close(grad_in, expected.in, magnitudes.in, host.layer.outputs, Sums::by_length,
+                              label + ", gradient of the inputs");
   }
   return result;
 }

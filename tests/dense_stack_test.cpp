@@ -28,8 +28,6 @@ namespace {
 using DenseStackTest = DeviceTest;
 CURATE_TEST_ON_EVERY_DEVICE(DenseStackTest);
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
 /// A stack on a batch.
 struct StackCase {
   std::vector<std::int64_t> widths;     ///< inputs, then every layer's outputs
@@ -225,7 +223,7 @@ std::vector<StackCase> stack_cases() {
 }
 
 /// A stack, its inputs, and the gradient of some objective by its outputs: the objective is their product.
-struct Objective {
+struct StackObjective {
   reference::Matrix in;
   std::vector<reference::StackLayer> stack;
   reference::Matrix grad_out;
@@ -262,7 +260,7 @@ TEST(DenseStackReference, matches_finite_differences) {
     for (const Activation& activation : all_activations()) {
       const StackCase test = {{3, 5, 4, 2}, {activation, {ActivationKind::tanh}}, {701, 2, 6, 0, 6, 0}, dropout};
       const HostStack host(test);
-      Objective objective{first_of(host.in, 6, 3), host.stack(), first_of(host.grad_out, 6, 2), place_of(test)};
+      StackObjective objective{first_of(host.in, 6, 3), host.stack(), first_of(host.grad_out, 6, 2), place_of(test)};
       const reference::StackValues values =
           reference::dense_stack_forward(objective.in, objective.stack, objective.place);
       const reference::StackGradients gradients =

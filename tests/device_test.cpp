@@ -1112,7 +1112,6 @@ TEST_P(ContractTest, dropout_checks_its_arguments) {
   DropoutParams params{0.25F, RandomPurpose::dropout_user};
   const auto invoke = [&] { device().dropout(rows, params, state); };
   expect_checks(device(), {"dropout", {{"rows", &rows, Fixed::none}, {"state", &state, Fixed::both}}, invoke});
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (const float rate : {-0.25F, -0x1p-149F, 1.0F, 2.0F, kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
     params.rate = rate;
     EXPECT_THROW(invoke(), std::invalid_argument) << "rate " << rate;

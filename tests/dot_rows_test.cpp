@@ -31,7 +31,6 @@ TEST(DotRowsReference, hand_computed) {
 
 /// The rows past the count of a batch hold what the last full batch left there, or nothing sensible at all.
 void poison_rows_past(HostMf& rows, std::int64_t count) {
-  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   for (std::vector<float>* values : {&rows.user, &rows.item}) {
     std::fill(values->begin() + count * rows.dim, values->end(), kNan);
   }

@@ -18,7 +18,7 @@
 namespace curate::test {
 namespace {
 
-Dataset small_dataset() {
+Dataset driver_dataset() {
   SyntheticOptions options;
   options.users = 40;
   options.items = 30;
@@ -44,7 +44,7 @@ Dataset one_rating_a_user(std::int64_t users) {
   return dataset;
 }
 
-struct Way {
+struct DriverWay {
   const char* name;
   const char* model;
   const char* optimizer;
@@ -52,16 +52,16 @@ struct Way {
   double learning_rate;
 };
 
-void PrintTo(const Way& way, std::ostream* out) {
+void PrintTo(const DriverWay& way, std::ostream* out) {
   *out << way.name;
 }
 
-constexpr Way kPerRating = {"per_rating", "mf", "sgd", 1, 0.05};
-constexpr Way kMf = {"mf", "mf", "adam", 64, 0.03};
-constexpr Way kMlp = {"mlp", "mlp", "adam", 64, 0.01};
-constexpr Way kNeumf = {"neumf", "neumf", "adam", 64, 0.01};
+constexpr DriverWay kPerRating = {"per_rating", "mf", "sgd", 1, 0.05};
+constexpr DriverWay kMf = {"mf", "mf", "adam", 64, 0.03};
+constexpr DriverWay kMlp = {"mlp", "mlp", "adam", 64, 0.01};
+constexpr DriverWay kNeumf = {"neumf", "neumf", "adam", 64, 0.01};
 
-TrainOptions options_of(const Way& way) {
+TrainOptions options_of(const DriverWay& way) {
   TrainOptions options;
   options.model = way.model;
   options.optimizer = way.optimizer;
@@ -79,10 +79,10 @@ TrainOptions options_of(const Way& way) {
   return options;
 }
 
-class Driver : public testing::TestWithParam<Way> {};
+class Driver : public testing::TestWithParam<DriverWay> {};
 
 INSTANTIATE_TEST_SUITE_P(ways, Driver, testing::Values(kPerRating, kMf, kMlp, kNeumf),
-                         [](const testing::TestParamInfo<Way>& way) { return std::string(way.param.name); });
+                         [](const testing::TestParamInfo<DriverWay>& way) { return std::string(way.param.name); });
 
 /// The part held out in a training on one_rating_a_user().
 std::set<std::size_t> users_held_out(const Model& model) {
@@ -149,7 +149,7 @@ Recording record(TrainOptions options, const Dataset& dataset) {
 }
 
 TEST_P(Driver, every_epoch_has_all_ratings_in_an_order_of_its_own) {
-  const Dataset dataset = small_dataset();
+  const Dataset dataset = driver_dataset();
   TrainOptions options = options_of(GetParam());
   options.validation = 0.1;
   const bool per_rating = options.batch == 1;
@@ -196,7 +196,7 @@ TEST_P(Driver, every_epoch_has_all_ratings_in_an_order_of_its_own) {
 
 // Catches: a rate that stays, that falls by epochs, that begins anew with every epoch, a warm-up that is left out.
 TEST_P(Driver, rate_follows_the_schedule_step_by_step) {
-  const Dataset dataset = small_dataset();
+  const Dataset dataset = driver_dataset();
   for (const char* const schedule : {"linear", "constant"}) {
     for (const double warmup : {0.0, 1.5}) {
       TrainOptions options = options_of(GetParam());
@@ -237,7 +237,7 @@ TEST_P(Driver, rate_follows_the_schedule_step_by_step) {
 }
 
 TEST_P(Driver, progress_ends_with_all_ratings_of_every_epoch) {
-  const Dataset dataset = small_dataset();
+  const Dataset dataset = driver_dataset();
   TrainOptions options = options_of(GetParam());
   options.validation = 0.1;
   std::map<std::int32_t, std::int64_t> done_of;
@@ -260,8 +260,8 @@ TEST_P(Driver, progress_ends_with_all_ratings_of_every_epoch) {
 
 // With all ratings in one batch an epoch's predictions are those of the model that the epoch before left.
 TEST(DriverReports, train_rmse_is_of_the_epochs_own_predictions) {
-  const Dataset dataset = small_dataset();
-  for (const Way& way : {kMf, kMlp, kNeumf}) {
+  const Dataset dataset = driver_dataset();
+  for (const DriverWay& way : {kMf, kMlp, kNeumf}) {
     TrainOptions options = options_of(way);
     options.batch = 500;
     options.learning_rate = 0.05;
@@ -301,7 +301,7 @@ std::vector<double> difference(const TensorMap& to, const TensorMap& from, const
 
 // Vectors move in proportion to the learning rate, and layers to that of Adam, whose first step has its length.
 TEST(DriverRates, vectors_learn_by_sgd_and_layers_by_adam) {
-  const Dataset dataset = small_dataset();
+  const Dataset dataset = driver_dataset();
   TrainOptions options = options_of(kMlp);
   options.optimizer = "sgd+adam";
   options.damping = 0.0;
@@ -331,7 +331,7 @@ TEST(DriverRates, vectors_learn_by_sgd_and_layers_by_adam) {
 
 // options.h: w -= lr * weight_decay * w with every step, whatever the optimizer; not of biases.
 TEST(DriverRates, weight_decay_is_that_of_the_learning_rate) {
-  const Dataset dataset = small_dataset();
+  const Dataset dataset = driver_dataset();
   for (const auto& [optimizer, damping] : {std::pair{"sgd", 0.0}, {"sgd", 0.5}, {"adagrad", 0.0}, {"adam", 0.0}}) {
     TrainOptions options = options_of(kMf);
     options.optimizer = optimizer;
@@ -361,7 +361,7 @@ TEST(DriverRates, weight_decay_is_that_of_the_learning_rate) {
 
 // Catches: a tensor that is not kept, or not brought back.
 TEST_P(Driver, best_epoch_comes_back_whole) {
-  const Dataset dataset = small_dataset();
+  const Dataset dataset = driver_dataset();
   TrainOptions options = options_of(GetParam());
   options.reg = 0.0;  // overfits: the best epoch is not the last
   options.init_scale = 0.3;
@@ -453,7 +453,7 @@ TEST(DriverClip, errors_of_a_training_are_those_of_clipped_predictions) {
     }
   }
   dataset.scale = {1.0F, 3.0F, 0.5F};
-  for (const Way& way : {kPerRating, kMf, kMlp, kNeumf}) {
+  for (const DriverWay& way : {kPerRating, kMf, kMlp, kNeumf}) {
     TrainOptions options = options_of(way);
     options.output = options.model == "mf" ? "" : "linear";
     options.validation = 0.3;

@@ -25,8 +25,6 @@ namespace {
 using DropoutTest = DeviceTest;
 CURATE_TEST_ON_EVERY_DEVICE(DropoutTest);
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-
 // The words of a counter serve four columns in their order, and rows follow one another without a gap.
 TEST(DropoutReference, hand_computed) {
   const PhiloxWords first = philox(7, 2 * 2, 3, RandomPurpose::dropout_user);
@@ -242,7 +240,6 @@ std::vector<std::int32_t> bits_of(const std::vector<float>& values) {
 }
 
 TEST_P(DropoutTest, a_rate_of_zero_changes_no_bit) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   std::vector<float> values = {-0.0F,
                                0.0F,
                                std::numeric_limits<float>::denorm_min(),

@@ -161,7 +161,7 @@ TEST(Evaluator, CountsWhatFeaturesPredictAsCold) {
       one.users = {table.users[n]};
       one.items = {table.items[n]};
       one.ratings = {table.ratings[n]};
-      const DeviceRatings on_device(*device, one);
+      const curate::DeviceRatings on_device(*device, one);
       prediction.rating = model->predict(on_device.view().users, on_device.view().items).at(0);
     }
     const auto error = static_cast<double>(std::clamp(prediction.rating, clip.min, clip.max) - table.ratings[n]);

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<Feature> example() {
+std::vector<Feature> example_features() {
   return {{"genres",
            FeatureSide::item,
            FeatureKind::multi,
@@ -78,8 +78,8 @@ class FeaturesFile : public testing::Test {
 };
 
 TEST_F(FeaturesFile, RoundTrip) {
-  write_file_atomically(path(), features_json(example()));
-  expect_equal(read(), example());
+  write_file_atomically(path(), features_json(example_features()));
+  expect_equal(read(), example_features());
 }
 
 TEST_F(FeaturesFile, NoneIsNone) {
@@ -90,14 +90,14 @@ TEST_F(FeaturesFile, NoneIsNone) {
 
 TEST_F(FeaturesFile, TextThatIsNotUtf8IsRefused) {
   for (const bool in_name : {true, false}) {
-    std::vector<Feature> features = example();
+    std::vector<Feature> features = example_features();
     (in_name ? features[0].name : features[0].values[1]) = "\xE9";
     EXPECT_THROW(features_json(features), InputError);
   }
 }
 
 TEST_F(FeaturesFile, EveryCutIsRefused) {
-  const std::string whole = features_json({example()[0]});
+  const std::string whole = features_json({example_features()[0]});
   for (std::size_t length = 0; length + 2 < whole.size(); ++length) {
     expect_refused(whole.substr(0, length));
   }
@@ -105,7 +105,7 @@ TEST_F(FeaturesFile, EveryCutIsRefused) {
 
 TEST_F(FeaturesFile, WhatIsNotAsWrittenIsRefused) {
   using Json = nlohmann::ordered_json;
-  const Json sound = Json::parse(features_json(example()));
+  const Json sound = Json::parse(features_json(example_features()));
   const std::vector<std::function<void(Json&)>> changes = {
       [](Json& json) { json = Json::array(); },
       [](Json& json) { json = nullptr; },

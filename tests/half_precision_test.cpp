@@ -414,12 +414,6 @@ struct HalfEpoch {
   DeviceRatings ratings;
 };
 
-StepState epoch_state(std::int64_t ratings, float learning_rate, std::int64_t epoch = 0) {
-  StepState state = batch_state(ratings, ratings, 0, learning_rate);
-  state.epoch = epoch;
-  return state;
-}
-
 // Catches: wrong elements in the packs, reductions that add the value instead of the change.
 TEST_P(HalfPrecisionTest, an_epoch_of_one_worker_is_the_sequential_one_but_for_rounding) {
   for (const DType dtype : kTypes) {

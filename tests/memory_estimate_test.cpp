@@ -15,16 +15,16 @@
 namespace curate {
 namespace {
 
-struct Way {
+struct EstimatedWay {
   const char* name;
   void (*set)(TrainOptions& options);
 };
 
-void PrintTo(const Way& way, std::ostream* out) {
+void PrintTo(const EstimatedWay& way, std::ostream* out) {
   *out << way.name;
 }
 
-/// Named as Way's options name them: an item has up to three tags.
+/// Named as the ways' options name them: an item has up to three tags.
 std::vector<Feature> features_of(const Dataset& dataset) {
   std::vector<std::vector<std::int32_t>> ages;
   std::vector<std::vector<std::int32_t>> tags;
@@ -42,7 +42,7 @@ std::vector<Feature> features_of(const Dataset& dataset) {
           test::make_feature("tags", FeatureSide::item, 1001, tags)};
 }
 
-class MemoryEstimateTest : public testing::TestWithParam<Way> {};
+class MemoryEstimateTest : public testing::TestWithParam<EstimatedWay> {};
 
 TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
   emulator::add_emulated_engine();
@@ -76,101 +76,101 @@ TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
 
 INSTANTIATE_TEST_SUITE_P(
     Ways, MemoryEstimateTest,
-    testing::Values(Way{"mf", [](TrainOptions&) {}},
-                    Way{"mf_adam", [](TrainOptions& options) { options.optimizer = "adam"; }},
-                    Way{"mf_adagrad", [](TrainOptions& options) { options.optimizer = "adagrad"; }},
-                    Way{"mf_sgd_batches",
-                        [](TrainOptions& options) {
-                          options.batch = 100;
-                          options.dim = 5;
-                          options.biases = false;
-                          options.validation = 0.0;
-                        }},
-                    Way{"mf_one_batch",
-                        [](TrainOptions& options) {
-                          options.batch = 100000;
-                          options.validation = 0.3;
-                          options.dim = 3;
-                        }},
-                    Way{"mf_without_validation", [](TrainOptions& options) { options.validation = 0.0; }},
-                    Way{"mlp", [](TrainOptions& options) { options.model = "mlp"; }},
-                    Way{"mlp_of_odd_widths",
-                        [](TrainOptions& options) {
-                          options.model = "mlp";
-                          options.optimizer = "adagrad";
-                          options.user_dim = 5;
-                          options.item_dim = 9;
-                          options.layers = "101,50,7";
-                          options.dense_dropout = 0.2;
-                          options.batch = 3000;
-                        }},
-                    Way{"mlp_of_padded_batches",
-                        [](TrainOptions& options) {
-                          options.model = "mlp";
-                          options.batch = 6401;  // buffers of 6528 rows
-                          options.layers = "300";
-                        }},
-                    Way{"mlp_without_layers",
-                        [](TrainOptions& options) {
-                          options.model = "mlp";
-                          options.optimizer = "sgd";
-                          options.layers = "none";
-                          options.validation = 0.0;
-                        }},
-                    Way{"mf_features", [](TrainOptions& options) { options.features = "age,tags"; }},
-                    Way{"mf_features_of_items",
-                        [](TrainOptions& options) {
-                          options.features = "tags";
-                          options.optimizer = "sgd";
-                          options.biases = false;
-                          options.dim = 6;
-                          options.validation = 0.0;
-                        }},
-                    Way{"mlp_features",
-                        [](TrainOptions& options) {
-                          options.model = "mlp";
-                          options.features = "age,tags";
-                        }},
-                    Way{"mlp_features_of_odd_widths",
-                        [](TrainOptions& options) {
-                          options.model = "mlp";
-                          options.features = "age,tags";
-                          options.feature_dim = "age=3,tags=33";
-                          options.optimizer = "adagrad";
-                          options.feature_dropout = 0.2;
-                        }},
-                    Way{"neumf", [](TrainOptions& options) { options.model = "neumf"; }},
-                    Way{"neumf_features",
-                        [](TrainOptions& options) {
-                          options.model = "neumf";
-                          options.features = "age,tags";
-                          options.optimizer = "sgd";
-                          options.factors = 5;
-                          options.dense_dropout = 0.1;
-                          options.batch = 3000;
-                        }},
-                    Way{"mf_f16",
-                        [](TrainOptions& options) {
-                          options.device = "cuda-emulated";
-                          options.precision = "f16";
-                          options.dim = 13;
-                        }},
-                    Way{"mf_bf16_features",
-                        [](TrainOptions& options) {
-                          options.device = "cuda-emulated";
-                          options.precision = "bf16";
-                          options.features = "tags";
-                          options.dim = 12;
-                        }},
-                    Way{"neumf_f16",
-                        [](TrainOptions& options) {
-                          options.device = "cuda-emulated";
-                          options.precision = "f16";
-                          options.model = "neumf";
-                          options.user_dim = 5;
-                          options.item_dim = 16;
-                          options.layers = "132,32";  // wider than what a GPU fuses
-                        }}),
+    testing::Values(EstimatedWay{"mf", [](TrainOptions&) {}},
+                    EstimatedWay{"mf_adam", [](TrainOptions& options) { options.optimizer = "adam"; }},
+                    EstimatedWay{"mf_adagrad", [](TrainOptions& options) { options.optimizer = "adagrad"; }},
+                    EstimatedWay{"mf_sgd_batches",
+                                 [](TrainOptions& options) {
+                                   options.batch = 100;
+                                   options.dim = 5;
+                                   options.biases = false;
+                                   options.validation = 0.0;
+                                 }},
+                    EstimatedWay{"mf_one_batch",
+                                 [](TrainOptions& options) {
+                                   options.batch = 100000;
+                                   options.validation = 0.3;
+                                   options.dim = 3;
+                                 }},
+                    EstimatedWay{"mf_without_validation", [](TrainOptions& options) { options.validation = 0.0; }},
+                    EstimatedWay{"mlp", [](TrainOptions& options) { options.model = "mlp"; }},
+                    EstimatedWay{"mlp_of_odd_widths",
+                                 [](TrainOptions& options) {
+                                   options.model = "mlp";
+                                   options.optimizer = "adagrad";
+                                   options.user_dim = 5;
+                                   options.item_dim = 9;
+                                   options.layers = "101,50,7";
+                                   options.dense_dropout = 0.2;
+                                   options.batch = 3000;
+                                 }},
+                    EstimatedWay{"mlp_of_padded_batches",
+                                 [](TrainOptions& options) {
+                                   options.model = "mlp";
+                                   options.batch = 6401;  // buffers of 6528 rows
+                                   options.layers = "300";
+                                 }},
+                    EstimatedWay{"mlp_without_layers",
+                                 [](TrainOptions& options) {
+                                   options.model = "mlp";
+                                   options.optimizer = "sgd";
+                                   options.layers = "none";
+                                   options.validation = 0.0;
+                                 }},
+                    EstimatedWay{"mf_features", [](TrainOptions& options) { options.features = "age,tags"; }},
+                    EstimatedWay{"mf_features_of_items",
+                                 [](TrainOptions& options) {
+                                   options.features = "tags";
+                                   options.optimizer = "sgd";
+                                   options.biases = false;
+                                   options.dim = 6;
+                                   options.validation = 0.0;
+                                 }},
+                    EstimatedWay{"mlp_features",
+                                 [](TrainOptions& options) {
+                                   options.model = "mlp";
+                                   options.features = "age,tags";
+                                 }},
+                    EstimatedWay{"mlp_features_of_odd_widths",
+                                 [](TrainOptions& options) {
+                                   options.model = "mlp";
+                                   options.features = "age,tags";
+                                   options.feature_dim = "age=3,tags=33";
+                                   options.optimizer = "adagrad";
+                                   options.feature_dropout = 0.2;
+                                 }},
+                    EstimatedWay{"neumf", [](TrainOptions& options) { options.model = "neumf"; }},
+                    EstimatedWay{"neumf_features",
+                                 [](TrainOptions& options) {
+                                   options.model = "neumf";
+                                   options.features = "age,tags";
+                                   options.optimizer = "sgd";
+                                   options.factors = 5;
+                                   options.dense_dropout = 0.1;
+                                   options.batch = 3000;
+                                 }},
+                    EstimatedWay{"mf_f16",
+                                 [](TrainOptions& options) {
+                                   options.device = "cuda-emulated";
+                                   options.precision = "f16";
+                                   options.dim = 13;
+                                 }},
+                    EstimatedWay{"mf_bf16_features",
+                                 [](TrainOptions& options) {
+                                   options.device = "cuda-emulated";
+                                   options.precision = "bf16";
+                                   options.features = "tags";
+                                   options.dim = 12;
+                                 }},
+                    EstimatedWay{"neumf_f16",
+                                 [](TrainOptions& options) {
+                                   options.device = "cuda-emulated";
+                                   options.precision = "f16";
+                                   options.model = "neumf";
+                                   options.user_dim = 5;
+                                   options.item_dim = 16;
+                                   options.layers = "132,32";  // wider than what a GPU fuses
+                                 }}),
     [](const auto& way) { return std::string(way.param.name); });
 
 TEST(MemoryEstimate, FollowsTheFormulas) {

@@ -106,12 +106,6 @@ MfPlanOptions kept_order(const Device& device, std::int32_t blocks, std::uint64_
   return options;
 }
 
-StepState epoch_state(std::int64_t ratings, float learning_rate, std::int64_t epoch = 0) {
-  StepState state = batch_state(ratings, ratings, 0, learning_rate);
-  state.epoch = epoch;
-  return state;
-}
-
 void expect_epoch(Device& device, const Epoch& epoch) {
   RandomInputs inputs(epoch.seed);
   HostMf host = random_mf(inputs, epoch.users, epoch.items, epoch.dim, epoch.biases);

@@ -29,6 +29,7 @@
 #include "support/normal_quantile.h"
 #include "support/ordered_file.h"
 #include "support/thread_pool.h"
+#include "tests/support/mean.h"
 
 namespace curate {
 namespace {
@@ -82,10 +83,6 @@ void expect_shape(const Dataset& dataset, const MovielensShape& shape) {
     ASSERT_TRUE(table.timestamps[k] >= shape.first_time && table.timestamps[k] <= shape.last_time);
   }
   EXPECT_EQ(last_item, shape.last_item);
-}
-
-double mean_of(const Column<float>& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 TEST(MovielensShape, IsThatOfTheRelease) {

@@ -19,10 +19,6 @@
 namespace curate::test {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr ClipRange kNoClip{-kInfinity, kInfinity};
-
 using RatingErrorsTest = DeviceTest;
 CURATE_TEST_ON_EVERY_DEVICE(RatingErrorsTest);
 

@@ -16,23 +16,23 @@ std::string temporary_path(const char* name) {
   return testing::TempDir() + "curate_safetensors_" + name;
 }
 
-SafetensorsFile example() {
+SafetensorsFile example_file() {
   return {{{"a", {{2, 3}, {1, 2, 3, 4, 5, 6}}}, {"empty", {{0, 4}, {}}}, {"z", {{1}, {-0.5F}}}}, {{"format", "x"}}};
 }
 
 TEST(Safetensors, RoundTrip) {
   const std::string path = temporary_path("round_trip");
-  write_safetensors(path, example());
+  write_safetensors(path, example_file());
   const SafetensorsFile back = read_safetensors(path);
-  EXPECT_EQ(back.metadata, example().metadata);
+  EXPECT_EQ(back.metadata, example_file().metadata);
   ASSERT_EQ(back.tensors.size(), 3U);
-  for (const auto& [name, tensor] : example().tensors) {
+  for (const auto& [name, tensor] : example_file().tensors) {
     EXPECT_EQ(back.tensors.at(name).shape, tensor.shape);
     EXPECT_EQ(back.tensors.at(name).values, tensor.values);
   }
   const auto shapes = read_tensor_shapes(path);
   ASSERT_EQ(shapes.size(), 3U);
-  for (const auto& [name, tensor] : example().tensors) {
+  for (const auto& [name, tensor] : example_file().tensors) {
     EXPECT_EQ(shapes.at(name), tensor.shape);
   }
   std::filesystem::remove(path);
@@ -40,7 +40,7 @@ TEST(Safetensors, RoundTrip) {
 
 TEST(Safetensors, EveryCutIsRefused) {
   const std::string path = temporary_path("cut");
-  write_safetensors(path, example());
+  write_safetensors(path, example_file());
   const std::string whole = read_file(path);
   for (std::size_t length = 0; length < whole.size(); ++length) {
     write_file_atomically(path, whole.substr(0, length));
@@ -144,7 +144,7 @@ TEST(Safetensors, MessagesHaveNoControlCharacters) {
 
 TEST(Safetensors, DamagedBytesNeverCrash) {
   const std::string path = temporary_path("damaged");
-  write_safetensors(path, example());
+  write_safetensors(path, example_file());
   const std::string whole = read_file(path);
   for (std::uint64_t round = 0; round < 2000; ++round) {
     std::string damaged = whole;

@@ -17,9 +17,6 @@
 namespace curate::test {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr ClipRange kNoClip{-kInfinity, kInfinity};
-
 using SumSquaredErrorTest = DeviceTest;
 CURATE_TEST_ON_EVERY_DEVICE(SumSquaredErrorTest);
 

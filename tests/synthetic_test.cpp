@@ -20,15 +20,12 @@
 #include "curate/dataset.h"
 #include "curate/error.h"
 #include "data/write_dataset.h"
+#include "tests/support/mean.h"
 
 namespace curate {
 namespace {
 
 namespace fs = std::filesystem;
-
-double mean_of(const Column<float>& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
 
 double sd_of(const Column<float>& values) {
   const double mean = mean_of(values);

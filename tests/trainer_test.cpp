@@ -33,7 +33,7 @@ TrainOptions small_options() {
   return options;
 }
 
-struct Way {
+struct TrainerWay {
   const char* name;
   const char* optimizer;
   std::int64_t batch;
@@ -42,11 +42,11 @@ struct Way {
   const char* model = "mf";
 };
 
-void PrintTo(const Way& way, std::ostream* out) {
+void PrintTo(const TrainerWay& way, std::ostream* out) {
   *out << way.name;
 }
 
-class EveryWay : public testing::TestWithParam<Way> {
+class EveryWay : public testing::TestWithParam<TrainerWay> {
  protected:
   static TrainOptions options() {
     TrainOptions options = small_options();
@@ -109,17 +109,16 @@ TEST_P(EveryWay, LearnsBetterThanTheMean) {
   EXPECT_LT(result.model.evaluate(split.test, {"cpu", 1}).rmse, 0.85 * mean_rmse);
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, EveryWay,
-                         testing::Values(Way{"mlp_sgd", "sgd", 16, 0.05, false, "mlp"},
-                                         Way{"mlp_adagrad", "adagrad", 16, 0.05, false, "mlp"},
-                                         Way{"mlp_adam", "adam", 16, 0.003, false, "mlp"},
-                                         Way{"mlp_adam_dense", "adam", 16, 0.003, true, "mlp"},
-                                         Way{"per_rating", "sgd", 1, 0.05, false}, Way{"sgd", "sgd", 16, 0.3, false},
-                                         Way{"sgd_dense", "sgd", 16, 0.3, true},
-                                         Way{"adagrad", "adagrad", 16, 0.1, false},
-                                         Way{"adam", "adam", 16, 0.01, false},
-                                         Way{"adam_dense", "adam", 16, 0.01, true}),
-                         [](const auto& way) { return std::string(way.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Ways, EveryWay,
+    testing::Values(TrainerWay{"mlp_sgd", "sgd", 16, 0.05, false, "mlp"},
+                    TrainerWay{"mlp_adagrad", "adagrad", 16, 0.05, false, "mlp"},
+                    TrainerWay{"mlp_adam", "adam", 16, 0.003, false, "mlp"},
+                    TrainerWay{"mlp_adam_dense", "adam", 16, 0.003, true, "mlp"},
+                    TrainerWay{"per_rating", "sgd", 1, 0.05, false}, TrainerWay{"sgd", "sgd", 16, 0.3, false},
+                    TrainerWay{"sgd_dense", "sgd", 16, 0.3, true}, TrainerWay{"adagrad", "adagrad", 16, 0.1, false},
+                    TrainerWay{"adam", "adam", 16, 0.01, false}, TrainerWay{"adam_dense", "adam", 16, 0.01, true}),
+    [](const auto& way) { return std::string(way.param.name); });
 
 TEST(Trainer, MaeLossLowersTheAbsoluteError) {
   const Dataset dataset = small_dataset();

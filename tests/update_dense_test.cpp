@@ -52,7 +52,7 @@ struct DenseTableCase {
 };
 
 /// One step from random slots at `step` of the run, as the engine must do it at any point of a run.
-void expect_one_step(Device& device, const DenseTableCase& test, const OptimizerParams& params, std::int64_t step) {
+void expect_dense_step(Device& device, const DenseTableCase& test, const OptimizerParams& params, std::int64_t step) {
   constexpr float kLearningRate = 0.05F;
   const std::string label = label_of(params) + ", step " + std::to_string(step) + ", " + test.label();
   RandomInputs inputs(test.seed);
@@ -88,7 +88,7 @@ TEST_P(UpdateDenseTest, one_step_matches_reference) {
         params.beta1 = 0.8F;
         params.beta2 = 0.95F;
         const DenseTableCase test{seed, rows, dim, seed % 7 < 4 ? 0 : 5};
-        expect_one_step(device(), test, params, static_cast<std::int64_t>(seed % 4) * 3);
+        expect_dense_step(device(), test, params, static_cast<std::int64_t>(seed % 4) * 3);
       }
     }
   }
@@ -98,7 +98,7 @@ TEST_P(UpdateDenseTest, one_step_matches_reference) {
 TEST_P(UpdateDenseTest, every_combination_of_options_matches_reference) {
   for (const OptimizerParams& params : all_optimizer_params()) {
     for (const std::int64_t step : {0, 1, 1000}) {
-      expect_one_step(device(), {71, 9, 10, 0}, params, step);
+      expect_dense_step(device(), {71, 9, 10, 0}, params, step);
     }
   }
 }
@@ -109,16 +109,16 @@ TEST_P(UpdateDenseTest, matches_reference_where_threads_share_the_work) {
     OptimizerParams params;
     params.kind = kind;
     params.epsilon = 0.25F;
-    expect_one_step(device(), {75, 2003, 17, 0}, params, 2);
-    expect_one_step(device(), {76, 2003, 17, 2}, params, 2);
-    expect_one_step(device(), {77, 1, 30011, 0}, params, 2);
-    expect_one_step(device(), {78, 30011, 1, 0}, params, 2);
+    expect_dense_step(device(), {75, 2003, 17, 0}, params, 2);
+    expect_dense_step(device(), {76, 2003, 17, 2}, params, 2);
+    expect_dense_step(device(), {77, 1, 30011, 0}, params, 2);
+    expect_dense_step(device(), {78, 30011, 1, 0}, params, 2);
   }
 }
 
 /// A whole epoch of steps, with the gradients of each batch put in between, from slots of zero as training has them.
 /// The step is captured, as the driver does it.
-void expect_epoch(Device& device, const OptimizerParams& params) {
+void expect_dense_epoch(Device& device, const OptimizerParams& params) {
   constexpr std::int64_t kRows = 30;
   constexpr std::int64_t kDim = 6;
   RandomInputs inputs(72);
@@ -175,7 +175,7 @@ TEST_P(UpdateDenseTest, an_epoch_of_steps_matches_reference) {
         params.non_negative = non_negative;
         params.l2 = regularized ? 0.05F : 0.0F;
         params.weight_decay = regularized ? 0.1F : 0.0F;
-        expect_epoch(device(), params);
+        expect_dense_epoch(device(), params);
       }
     }
   }

@@ -121,8 +121,8 @@ std::vector<std::int32_t> distinct_rows(const std::vector<std::int32_t>& index, 
 }
 
 /// One step from random slots at `step` of the run, as the engine must do it at any point of a run.
-void expect_one_step(Device& device, const BatchCase& test, const OptimizerParams& params, std::int64_t step,
-                     std::int64_t num_rows = 41) {
+void expect_sparse_step(Device& device, const BatchCase& test, const OptimizerParams& params, std::int64_t step,
+                        std::int64_t num_rows = 41) {
   constexpr float kLearningRate = 0.05F;
   const std::string label = label_of(params) + ", step " + std::to_string(step) + ", " + test.label();
   RandomInputs inputs(test.seed);
@@ -166,8 +166,8 @@ TEST_P(UpdateRowsTest, one_step_matches_reference) {
       params.epsilon = test.seed % 5 == 0 ? 1e-8F : 0.25F;
       params.beta1 = 0.8F;
       params.beta2 = 0.95F;
-      expect_one_step(device(), test, params, static_cast<std::int64_t>(test.seed % 4) * 3,
-                      std::max<std::int64_t>(41, test.batch_size));
+      expect_sparse_step(device(), test, params, static_cast<std::int64_t>(test.seed % 4) * 3,
+                         std::max<std::int64_t>(41, test.batch_size));
     }
   }
 }
@@ -176,7 +176,7 @@ TEST_P(UpdateRowsTest, one_step_matches_reference) {
 TEST_P(UpdateRowsTest, every_combination_of_options_matches_reference) {
   for (const OptimizerParams& params : all_optimizer_params()) {
     for (const std::int64_t step : {0, 1, 1000}) {
-      expect_one_step(device(), batch_case(71, 10, 5, 2, 0), params, step);
+      expect_sparse_step(device(), batch_case(71, 10, 5, 2, 0), params, step);
     }
   }
 }
@@ -187,12 +187,12 @@ TEST_P(UpdateRowsTest, matches_reference_where_threads_share_the_work) {
     OptimizerParams params;
     params.kind = kind;
     params.epsilon = 0.25F;
-    expect_one_step(device(), batch_case(75, 17, 4000, 1, 0), params, 2, 2003);
+    expect_sparse_step(device(), batch_case(75, 17, 4000, 1, 0), params, 2, 2003);
   }
 }
 
 /// A whole epoch of steps, with the gradients of each batch put in between, from slots of zero as training has them.
-void expect_epoch(Device& device, const OptimizerParams& params) {
+void expect_sparse_epoch(Device& device, const OptimizerParams& params) {
   constexpr std::int64_t kRows = 30;
   constexpr std::int64_t kDim = 6;
   constexpr std::int64_t kBatch = 16;
@@ -247,7 +247,7 @@ TEST_P(UpdateRowsTest, an_epoch_of_steps_matches_reference) {
         params.l2 = regularized ? 0.05F : 0.0F;
         params.weight_decay = regularized ? 0.1F : 0.0F;
         params.rate = regularized ? 1.5F : 1.0F;
-        expect_epoch(device(), params);
+        expect_sparse_epoch(device(), params);
       }
     }
   }

@@ -73,10 +73,10 @@ class WriteLayoutsTest : public ::testing::Test {
   fs::path folder_;
 };
 
-using Row = std::tuple<std::int64_t, std::int64_t, float, std::int64_t>;
+using WrittenRow = std::tuple<std::int64_t, std::int64_t, float, std::int64_t>;
 
-std::vector<Row> rows_of(const Dataset& dataset, const RatingTable& table) {
-  std::vector<Row> rows;
+std::vector<WrittenRow> written_rows(const Dataset& dataset, const RatingTable& table) {
+  std::vector<WrittenRow> rows;
   for (std::size_t k = 0; k < table.ratings.size(); ++k) {
     rows.emplace_back(dataset.users.raw(table.users[k]), dataset.items.raw(table.items[k]), table.ratings[k],
                       table.has_timestamps() ? table.timestamps[k] : -1);
@@ -84,8 +84,8 @@ std::vector<Row> rows_of(const Dataset& dataset, const RatingTable& table) {
   return rows;
 }
 
-std::vector<Row> rows_of(const Dataset& dataset) {
-  return rows_of(dataset, dataset.ratings);
+std::vector<WrittenRow> written_rows(const Dataset& dataset) {
+  return written_rows(dataset, dataset.ratings);
 }
 
 const std::string kUUser = "7|24|M|technician|85711\n-3|17|F|student|\n9||||\n";
@@ -111,7 +111,7 @@ TEST_P(EveryLayout, ReadsBackTheSame) {
   convert(path("from"), layout, "to");
   const Dataset before = read_dataset(path("from"));
   const Dataset after = read_dataset(written(layout, "to"));
-  EXPECT_EQ(rows_of(after), rows_of(before));
+  EXPECT_EQ(written_rows(after), written_rows(before));
   ASSERT_EQ(after.items.size(), before.items.size());
   for (std::int32_t item = 0; item < before.items.size(); ++item) {
     const auto index = static_cast<std::size_t>(item);
@@ -137,18 +137,18 @@ TEST_P(EveryLayout, WithoutTimesAndSideFiles) {
   convert(path("plain.csv"), layout, "to");
   EXPECT_EQ(files("to").size(), 1U);
   const Dataset after = read_dataset(written(layout, "to"));
-  EXPECT_EQ(rows_of(after), (std::vector<Row>{{1, 2, 3.0F, -1}, {1, 3, 4.0F, -1}}));
+  EXPECT_EQ(written_rows(after), (std::vector<WrittenRow>{{1, 2, 3.0F, -1}, {1, 3, 4.0F, -1}}));
 }
 
 TEST_P(EveryLayout, FromEveryOther) {
   const std::string layout = GetParam();
-  const std::vector<Row> rows = rows_of(read_dataset(path("from")));
+  const std::vector<WrittenRow> rows = written_rows(read_dataset(path("from")));
   convert(path("from"), layout, "to");
   for (const std::string_view name : layout_names()) {
     const std::string other(name);
     convert(written(layout, "to"), other, "to-" + other);
     const Dataset after = read_dataset(written(other, "to-" + other));
-    EXPECT_EQ(rows_of(after), rows) << other;
+    EXPECT_EQ(written_rows(after), rows) << other;
     EXPECT_EQ(after.title(0), "Misérables, \"Les\" (1995)") << other;
     EXPECT_EQ(after.item_info[0].genres, "Drama|Musical") << other;
     EXPECT_EQ(read_user_file(*files_beside(after.source), after.layout).at(-3).sex, "F") << other;
@@ -256,7 +256,7 @@ TEST_F(WriteLayoutsTest, AnyRatingsReadBackInCsvAndTsv) {
   write("any.csv", text);
   for (const std::string layout : {"csv", "tsv"}) {
     convert(path("any.csv"), layout, layout);
-    EXPECT_EQ(rows_of(read_dataset(written(layout, layout))), rows_of(read_dataset(path("any.csv"))));
+    EXPECT_EQ(written_rows(read_dataset(written(layout, layout))), written_rows(read_dataset(path("any.csv"))));
   }
 }
 
@@ -286,8 +286,8 @@ class PartsTest : public WriteLayoutsTest {
     EXPECT_EQ(read.timestamps, config.split.starts_with("time"));
     const Dataset train = read_dataset(path("parts/train.csv"), read);
     const Dataset test = read_dataset(path("parts/test.csv"), read);
-    EXPECT_EQ(rows_of(train), rows_of(data.dataset, data.train));
-    EXPECT_EQ(rows_of(test), rows_of(data.dataset, *data.test));
+    EXPECT_EQ(written_rows(train), written_rows(data.dataset, data.train));
+    EXPECT_EQ(written_rows(test), written_rows(data.dataset, *data.test));
   }
 };
 

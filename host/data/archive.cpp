@@ -20,7 +20,6 @@ namespace {
 using namespace std::string_view_literals;
 namespace fs = std::filesystem;
 
-constexpr std::string_view kDownloadRemedy = "download it again";
 constexpr std::string_view kUnpackRemedy = "unpack it and name what comes out";
 
 /// What is wrong with a name as the path of a file below something, or nothing.

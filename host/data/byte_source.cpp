@@ -26,7 +26,6 @@ constexpr std::size_t kInputBuffer = kSmallPieces ? 64 : std::size_t{256} << 10;
 constexpr std::size_t kMaxPiece = std::size_t{1} << 30;
 constexpr std::size_t kHeadSize = 512;
 constexpr std::string_view kReadRemedy = "check that it is a file that you may read";
-constexpr std::string_view kDownloadRemedy = "download it again";
 
 enum class FileType { regular, folder, pipe };
 

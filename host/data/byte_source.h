@@ -94,6 +94,9 @@ class InputFile {
 /// Throws InputError where `produced` bytes out of `consumed` are too many.
 void check_inflated(std::int64_t produced, std::int64_t consumed, std::int64_t max_bytes, const std::string& name);
 
+/// Of bytes that are not those that were published.
+inline constexpr std::string_view kDownloadRemedy = "download it again";
+
 /// Throws InputError "NAME: what; remedy".
 [[noreturn]] void throw_source_error(std::string_view name, std::string_view what, std::string_view remedy);
 

@@ -25,7 +25,6 @@ constexpr std::array<MovielensLayout, 3> kLayouts = {{
 }};
 
 constexpr std::size_t kItemFieldsBeforeGenres = 5;  // id, title, release date, video release date, address
-constexpr std::string_view kNoGenres = "(no genres listed)";
 constexpr std::string_view kItemRemedy = "correct it, or move the item file away to go without titles";
 
 bool is_digit(char c) {

@@ -15,6 +15,9 @@
 
 namespace curate {
 
+/// What stands in movies.csv for an item without genres.
+inline constexpr std::string_view kNoGenres = "(no genres listed)";
+
 /// A layout that MovieLens was published in, and its files.
 struct MovielensLayout {
   std::string_view name;          ///< as in Dataset::layout

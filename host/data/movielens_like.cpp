@@ -13,13 +13,12 @@
 
 #include "curate/error.h"
 #include "data/film_names.h"
+#include "data/planted_rank.h"
 #include "support/philox.h"
 #include "support/thread_pool.h"
 
 namespace curate {
 namespace {
-
-constexpr std::int32_t kMaxRank = 4096;
 
 // Variances, in stars: of a user's bias, of an item's, of the dot product of the factors.
 constexpr double kUserVariance = 0.16;
@@ -32,19 +31,19 @@ constexpr double kGroupShare = 0.2;
 constexpr double kPopularityCorrelation = 0.4;
 constexpr std::int32_t kPilotRatings = 65536;
 
-// Steps of like_items and like_users: what is drawn once for each. Factors follow from kStepFactors on.
-constexpr std::uint32_t kStepOrder = 0;
-constexpr std::uint32_t kStepBias = 1;
-constexpr std::uint32_t kStepPromise = 2;
-constexpr std::uint32_t kStepGenres = 3;
-constexpr std::uint32_t kStepTitle = 4;
-constexpr std::uint32_t kStepYear = 5;
-constexpr std::uint32_t kStepPerson = 6;
-constexpr std::uint32_t kStepFactors = 16;
+// Steps of like_items and like_users: what is drawn once for each. Factors follow from kLikeStepFactors on.
+constexpr std::uint32_t kLikeStepOrder = 0;
+constexpr std::uint32_t kLikeStepBias = 1;
+constexpr std::uint32_t kLikeStepPromise = 2;
+constexpr std::uint32_t kLikeStepGenres = 3;
+constexpr std::uint32_t kLikeStepTitle = 4;
+constexpr std::uint32_t kLikeStepYear = 5;
+constexpr std::uint32_t kLikeStepPerson = 6;
+constexpr std::uint32_t kLikeStepFactors = 16;
 // Steps of like_time: of a user, of the sessions, of the ratings (four at a time).
-constexpr std::uint32_t kStepJoined = 0;
-constexpr std::uint32_t kStepSessions = 1;
-constexpr std::uint32_t kStepRated = 64;
+constexpr std::uint32_t kLikeStepJoined = 0;
+constexpr std::uint32_t kLikeStepSessions = 1;
+constexpr std::uint32_t kLikeStepRated = 64;
 constexpr std::int32_t kMostSessions = 32;
 
 constexpr std::size_t kSexes = 2;
@@ -72,13 +71,6 @@ double checked_noise(const MovielensLikeOptions& options, double usual) {
     throw InputError(fmt::format("noise {} is no standard deviation; give 0 or more", noise));
   }
   return noise;
-}
-
-std::int32_t checked_rank(std::int32_t rank) {
-  if (rank < 1 || rank > kMaxRank) {
-    throw InputError(fmt::format("rank {} cannot be planted; give 1 to {}", rank, kMaxRank));
-  }
-  return rank;
 }
 
 }  // namespace
@@ -139,7 +131,7 @@ void MovielensLike::plan_users() {
   const auto users = static_cast<std::size_t>(shape_.users);
   std::vector<double> keys(users);
   for (std::size_t user = 0; user < users; ++user) {
-    keys[user] = uniform_double(philox(seed_, user, kStepOrder, RandomPurpose::like_users).low64());
+    keys[user] = uniform_double(philox(seed_, user, kLikeStepOrder, RandomPurpose::like_users).low64());
   }
   const std::vector<std::int32_t> order = order_by(keys);
   counts_by_rank_ = activity_by_rank(shape_);
@@ -165,9 +157,9 @@ std::vector<double> MovielensLike::plan_items() {
   std::vector<double> popularity_keys(items);
   std::vector<double> promise_keys(items);
   for (std::size_t item = 0; item < items; ++item) {
-    popularity_keys[item] = uniform_double(philox(seed_, item, kStepOrder, RandomPurpose::like_items).low64()) +
+    popularity_keys[item] = uniform_double(philox(seed_, item, kLikeStepOrder, RandomPurpose::like_items).low64()) +
                             static_cast<double>(item) / static_cast<double>(items);
-    promise_keys[item] = uniform_double(philox(seed_, item, kStepPromise, RandomPurpose::like_items).low64());
+    promise_keys[item] = uniform_double(philox(seed_, item, kLikeStepPromise, RandomPurpose::like_items).low64());
   }
   promise_order_ = order_by(promise_keys);
   const std::vector<std::int32_t> order = order_by(popularity_keys);
@@ -221,12 +213,13 @@ void MovielensLike::plant_items(const std::vector<double>& normal_popularity) {
     const auto words = [&](std::uint32_t step) { return philox(seed_, item, step, RandomPurpose::like_items); };
     const double own = std::sqrt(1.0 - kPopularityCorrelation * kPopularityCorrelation);
     item_bias_[item] = static_cast<float>(std::sqrt(kItemVariance) * (kPopularityCorrelation * normal_popularity[item] +
-                                                                      own * normal_double(words(kStepBias))));
-    const std::vector<std::size_t> genres = draw_genres(words(kStepGenres));
+                                                                      own * normal_double(words(kLikeStepBias))));
+    const std::vector<std::size_t> genres = draw_genres(words(kLikeStepGenres));
     float* const factors = &item_factors_[item * rank];
     const float genre_part = sd * std::sqrt(static_cast<float>(kGenreShare) / static_cast<float>(genres.size()));
     for (std::size_t k = 0; k < rank; ++k) {
-      factors[k] = own_part * static_cast<float>(normal_double(words(kStepFactors + static_cast<std::uint32_t>(k))));
+      factors[k] =
+          own_part * static_cast<float>(normal_double(words(kLikeStepFactors + static_cast<std::uint32_t>(k))));
       for (const std::size_t genre : genres) {
         factors[k] += genre_part * centroids[genre * rank + k];
       }
@@ -238,9 +231,9 @@ void MovielensLike::plant_items(const std::vector<double>& normal_popularity) {
       info.genres += film_genres()[genre].name;
     }
     // The share of films falls by half every 15 years back.
-    const double age = std::min(80.0, -21.6 * std::log1p(-uniform_double(words(kStepYear).low64())));
+    const double age = std::min(80.0, -21.6 * std::log1p(-uniform_double(words(kLikeStepYear).low64())));
     info.year = shape_.last_year - static_cast<std::int32_t>(age);
-    const std::string name = film_title(genres, words(kStepTitle));
+    const std::string name = film_title(genres, words(kLikeStepTitle));
     std::string title = fmt::format("{} ({})", name, info.year);
     for (int part = 2; !titles.insert(title).second; ++part) {
       title = fmt::format("{} {} ({})", name, part, info.year);
@@ -277,7 +270,7 @@ double MovielensLike::calibrated_mean(const std::vector<double>& wanted) const {
 
 float MovielensLike::user_bias(std::int32_t user) const {
   return static_cast<float>(std::sqrt(kUserVariance) * normal_double(philox(seed_, static_cast<std::uint64_t>(user),
-                                                                            kStepBias, RandomPurpose::like_users)));
+                                                                            kLikeStepBias, RandomPurpose::like_users)));
 }
 
 struct MovielensLike::Person {
@@ -287,7 +280,7 @@ struct MovielensLike::Person {
 };
 
 MovielensLike::Person MovielensLike::person(std::int32_t user) const {
-  const PhiloxWords words = philox(seed_, static_cast<std::uint64_t>(user), kStepPerson, RandomPurpose::like_users);
+  const PhiloxWords words = philox(seed_, static_cast<std::uint64_t>(user), kLikeStepPerson, RandomPurpose::like_users);
   Person person{};
   person.female = uniform_float(words.word[0]) < kFemaleShare;
   double left = static_cast<double>(uniform_float(words.word[1]));
@@ -329,7 +322,7 @@ UserTable MovielensLike::user_table() const {
     info.age_is_group = true;
     info.occupation = kOccupations[who.occupation];
     const PhiloxWords words =
-        philox(seed_, static_cast<std::uint64_t>(user), kStepPerson + 1, RandomPurpose::like_users);
+        philox(seed_, static_cast<std::uint64_t>(user), kLikeStepPerson + 1, RandomPurpose::like_users);
     info.zip = fmt::format("{:05}", words.word[0] % 99951);
     table.emplace(user + 1, std::move(info));
   }
@@ -342,7 +335,7 @@ void MovielensLike::user_factors(std::int32_t user, std::vector<float>& factors)
   const float sd = factor_sd(rank_);
   for (std::size_t k = 0; k < rank; ++k) {
     factors[k] = sd * static_cast<float>(normal_double(philox(seed_, static_cast<std::uint64_t>(user),
-                                                              kStepFactors + static_cast<std::uint32_t>(k),
+                                                              kLikeStepFactors + static_cast<std::uint32_t>(k),
                                                               RandomPurpose::like_users)));
   }
   if (!group_factors_.empty()) {
@@ -474,19 +467,20 @@ void MovielensLike::place_in_time(std::int32_t user, UserRatings& ratings) const
   const auto words = [&](std::uint32_t step) {
     return philox(seed_, static_cast<std::uint64_t>(user), step, RandomPurpose::like_time);
   };
-  const PhiloxWords joined = words(kStepJoined);
+  const PhiloxWords joined = words(kLikeStepJoined);
   const double latest = static_cast<double>(shape_.last_time - length);
   const double start = static_cast<double>(shape_.first_time) +
                        uniform_double(joined.low64()) * (latest - static_cast<double>(shape_.first_time));
   const double life = -86400.0 * kDaysOfLife * std::log1p(-uniform_double(joined.high64()));
   ratings.sessions.resize(static_cast<std::size_t>(sessions));
   for (std::int32_t k = 0; k < sessions; ++k) {
-    const double later = k == 0 ? 0.0 : uniform_double(words(kStepSessions + static_cast<std::uint32_t>(k)).low64());
+    const double later =
+        k == 0 ? 0.0 : uniform_double(words(kLikeStepSessions + static_cast<std::uint32_t>(k)).low64());
     ratings.sessions[static_cast<std::size_t>(k)] = static_cast<std::int64_t>(std::min(latest, start + life * later));
   }
   ratings.times.resize(ratings.items.size());
   for (std::size_t first = 0; first < ratings.times.size(); first += 4) {
-    const PhiloxWords rated = words(kStepRated + static_cast<std::uint32_t>(first / 4));
+    const PhiloxWords rated = words(kLikeStepRated + static_cast<std::uint32_t>(first / 4));
     for (std::size_t k = first; k < std::min(first + 4, ratings.times.size()); ++k) {
       const std::uint32_t word = rated.word[k - first];
       const std::size_t session = (std::uint64_t{word >> 16U} * static_cast<std::uint64_t>(sessions)) >> 16U;

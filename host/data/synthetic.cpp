@@ -9,6 +9,7 @@
 
 #include "curate/dataset.h"
 #include "curate/error.h"
+#include "data/planted_rank.h"
 #include "support/philox.h"
 
 namespace curate {
@@ -18,7 +19,6 @@ constexpr double kMean = 3.5;
 constexpr double kLowest = 0.5;
 constexpr double kHighest = 5.0;
 constexpr double kStep = 0.5;
-constexpr std::int32_t kMaxRank = 4096;
 
 // Weights of rank k are (k + 1 + shift)^-exponent (Zipf and Mandelbrot). Exponents and shift put the ratio of the most
 // active user (item) to the median one near that of MovieLens 1M.
@@ -60,9 +60,7 @@ void check(const SyntheticOptions& options) {
                     "give fewer ratings",
                     options.ratings, options.users, options.items, std::int64_t{options.users} * options.items));
   }
-  if (options.rank < 1 || options.rank > kMaxRank) {
-    throw InputError(fmt::format("rank {} cannot be planted; give 1 to {}", options.rank, kMaxRank));
-  }
+  checked_rank(options.rank);
   if (!(options.noise >= 0.0) || !std::isfinite(options.noise)) {
     throw InputError(fmt::format("noise {} is no standard deviation; give 0 or more", options.noise));
   }

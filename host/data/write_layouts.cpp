@@ -33,7 +33,7 @@ struct RatingsFormat {
 
 enum class SideFormat : std::uint8_t { csv, dat, u };
 
-struct Layout {
+struct WrittenLayout {
   std::string_view name;
   std::string_view ratings_file;
   RatingsFormat format;
@@ -48,7 +48,7 @@ constexpr std::array<std::string_view, 4> kPlainHeader = {"user", "item", "ratin
 constexpr std::array<std::string_view, 4> kMovielensHeader = {"userId", "movieId", "rating", "timestamp"};
 constexpr RatingsFormat kMovielensCsv = {",", kMovielensHeader, true};
 
-constexpr std::array<Layout, 5> kLayouts = {{
+constexpr std::array<WrittenLayout, 5> kWrittenLayouts = {{
     {"ml-csv", "ratings.csv", kMovielensCsv, SideFormat::csv, 0.5F, 5.0F, false},
     {"ml-1m", "ratings.dat", {"::", kNoHeader, false}, SideFormat::dat, 1.0F, 5.0F, true},
     {"ml-100k", "u.data", {"\t", kNoHeader, false}, SideFormat::u, 1.0F, 5.0F, true},
@@ -59,12 +59,10 @@ constexpr std::array<Layout, 5> kLayouts = {{
 constexpr std::array<std::string_view, 8> kSideNames = {"movies.csv", "users.csv", "movies.dat", "users.dat",
                                                         "u.item",     "u.genre",   "u.user",     "u.occupation"};
 
-constexpr std::string_view kNoGenres = "(no genres listed)";
-
-const Layout& find_layout(const std::string& name) {
-  const auto* const found =
-      std::find_if(kLayouts.begin(), kLayouts.end(), [&](const Layout& layout) { return layout.name == name; });
-  if (found == kLayouts.end()) {
+const WrittenLayout& find_layout(const std::string& name) {
+  const auto* const found = std::find_if(kWrittenLayouts.begin(), kWrittenLayouts.end(),
+                                         [&](const WrittenLayout& layout) { return layout.name == name; });
+  if (found == kWrittenLayouts.end()) {
     throw InputError(fmt::format("--layout {}: not one of {}", name, fmt::join(layout_names(), ", ")));
   }
   return *found;
@@ -155,7 +153,7 @@ void write_ratings(OutputFolder& folder, std::string_view name, const Dataset& i
   file.close();
 }
 
-void check_ratings_fit(const Dataset& dataset, const Layout& layout) {
+void check_ratings_fit(const Dataset& dataset, const WrittenLayout& layout) {
   if (layout.min > layout.max) {
     return;
   }
@@ -486,7 +484,7 @@ class UserWriter {
 const std::vector<std::string_view>& layout_names() {
   static const std::vector<std::string_view> kNames = [] {
     std::vector<std::string_view> names;
-    for (const Layout& layout : kLayouts) {
+    for (const WrittenLayout& layout : kWrittenLayouts) {
       names.push_back(layout.name);
     }
     return names;
@@ -496,8 +494,8 @@ const std::vector<std::string_view>& layout_names() {
 
 bool is_layout_file(std::string_view name) {
   return std::find(kSideNames.begin(), kSideNames.end(), name) != kSideNames.end() ||
-         std::any_of(kLayouts.begin(), kLayouts.end(),
-                     [&](const Layout& layout) { return layout.ratings_file == name; });
+         std::any_of(kWrittenLayouts.begin(), kWrittenLayouts.end(),
+                     [&](const WrittenLayout& layout) { return layout.ratings_file == name; });
 }
 
 void check_layout(const std::string& layout) {
@@ -506,7 +504,7 @@ void check_layout(const std::string& layout) {
 
 LayoutLosses write_layout(const Dataset& dataset, const UserTable& users, const std::string& layout,
                           OutputFolder& folder) {
-  const Layout& to = find_layout(layout);
+  const WrittenLayout& to = find_layout(layout);
   check_ratings_fit(dataset, to);
   const LayoutLosses losses = write_side_files(dataset, users, layout, folder);
   // The ratings last: they are what makes the folder a data set.

@@ -3,10 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
 namespace curate::test {
+
+inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Every comparison below fails on a size mismatch, on any NaN or infinity on either side (equal bits do not excuse it:
 // two results that are both garbage must not agree), and on two empty inputs, because then nothing was compared. A

@@ -162,6 +162,9 @@ inline testing::AssertionResult untouched_from(const DeviceMatrix<float>& matrix
   return may_overwrite ? matrix.padding_intact() : untouched_from(matrix, first, label);
 }
 
+/// Predictions are taken as they are.
+inline constexpr ClipRange kNoClip{-kInfinity, kInfinity};
+
 /// The state at a batch of an epoch, written out here so that tests do not depend on the engine's arithmetic.
 inline StepState batch_state(std::int64_t num_ratings, std::int64_t batch_size, std::int64_t batch = 0,
                              float learning_rate = 0.0F) {
@@ -173,6 +176,13 @@ inline StepState batch_state(std::int64_t num_ratings, std::int64_t batch_size, 
   state.batch_count = std::clamp<std::int64_t>(num_ratings - batch * batch_size, 0, batch_size);
   state.step = batch;
   state.learning_rate = learning_rate;
+  return state;
+}
+
+/// The state of an epoch that is one batch.
+inline StepState epoch_state(std::int64_t ratings, float learning_rate, std::int64_t epoch = 0) {
+  StepState state = batch_state(ratings, ratings, 0, learning_rate);
+  state.epoch = epoch;
   return state;
 }
 

@@ -69,7 +69,8 @@ constexpr std::size_t mf_row_stride(std::size_t dim) {
 }
 
 /// The same computation with vectors of 4, 8 (AVX2, FMA) and 16 (AVX-512) floats. Those that the compiler or the
-/// machine that it compiles for cannot have are not there: mf_sgd_epoch.cpp knows.
+/// machine that it compiles for cannot have are not there, and with sanitizers the first alone is: mf_sgd_epoch.cpp
+/// knows.
 void mf_sgd_block_4(const MfSgdBlock& block, MfSgdErrors& errors);
 void mf_sgd_block_8(const MfSgdBlock& block, MfSgdErrors& errors);
 void mf_sgd_block_16(const MfSgdBlock& block, MfSgdErrors& errors);

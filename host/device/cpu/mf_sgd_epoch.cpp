@@ -9,7 +9,7 @@ namespace curate::cpu {
 
 std::vector<MfSgdKernel> mf_sgd_kernels() {
   std::vector<MfSgdKernel> kernels = {{mf_sgd_block_4, mf_sgd_lanes_4}};
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CURATE_NARROW_VECTORS_ALONE)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
     kernels.push_back({mf_sgd_block_8, mf_sgd_lanes_8});
   }
