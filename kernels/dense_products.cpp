@@ -120,8 +120,8 @@ void DenseProducts::prepare(const DenseSize& size, ProductPrecision precision) {
   const bool rounds = precision != ProductPrecision::f32;
   const bool wide = suits_library(size, {});
   if ((rounds || wide) && !library_.load() && rounds) {
-    throw InputError(fmt::format("--products {}: cuBLASLt is needed: {}; or give --products f32", name_of(precision),
-                                 library_.why_not()));
+    throw InputError("products", name_of(precision),
+                     fmt::format("cuBLASLt is needed: {}; or give `products` f32", library_.why_not()));
   }
   precision_ = precision;
   if (!wide || !library_.loaded()) {
@@ -132,8 +132,9 @@ void DenseProducts::prepare(const DenseSize& size, ProductPrecision precision) {
   }
   const auto call_once = [&](const char* operation, const Product& product) {
     if (!library_.prepare(operation, product) && rounds) {
-      throw InputError(fmt::format("--products {}: no library has a product of {}: {}; give --products f32",
-                                   name_of(precision), label_of(product), library_.why(product)));
+      throw InputError("products", name_of(precision),
+                       fmt::format("no library has a product of {}: {}; give `products` f32", label_of(product),
+                                   library_.why(product)));
     }
   };
   call_once(kForward, forward_product(size, precision));
@@ -179,7 +180,7 @@ bool DenseProducts::multiply(const char* operation, const Product& product, cons
 
 void DenseProducts::refuse_f32(const char* operation, const Product& product) const {
   if (precision_ != ProductPrecision::f32) {
-    throw DeviceError(fmt::format("{}: no library has a product of {}; give --products f32 ({})", operation,
+    throw DeviceError(fmt::format("{}: no library has a product of {}; give `products` f32 ({})", operation,
                                   label_of(product), library_.why(product)));
   }
 }

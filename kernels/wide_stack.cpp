@@ -138,7 +138,7 @@ bool WideStack::supported() {
 void WideStack::multiply(const char* operation, const Product& product, const ProductMemory& memory) {
   if (!library_->multiply(operation, product, memory)) {
     throw DeviceError(std::string(operation) + ": no library has a product of " + label_of(product) +
-                      "; give --products f32 (" + library_->why(product) + ")");
+                      "; give `products` f32 (" + library_->why(product) + ")");
   }
 }
 

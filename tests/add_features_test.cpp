@@ -153,7 +153,7 @@ TEST_F(AddFeatures, OfAFolderOf1m) {
   EXPECT_EQ(rows(features.at(0)), (Names{"25-34", ""}));
   EXPECT_EQ(row(features.at(1), 1), (Names{"Comedy", "War"}));
   EXPECT_EQ(rows(features.at(2)), (Names{"", "1991"}));
-  expect_refused("age", {"--features age: ", folder_.string(), "name one of sex, age_group, occupation, genres, year"});
+  expect_refused("age", {"`features` age: ", folder_.string(), "name one of sex, age_group, occupation, genres, year"});
 }
 
 TEST_F(AddFeatures, OfAFolderOfCsv) {
@@ -168,17 +168,17 @@ TEST_F(AddFeatures, OfAFolderOfCsv) {
   EXPECT_EQ(row(features.at(1), 0), (Names{"Drama", "War"}));
   EXPECT_EQ(rows(features.at(2)), (Names{"", "30", ""}));
   expect_refused("genre",
-                 {"--features genre: ", "name one of age, age_group, genres, year, tags, or give FILE:COLUMN"});
+                 {"`features` genre: ", "name one of age, age_group, genres, year, tags, or give FILE:COLUMN"});
   expect_refused("tags,tags", {"item.tags comes twice"});
 }
 
 TEST_F(AddFeatures, WhatIsNotThere) {
   write("ratings.csv", "userId,movieId,rating\n1,10,3\n");
-  expect_refused("genres", {"--features genres: ", folder_.string(), "give FILE:COLUMN"});
-  expect_refused("tags", {"--features tags: "});
+  expect_refused("genres", {"`features` genres: ", folder_.string(), "give FILE:COLUMN"});
+  expect_refused("tags", {"`features` tags: "});
   write_csv();
   expect_refused("a\x1b[2Jb", {"without tabs, line ends and other control characters"});
-  expect_refused("genres,,year", {"--features genres,,year: a name is missing"});
+  expect_refused("genres,,year", {"`features` genres,,year: a name is missing"});
   expect_refused("genres,", {"a name is missing"});
   expect_refused("", {"a name is missing"});
   expect_refused(" ", {"a name is missing"});
@@ -275,7 +275,7 @@ TEST_F(AddFeatures, PathsAndColumnsWithColons) {
   EXPECT_EQ(read_one(file + ":multi").kind, FeatureKind::multi);
   expect_refused(file + ":x:y", {file + ":x: no such file"});  // the last colon counts
   for (const char* text : {":", "a:", ":a", "::number", "a::number"}) {
-    expect_refused(text, {fmt::format("--features {}: write FILE:COLUMN", text)});
+    expect_refused(text, {fmt::format("`features` {}: write FILE:COLUMN", text)});
   }
   EXPECT_EQ(parse_feature_requests("a.csv:x:number")[0].text(), "a.csv:x:number");
   EXPECT_EQ(parse_feature_requests(file + ":number, genres")[0].text(), file + ":number");

@@ -43,12 +43,12 @@ TEST(BenchmarkLists, AreParsed) {
 
 TEST(BenchmarkLists, RefuseWhatIsNotThere) {
   expect_refused([] { parse_devices("cpu,gpu"); }, "'gpu' is not one of cpu, cuda");
-  expect_refused([] { parse_devices(""); }, "--device");
-  expect_refused([] { parse_devices("cpu,"); }, "--device");
+  expect_refused([] { parse_devices(""); }, "`device`");
+  expect_refused([] { parse_devices("cpu,"); }, "`device`");
   expect_refused([] { parse_devices("cpu,cpu"); }, "twice");
   expect_refused([] { parse_models("svd"); }, "'svd' is not one of mf, mlp");
   for (const char* list : {"", "0", "-1", "1025", "32,", ",32", "3.5", "32 ,64", "99999999999", "x"}) {
-    expect_refused([&] { parse_dims(list); }, "--dim");
+    expect_refused([&] { parse_dims(list); }, "`dim`");
   }
   expect_refused([] { parse_dims("32,032"); }, "twice");
 }
@@ -58,7 +58,7 @@ TEST(BenchmarkDevices, AbsentOnesSayWhy) {
   EXPECT_EQ(devices[0].kind, "cpu");
   EXPECT_EQ(devices[0].absent, "");
   EXPECT_EQ(devices[1].kind, "emulated");
-  expect_refused([] { find_devices({"cpu"}, -1); }, "--threads");
+  expect_refused([] { find_devices({"cpu"}, -1); }, "`threads`");
   if (!why_no_cuda().empty()) {
     EXPECT_EQ(find_devices({"cuda", "cpu"}, 1)[0].absent, why_no_cuda());
     expect_refused([] { find_devices({"cuda"}, 1); }, why_no_cuda());
@@ -80,13 +80,13 @@ TEST(BenchmarkRows, AreAllCombinationsOfWhatIsHere) {
   EXPECT_EQ(rows[2].options.epochs, 3);
   EXPECT_EQ(rows[2].options.validation, kBenchmarkHeldOut);
   options.epochs = 1;
-  expect_refused([&] { benchmark_rows(options, {}); }, "--epochs");
+  expect_refused([&] { benchmark_rows(options, {}); }, "`epochs`");
   options.epochs = -1;
   options.rounds = 0;
-  expect_refused([&] { benchmark_rows(options, {}); }, "--rounds");
+  expect_refused([&] { benchmark_rows(options, {}); }, "`rounds`");
   options.rounds = 1;
   options.target_rmse = 0.0;
-  expect_refused([&] { benchmark_rows(options, {}); }, "--target-rmse");
+  expect_refused([&] { benchmark_rows(options, {}); }, "`target_rmse`");
 }
 
 TEST(BenchmarkSpread, MedianAndRange) {

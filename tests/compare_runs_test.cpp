@@ -150,7 +150,7 @@ TEST_F(CompareRunsTest, OtherSorts) {
   for (const std::string& name : comparison_sort_names()) {
     EXPECT_EQ(compare_runs({root_.string()}, name).runs.size(), 3U) << name;
   }
-  EXPECT_NE(refusal([&] { compare_runs({root_.string()}, "speed\x1b"); }).find("--sort speed\\x1b: not one of name"),
+  EXPECT_NE(refusal([&] { compare_runs({root_.string()}, "speed\x1b"); }).find("`sort` speed\\x1b: not one of name"),
             std::string::npos);
 }
 
@@ -167,7 +167,7 @@ TEST_F(CompareRunsTest, WithoutATestPartValidationDecides) {
   EXPECT_EQ(comparison.sorted_by, "validation_rmse");
   EXPECT_EQ(names_of(comparison), (Names{"b", "a"}));
   EXPECT_EQ(comparison_table(comparison).find("test "), comparison_table(comparison).rfind("test "));  // the option's
-  EXPECT_NE(refusal([&] { compare_runs({root_.string()}, "test-mae"); }).find("--sort test-mae: none"),
+  EXPECT_NE(refusal([&] { compare_runs({root_.string()}, "test-mae"); }).find("`sort` test-mae: none"),
             std::string::npos);
   // Those with a test part come first.
   make("c", [](MadeRun& run) { run.test_rmse = 2.0; });

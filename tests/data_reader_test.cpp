@@ -241,7 +241,7 @@ TEST_F(DataReaderTest, RefusesBadIds) {
   expect_refused("1,2,3\n1,1e3,3\n", 2, "the item id is not a whole number", "whole numbers");
   expect_refused("1,2,3\n,2,3\n", 2, "the user id is missing", "whole numbers");
   expect_refused("1,2,3\n+-1,2,3\n", 2, "the user id is not a whole number", "whole numbers");
-  expect_refused("1,2,3\nann,2,3\n", 2, "the user id is not a whole number", "--text-ids");
+  expect_refused("1,2,3\nann,2,3\n", 2, "the user id is not a whole number", "`text_ids`");
 }
 
 TEST_F(DataReaderTest, IdsAreTextWhereTheFirstRowHasNoNumber) {

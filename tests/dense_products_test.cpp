@@ -121,7 +121,7 @@ TEST_P(DenseProducts, without_the_library_the_kernels_serve) {
       device->prepare_dense({512, 64, 64}, precision);
       ADD_FAILURE() << "no error";
     } catch (const InputError& error) {
-      EXPECT_NE(std::string(error.what()).find("--products " + std::string(name_of(precision))), std::string::npos)
+      EXPECT_NE(std::string(error.what()).find("`products` " + std::string(name_of(precision))), std::string::npos)
           << error.what();
       EXPECT_NE(std::string(error.what()).find("libcublasLt.so.13"), std::string::npos) << error.what();
     }
@@ -171,7 +171,7 @@ TEST_P(DenseProducts, without_either_the_kernels_serve_in_f32_alone) {
       device->prepare_dense(size_of(test), ProductPrecision::tf32);
       ADD_FAILURE() << "taken";
     } catch (const InputError& error) {
-      EXPECT_NE(std::string(error.what()).find("--products tf32: no library has a product of 520x100x68 tf32, bias"),
+      EXPECT_NE(std::string(error.what()).find("`products` tf32: no library has a product of 520x100x68 tf32, bias"),
                 std::string::npos)
           << error.what();
       EXPECT_NE(std::string(error.what()).find("CUBLAS_STATUS_NOT_SUPPORTED of libcublasLt.so.13"), std::string::npos)

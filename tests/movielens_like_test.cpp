@@ -143,7 +143,7 @@ TEST(MovielensShape, RefusesOtherNamesAndScales) {
       EXPECT_NE(std::string(error.what()).find(what), std::string::npos) << error.what();
     }
   };
-  expect_refused("ml-2m", 1.0, "--like ml-2m: not one of ml-1m, ml-10m, ml-20m, ml-25m, ml-32m");
+  expect_refused("ml-2m", 1.0, "`like` ml-2m: not one of ml-1m, ml-10m, ml-20m, ml-25m, ml-32m");
   expect_refused("ml-20m", 0.009, "give 0.01 to 1");
   expect_refused("ml-20m", 1.01, "give 0.01 to 1");
   expect_refused("ml-20m", std::nan(""), "give 0.01 to 1");

@@ -168,7 +168,7 @@ TEST_F(RunDirectoryTest, MessagesHaveNoControlCharacters) {
     resolve(options);
     ADD_FAILURE() << "taken";
   } catch (const InputError& error) {
-    EXPECT_NE(std::string(error.what()).find("--model \\x1b[2J: not one of"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("`model` \\x1b[2J: not one of"), std::string::npos) << error.what();
   }
 }
 

@@ -347,7 +347,7 @@ TEST(Trainer, DivergenceStopsWithAnExplanation) {
     FAIL() << "divergence is not bad input";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("epoch 1"), std::string::npos) << error.what();
-    EXPECT_NE(std::string(error.what()).find("--lr"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("`lr`"), std::string::npos) << error.what();
   }
 }
 

@@ -238,11 +238,11 @@ TEST_F(WriteLayoutsTest, RatingsThatDoNotFitAreRefused) {
   for (const std::string layout : {"ml-1m", "ml-100k"}) {
     refused("half.csv", layout,
             "user 7 rated item 20 with 3.5, but " + layout +
-                " holds whole stars from 1 to 5 only, no half stars; use --layout ml-csv");
-    refused("ten.csv", layout, "whole stars from 1 to 5 only; use --layout csv");
+                " holds whole stars from 1 to 5 only, no half stars; use `layout` ml-csv");
+    refused("ten.csv", layout, "whole stars from 1 to 5 only; use `layout` csv");
   }
   refused("ten.csv", "ml-csv", "user 7 rated item 20 with 8, but ml-csv holds ratings from 0.5 to 5 only");
-  refused("ten.csv", "ml-2m", "--layout ml-2m: not one of ml-csv, ml-1m, ml-100k, csv, tsv");
+  refused("ten.csv", "ml-2m", "`layout` ml-2m: not one of ml-csv, ml-1m, ml-100k, csv, tsv");
 }
 
 TEST_F(WriteLayoutsTest, AnyRatingsReadBackInCsvAndTsv) {

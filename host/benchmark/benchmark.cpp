@@ -40,24 +40,24 @@ const char* kind_of(const std::string& device) {
 constexpr std::int32_t kLargestDim = 1024;
 
 /// The parts of a list, of which none may be there twice.
-std::vector<std::string> parts_of(const char* option, const std::string& list) {
+std::vector<std::string> parts_of(const char* key, const std::string& list) {
   std::vector<std::string> parts = split_list(list);
   std::set<std::string> seen;
   for (const std::string& part : parts) {
     if (!seen.insert(part).second) {
-      throw InputError(fmt::format("{} {}: {} is there twice; remove one", option, printable(list), printable(part)));
+      throw InputError(key, printable(list), fmt::format("{} is there twice; remove one", printable(part)));
     }
   }
   return parts;
 }
 
-std::vector<std::string> parse_names(const char* option, const std::string& list,
-                                     const std::vector<std::string>& names) {
-  std::vector<std::string> parts = parts_of(option, list);
+std::vector<std::string> parse_names(const char* key, const std::string& list, const std::vector<std::string>& names) {
+  std::vector<std::string> parts = parts_of(key, list);
   for (const std::string& part : parts) {
     if (std::find(names.begin(), names.end(), part) == names.end()) {
-      throw InputError(fmt::format("{} {}: '{}' is not one of {}; write one, or several with commas between them",
-                                   option, printable(list), printable(part), fmt::join(names, ", ")));
+      throw InputError(key, printable(list),
+                       fmt::format("'{}' is not one of {}; write one, or several with commas between them",
+                                   printable(part), fmt::join(names, ", ")));
     }
   }
   return parts;
@@ -169,26 +169,26 @@ std::vector<std::string> parse_devices(const std::string& list) {
       names.push_back(part);  // also cuda:N
     }
   }
-  return parse_names("--device", list, names);
+  return parse_names("device", list, names);
 }
 
 std::vector<std::string> parse_models(const std::string& list) {
-  return parse_names("--model", list, {"mf", "mlp"});
+  return parse_names("model", list, {"mf", "mlp"});
 }
 
 std::vector<std::int32_t> parse_dims(const std::string& list) {
   std::vector<std::int32_t> dims;
-  for (const std::string& part : parts_of("--dim", list)) {
+  for (const std::string& part : parts_of("dim", list)) {
     std::int32_t dim = 0;
     const char* const end = part.data() + part.size();
     const auto [stop, error] = std::from_chars(part.data(), end, dim);
     if (error != std::errc() || stop != end || dim < 1 || dim > kLargestDim) {
-      throw InputError(
-          fmt::format("--dim {}: '{}' is not a whole number from 1 to {}; write one, or several like 32,64,128",
-                      printable(list), printable(part), kLargestDim));
+      throw InputError("dim", printable(list),
+                       fmt::format("'{}' is not a whole number from 1 to {}; write one, or several like 32,64,128",
+                                   printable(part), kLargestDim));
     }
     if (std::find(dims.begin(), dims.end(), dim) != dims.end()) {
-      throw InputError(fmt::format("--dim {}: {} is there twice; remove one", printable(list), dim));
+      throw InputError("dim", printable(list), fmt::format("{} is there twice; remove one", dim));
     }
     dims.push_back(dim);
   }
@@ -197,7 +197,7 @@ std::vector<std::int32_t> parse_dims(const std::string& list) {
 
 std::vector<BenchmarkDevice> find_devices(const std::vector<std::string>& names, std::int32_t threads) {
   if (threads < 0) {
-    throw InputError(fmt::format("--threads {}: must be 0 or more", threads));
+    throw InputError("threads", fmt::format("{}", threads), "must be 0 or more");
   }
   std::vector<BenchmarkDevice> devices;
   std::string reasons;
@@ -215,7 +215,8 @@ std::vector<BenchmarkDevice> find_devices(const std::vector<std::string>& names,
     devices.push_back(device);
   }
   if (std::all_of(devices.begin(), devices.end(), [](const auto& device) { return !device.absent.empty(); })) {
-    throw InputError(fmt::format("--device {}: none is here ({}); use --device cpu", fmt::join(names, ","), reasons));
+    throw InputError("device", fmt::format("{}", fmt::join(names, ",")),
+                     fmt::format("none is here ({}); use `device` cpu", reasons));
   }
   return devices;
 }
@@ -262,13 +263,14 @@ std::vector<CurvePoint> curve_of(const std::vector<std::vector<EpochRecord>>& ro
 
 std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const std::vector<BenchmarkDevice>& devices) {
   if (options.epochs != -1 && options.epochs < 2) {
-    throw InputError(fmt::format("--epochs {}: must be 2 or more, for the first epoch counts apart", options.epochs));
+    throw InputError("epochs", fmt::format("{}", options.epochs),
+                     "must be 2 or more, for the first epoch counts apart");
   }
   if (options.rounds < 1) {
-    throw InputError(fmt::format("--rounds {}: must be 1 or more", options.rounds));
+    throw InputError("rounds", fmt::format("{}", options.rounds), "must be 1 or more");
   }
   if (options.target_rmse && !(*options.target_rmse > 0.0 && std::isfinite(*options.target_rmse))) {
-    throw InputError(fmt::format("--target-rmse {}: must be above 0", *options.target_rmse));
+    throw InputError("target_rmse", fmt::format("{}", *options.target_rmse), "must be above 0");
   }
   std::vector<BenchmarkRow> rows;
   for (const BenchmarkDevice& device : devices) {

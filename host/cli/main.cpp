@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "curate/error.h"
 
 namespace {
@@ -15,10 +16,10 @@ namespace {
 constexpr int kFailed = 1;
 constexpr int kBadInput = 2;
 
-/// The message as one line: names of files may hold line ends and other control characters.
+/// The message as one line, with flags for options: names of files may hold line ends and other control characters.
 void print_error(const std::string& message) {
   std::string line;
-  for (const char c : message) {
+  for (const char c : curate::cli::in_flags(message)) {
     const auto byte = static_cast<unsigned char>(c);
     line += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
   }

@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/device_options.h"
+#include "cli/flags.h"
 #include "cli/output.h"
 #include "cli/reading.h"
 #include "curate/error.h"
@@ -40,17 +41,10 @@ struct TrainArguments {
   ReadingArguments reading;
 };
 
-std::string flag_of(const char* key) {
-  std::string flag = "--";
-  for (const char* c = key; *c != '\0'; ++c) {
-    flag += *c == '_' ? '-' : *c;
-  }
-  return flag;
-}
-
 void add_training_options(CLI::App& app, TrainOptions& options) {
-  visit_options(options, [&](const char* key, auto& member, const char* help) {
+  visit_options(options, [&](const char* key, auto& member, const char* text) {
     const std::string flag = flag_of(key);
+    const std::string help = in_flags(text);
     if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
       app.add_flag(fmt::format("{},!--no-{}", flag, flag.substr(2)), member,
                    fmt::format("{} (default: {})", help, member ? "on" : "off"));

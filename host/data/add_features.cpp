@@ -253,8 +253,8 @@ class OwnFeatures {
         known.push_back(column.name);
       }
     }
-    throw InputError(fmt::format("--features {}: {} does not say that of its users or items; {}give FILE:COLUMN",
-                                 printable(name), dataset_.source,
+    throw InputError("features", printable(name),
+                     fmt::format("{} does not say that of its users or items; {}give FILE:COLUMN", dataset_.source,
                                  known.empty() ? "" : fmt::format("name one of {}, or ", fmt::join(known, ", "))));
   }
 
@@ -294,9 +294,9 @@ void add_features(Dataset& dataset, const std::string& wanted) {
     const bool again = std::any_of(features.begin(), features.end(),
                                    [&](const Feature& other) { return other.prefix() == feature.prefix(); });
     if (again) {
-      throw InputError(
-          fmt::format("--features {}: {} comes twice; name it once, or give one of two columns another name",
-                      printable(wanted), printable(feature.prefix())));
+      throw InputError("features", printable(wanted),
+                       fmt::format("{} comes twice; name it once, or give one of two columns another name",
+                                   printable(feature.prefix())));
     }
     features.push_back(std::move(feature));
   }

@@ -28,7 +28,7 @@ constexpr std::array<std::string_view, 3> kTimestampNames = {"timestamp", "ts", 
 
 constexpr std::string_view kIdRemedy = "write ids as whole numbers of at most 64 bits";
 constexpr std::string_view kTextIdRemedy =
-    "write ids as whole numbers of at most 64 bits as in the first row, or give --text-ids";
+    "write ids as whole numbers of at most 64 bits as in the first row, or give `text_ids`";
 
 // References to fields: offset and length in one number.
 constexpr std::uint32_t kLengthBits = 11;

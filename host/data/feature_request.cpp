@@ -53,8 +53,8 @@ FeatureRequest parse_request(const std::string& text) {
     request.kind.reset();
   }
   if (request.file.empty() || request.name.empty()) {
-    throw InputError(fmt::format(
-        "--features {}: write FILE:COLUMN or FILE:COLUMN:KIND, with KIND category, multi or number", printable(text)));
+    throw InputError("features", printable(text),
+                     "write FILE:COLUMN or FILE:COLUMN:KIND, with KIND category, multi or number");
   }
   return request;
 }
@@ -72,8 +72,8 @@ std::vector<FeatureRequest> parse_feature_requests(const std::string& list) {
   std::vector<FeatureRequest> requests;
   for (const std::string_view part : split_plainly(list, ",")) {
     if (trimmed(part).empty()) {
-      throw InputError(fmt::format("--features {}: a name is missing; write them with commas between, like genres,year",
-                                   printable(list)));
+      throw InputError("features", printable(list),
+                       "a name is missing; write them with commas between, like genres,year");
     }
     requests.push_back(parse_request(std::string(trimmed(part))));
     check_feature_name(requests.back().name);

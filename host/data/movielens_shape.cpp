@@ -127,10 +127,10 @@ MovielensShape movielens_shape(const std::string& name, double scale) {
   const auto* const found =
       std::find_if(kShapes.begin(), kShapes.end(), [&](const MovielensShape& shape) { return shape.name == name; });
   if (found == kShapes.end()) {
-    throw InputError(fmt::format("--like {}: not one of {}", name, fmt::join(movielens_shape_names(), ", ")));
+    throw InputError("like", name, fmt::format("not one of {}", fmt::join(movielens_shape_names(), ", ")));
   }
   if (!(scale >= kLeastScale && scale <= 1.0)) {
-    throw InputError(fmt::format("--scale {}: give {} to 1", scale, kLeastScale));
+    throw InputError("scale", fmt::format("{}", scale), fmt::format("give {} to 1", kLeastScale));
   }
   MovielensShape shape = *found;
   const auto times = [](auto value, double factor) {

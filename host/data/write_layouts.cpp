@@ -63,7 +63,7 @@ const WrittenLayout& find_layout(const std::string& name) {
   const auto* const found = std::find_if(kWrittenLayouts.begin(), kWrittenLayouts.end(),
                                          [&](const WrittenLayout& layout) { return layout.name == name; });
   if (found == kWrittenLayouts.end()) {
-    throw InputError(fmt::format("--layout {}: not one of {}", name, fmt::join(layout_names(), ", ")));
+    throw InputError("layout", name, fmt::format("not one of {}", fmt::join(layout_names(), ", ")));
   }
   return *found;
 }
@@ -158,7 +158,7 @@ void check_ratings_fit(const Dataset& dataset, const WrittenLayout& layout) {
     return;
   }
   if (!dataset.users.numbers() || !dataset.items.numbers()) {
-    throw InputError(fmt::format("{}: has ids that are text, but {} holds whole numbers; use --layout csv",
+    throw InputError(fmt::format("{}: has ids that are text, but {} holds whole numbers; use `layout` csv",
                                  dataset.source, layout.name));
   }
   const RatingTable& table = dataset.ratings;
@@ -172,12 +172,12 @@ void check_ratings_fit(const Dataset& dataset, const WrittenLayout& layout) {
         fmt::format("{}: user {} rated item {} with {}", dataset.source, dataset.users.text(table.users[k]),
                     dataset.items.text(table.items[k]), rating);
     if (layout.whole_stars) {
-      throw InputError(fmt::format("{}, but {} holds whole stars from {:g} to {:g} only{}; use --layout {}", which,
+      throw InputError(fmt::format("{}, but {} holds whole stars from {:g} to {:g} only{}; use `layout` {}", which,
                                    layout.name, layout.min, layout.max,
                                    is_half_star(rating) && !whole ? ", no half stars" : "",
                                    dataset.scale.min >= 0.5F && dataset.scale.max <= 5.0F ? "ml-csv" : "csv"));
     }
-    throw InputError(fmt::format("{}, but {} holds ratings from {:g} to {:g} only; use --layout csv", which,
+    throw InputError(fmt::format("{}, but {} holds ratings from {:g} to {:g} only; use `layout` csv", which,
                                  layout.name, layout.min, layout.max));
   }
 }

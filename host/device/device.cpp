@@ -445,8 +445,8 @@ void Device::prepare_dense(const DenseSize& size, ProductPrecision precision) {
 
 void Device::do_prepare_dense(const DenseSize& /*size*/, ProductPrecision precision) {
   if (precision != ProductPrecision::f32) {
-    throw InputError(fmt::format("--products {}: {} multiplies in f32 only; give --products f32, or --device cuda",
-                                 name_of(precision), info().engine));
+    throw InputError("products", name_of(precision),
+                     fmt::format("{} multiplies in f32 only; give `products` f32, or `device` cuda", info().engine));
   }
 }
 

@@ -75,7 +75,7 @@ bool devices_are_debugged() {
 
 std::unique_ptr<Device> make_device(const std::string& name, int threads) {
   if (threads < 0) {
-    throw InputError(fmt::format("--threads {}: must be 0 or more", threads));
+    throw InputError("threads", fmt::format("{}", threads), "must be 0 or more");
   }
   if (name == "cpu") {
     return make_cpu_device(threads, CpuStream::eager);
@@ -88,15 +88,14 @@ std::unique_ptr<Device> make_device(const std::string& name, int threads) {
   }
   if (const std::optional<int> gpu = gpu_of(name)) {
     if (const std::string problem = cuda_status(*gpu).problem; !problem.empty()) {
-      throw InputError(fmt::format("--device {}: {}; use --device cpu", name, problem));
+      throw InputError("device", name, fmt::format("{}; use `device` cpu", problem));
     }
     return make_cuda_device(name, *gpu);
   }
   if (const Engine* const engine = find_added_engine(name)) {
     return engine->make(name);
   }
-  throw InputError(
-      fmt::format("--device {}: no such device; use auto, cpu, cuda, or cuda:N for the GPU numbered N", name));
+  throw InputError("device", name, "no such device; use auto, cpu, cuda, or cuda:N for the GPU numbered N");
 }
 
 AutoDevice choose_device() {

@@ -12,9 +12,9 @@
 
 namespace curate {
 
-void require(bool condition, const char* option, const std::string& value, const char* remedy) {
+void require(bool condition, const char* key, const std::string& value, const char* remedy) {
   if (!condition) {
-    throw InputError(fmt::format("--{} {}: {}", option, printable(value), remedy));
+    throw InputError(key, printable(value), remedy);
   }
 }
 
@@ -46,7 +46,7 @@ std::vector<std::pair<std::string, std::int64_t>> parse_feature_dims(const std::
     const std::optional<double> dim = parse_number(equals == std::string::npos ? part : part.substr(equals + 1));
     require(dim && *dim >= 1.0 && *dim <= 1024.0 && *dim == std::floor(*dim) &&
                 (equals == std::string::npos || !name.empty()),
-            "feature-dim", text, "write a number of columns from 1 to 1024, or NAME=COLUMNS,NAME=COLUMNS");
+            "feature_dim", text, "write a number of columns from 1 to 1024, or NAME=COLUMNS,NAME=COLUMNS");
     dims.emplace_back(name, static_cast<std::int64_t>(*dim));
   }
   return dims;
@@ -58,7 +58,7 @@ MfKernelOptions parse_sgd_kernel(const std::string& text) {
     return kernel;
   }
   const auto check = [&](bool condition) {
-    require(condition, "sgd-kernel", text,
+    require(condition, "sgd_kernel", text,
             "write lanes=1|2|4|8|16|32, ahead=1|2|4, split=16.., hot=0..1024, reductions=vector|scalar, with commas "
             "between them");
   };

@@ -12,7 +12,7 @@
 namespace curate {
 
 /// Throws InputError for an option's value, with the remedy, unless the condition holds.
-void require(bool condition, const char* option, const std::string& value, const char* remedy);
+void require(bool condition, const char* key, const std::string& value, const char* remedy);
 
 /// The number that `text` is as a whole.
 std::optional<double> parse_number(const std::string& text);

@@ -169,8 +169,8 @@ std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::
       }
     }
     if (!found) {
-      throw InputError(fmt::format("--feature-dim {}: there is no feature {}; name one of --features",
-                                   printable(resolved.feature_dim), printable(name)));
+      throw InputError("feature_dim", printable(resolved.feature_dim),
+                       fmt::format("there is no feature {}; name one of `features`", printable(name)));
     }
   }
   return dims;

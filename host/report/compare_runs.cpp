@@ -639,8 +639,7 @@ RunComparison compare_runs(const std::vector<std::string>& paths, const std::str
   std::string key = sort;
   std::replace(key.begin(), key.end(), '-', '_');
   if (!sort.empty() && key != "name" && figure_of(key) == nullptr) {
-    throw InputError(
-        fmt::format("--sort {}: not one of {}", printable(sort), fmt::join(comparison_sort_names(), ", ")));
+    throw InputError("sort", printable(sort), fmt::format("not one of {}", fmt::join(comparison_sort_names(), ", ")));
   }
   RunComparison comparison;
   std::vector<fs::path> whole;
@@ -658,7 +657,7 @@ RunComparison compare_runs(const std::vector<std::string>& paths, const std::str
                                                                     : "name";
   }
   if (key != "name" && !any_has(comparison.runs, *figure_of(key))) {
-    throw InputError(fmt::format("--sort {}: none of the runs has that figure; give another, like seconds", sort));
+    throw InputError("sort", sort, "none of the runs has that figure; give another, like seconds");
   }
   comparison.sorted_by = key;
   sort_runs(comparison.runs, key);

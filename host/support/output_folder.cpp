@@ -25,7 +25,7 @@ std::vector<fs::path> ours_in(const std::string& folder, const OutputFolder::IsO
 }
 
 std::string out_label(const std::string& path) {
-  return fmt::format("--out {}", path);
+  return fmt::format("`out` {}", path);
 }
 
 }  // namespace
@@ -35,12 +35,11 @@ void OutputFolder::check(const std::string& path, bool overwrite, const IsOurs& 
   for (const fs::path& file : found) {
     std::error_code error;
     if (fs::is_directory(file, error)) {
-      throw InputError(
-          fmt::format("{}: holds a folder {}; give another folder", out_label(path), file.filename().string()));
+      throw InputError("out", path, fmt::format("holds a folder {}; give another folder", file.filename().string()));
     }
     if (!overwrite) {
-      throw InputError(fmt::format("{}: holds {} already; give another folder, or --overwrite", out_label(path),
-                                   file.filename().string()));
+      throw InputError("out", path,
+                       fmt::format("holds {} already; give another folder, or `overwrite`", file.filename().string()));
     }
   }
 }

@@ -69,7 +69,7 @@ std::string features_json(const std::vector<Feature>& features) {
     return nlohmann::ordered_json({{"features", all}}).dump() + "\n";
   } catch (const nlohmann::json::type_error&) {
     throw InputError(
-        "--features: a name or value is not UTF-8, which features.json has to be; write the file in UTF-8");
+        "`features`: a name or value is not UTF-8, which features.json has to be; write the file in UTF-8");
   }
 }
 

@@ -24,15 +24,15 @@ void visit_options(Options& options, Visitor&& visit) {
       "features sgd, else sgd+adam)");
   visit("loss", options.loss, "mse or mae (mae: mini-batches only)");
   visit("dim", options.dim, "factors per user and item, 1 to 1024 (default: mf 64, mlp 32)");
-  visit("user_dim", options.user_dim, "mlp: columns of the users' embedding (default: --dim)");
-  visit("item_dim", options.item_dim, "mlp: columns of the items' embedding (default: --dim)");
+  visit("user_dim", options.user_dim, "mlp: columns of the users' embedding (default: `dim`)");
+  visit("item_dim", options.item_dim, "mlp: columns of the items' embedding (default: `dim`)");
   visit("layers", options.layers, "mlp: widths of the hidden layers, like 100,50,20, or none (default: 64,32)");
   visit("activations", options.activations,
         "mlp: linear, relu, tanh or sigmoid, one for all hidden layers or one for each (default: relu)");
   visit("output", options.output, "mlp: linear, relu, or sigmoid, scaled to the ratings' range (default: linear)");
   visit("dropout", options.dropout, "mlp: rate after the embeddings, one for both or USER,ITEM (default: 0.4)");
   visit("dense_dropout", options.dense_dropout, "mlp: rate after every hidden layer (default: 0)");
-  visit("factors", options.factors, "neumf: factors of the dot product (default: --dim)");
+  visit("factors", options.factors, "neumf: factors of the dot product (default: `dim`)");
   visit("features", options.features,
         "what else is known of users and items: names like genres,year,age,sex,occupation, or FILE:COLUMN[:KIND]");
   visit("feature_dim", options.feature_dim,

@@ -22,21 +22,21 @@ namespace {
 
 constexpr double kAuto = -1.0;
 
-void require_one_of(const char* option, const std::string& value, std::initializer_list<const char*> allowed) {
+void require_one_of(const char* key, const std::string& value, std::initializer_list<const char*> allowed) {
   const bool found = std::any_of(allowed.begin(), allowed.end(), [&](const char* name) { return value == name; });
   if (!found) {
-    throw InputError(fmt::format("--{} {}: not one of {}", option, printable(value), fmt::join(allowed, ", ")));
+    throw InputError(key, printable(value), fmt::format("not one of {}", fmt::join(allowed, ", ")));
   }
 }
 
 template <typename T>
-void require_at_least(const char* option, T value, T least) {
-  require(value >= least, option, fmt::format("{}", value), fmt::format("must be {} or more", least).c_str());
+void require_at_least(const char* key, T value, T least) {
+  require(value >= least, key, fmt::format("{}", value), fmt::format("must be {} or more", least).c_str());
 }
 
 /// Open or closed interval of finite reals.
-void require_in(const char* option, double value, double low, double high, const char* remedy) {
-  require(std::isfinite(value) && value >= low && value <= high, option, fmt::format("{}", value), remedy);
+void require_in(const char* key, double value, double low, double high, const char* remedy) {
+  require(std::isfinite(value) && value >= low && value <= high, key, fmt::format("{}", value), remedy);
 }
 
 /// What only the mlp model has.
@@ -48,7 +48,7 @@ void resolve_network(TrainOptions& options) {
   };
   options.user_dim = options.user_dim == -1 ? options.dim : options.user_dim;
   options.item_dim = options.item_dim == -1 ? options.dim : options.item_dim;
-  for (const auto& [name, dim] : {std::pair{"user-dim", options.user_dim}, {"item-dim", options.item_dim}}) {
+  for (const auto& [name, dim] : {std::pair{"user_dim", options.user_dim}, {"item_dim", options.item_dim}}) {
     require(dim >= 1 && dim <= 1024, name, fmt::format("{}", dim), "must be 1 to 1024");
   }
   fill(options.layers, "64,32");
@@ -77,9 +77,9 @@ void resolve_network(TrainOptions& options) {
   }
   require(rates.size() <= 2, "dropout", options.dropout, "give one rate, or two: USER,ITEM");
   options.dense_dropout = options.dense_dropout == kAuto ? 0.0 : options.dense_dropout;
-  require_in("dense-dropout", options.dense_dropout, 0.0, 0.95, "must be 0 to 0.95");
+  require_in("dense_dropout", options.dense_dropout, 0.0, 0.95, "must be 0 to 0.95");
   options.dense_reg = options.dense_reg == kAuto ? 0.0 : options.dense_reg;
-  require_in("dense-reg", options.dense_reg, 0.0, 1e6, "must be 0 or more");
+  require_in("dense_reg", options.dense_reg, 0.0, 1e6, "must be 0 or more");
   fill(options.products, "f32");
   require_one_of("products", options.products, {"f32", "tf32", "bf16"});
   options.biases = false;
@@ -88,48 +88,48 @@ void resolve_network(TrainOptions& options) {
     require(options.factors >= 1 && options.factors <= 1024, "factors", fmt::format("{}", options.factors),
             "must be 1 to 1024");
     require(options.output == "linear", "output", options.output,
-            "neumf adds a dot product to the output, which is linear; leave it out, or give --model mlp");
+            "neumf adds a dot product to the output, which is linear; leave it out, or give `model` mlp");
   } else {
     require(options.factors == -1, "factors", fmt::format("{}", options.factors),
-            "only the neumf model has them; give --model neumf as well, or --dim for the embeddings");
+            "only the neumf model has them; give `model` neumf as well, or `dim` for the embeddings");
   }
 }
 
 void resolve_features(TrainOptions& options, bool network) {
   if (options.features.empty()) {
-    constexpr const char* kRemedy = "there are no features; give --features as well";
-    require(options.feature_dim.empty(), "feature-dim", options.feature_dim, kRemedy);
-    require(options.feature_dropout == kAuto, "feature-dropout", fmt::format("{}", options.feature_dropout), kRemedy);
-    require(options.feature_reg == kAuto, "feature-reg", fmt::format("{}", options.feature_reg), kRemedy);
+    constexpr const char* kRemedy = "there are no features; give `features` as well";
+    require(options.feature_dim.empty(), "feature_dim", options.feature_dim, kRemedy);
+    require(options.feature_dropout == kAuto, "feature_dropout", fmt::format("{}", options.feature_dropout), kRemedy);
+    require(options.feature_reg == kAuto, "feature_reg", fmt::format("{}", options.feature_reg), kRemedy);
     return;
   }
   options.feature_reg = options.feature_reg == kAuto ? (network ? 0.001 : 0.01) : options.feature_reg;
-  require_in("feature-reg", options.feature_reg, 0.0, 1e6, "must be 0 or more");
+  require_in("feature_reg", options.feature_reg, 0.0, 1e6, "must be 0 or more");
   if (network) {
     parse_feature_dims(options.feature_dim);
     options.feature_dropout = options.feature_dropout == kAuto ? 0.0 : options.feature_dropout;
-    require_in("feature-dropout", options.feature_dropout, 0.0, 0.95, "must be 0 to 0.95");
+    require_in("feature_dropout", options.feature_dropout, 0.0, 0.95, "must be 0 to 0.95");
     return;
   }
-  require(options.feature_dim.empty(), "feature-dim", options.feature_dim,
-          "in mf features have the columns of users and items; give --dim alone");
-  require(options.feature_dropout == kAuto, "feature-dropout", fmt::format("{}", options.feature_dropout),
-          "only networks have that; give --model mlp as well");
+  require(options.feature_dim.empty(), "feature_dim", options.feature_dim,
+          "in mf features have the columns of users and items; give `dim` alone");
+  require(options.feature_dropout == kAuto, "feature_dropout", fmt::format("{}", options.feature_dropout),
+          "only networks have that; give `model` mlp as well");
 }
 
 /// A model without layers takes none of the options of layers.
 void refuse_network_options(const TrainOptions& options) {
-  constexpr const char* kRemedy = "only the mlp model has that; give --model mlp as well";
-  require(options.user_dim == -1, "user-dim", fmt::format("{}", options.user_dim), kRemedy);
-  require(options.item_dim == -1, "item-dim", fmt::format("{}", options.item_dim), kRemedy);
+  constexpr const char* kRemedy = "only the mlp model has that; give `model` mlp as well";
+  require(options.user_dim == -1, "user_dim", fmt::format("{}", options.user_dim), kRemedy);
+  require(options.item_dim == -1, "item_dim", fmt::format("{}", options.item_dim), kRemedy);
   require(options.layers.empty(), "layers", options.layers, kRemedy);
   require(options.activations.empty(), "activations", options.activations, kRemedy);
   require(options.output.empty(), "output", options.output, kRemedy);
   require(options.dropout.empty(), "dropout", options.dropout, kRemedy);
-  require(options.dense_dropout == kAuto, "dense-dropout", fmt::format("{}", options.dense_dropout), kRemedy);
-  require(options.dense_reg == kAuto, "dense-reg", fmt::format("{}", options.dense_reg), kRemedy);
+  require(options.dense_dropout == kAuto, "dense_dropout", fmt::format("{}", options.dense_dropout), kRemedy);
+  require(options.dense_reg == kAuto, "dense_reg", fmt::format("{}", options.dense_reg), kRemedy);
   require(options.factors == -1, "factors", fmt::format("{}", options.factors),
-          "those of mf are --dim; give that, or --model neumf as well");
+          "those of mf are `dim`; give that, or `model` neumf as well");
   require(options.products.empty(), "products", options.products, kRemedy);
 }
 
@@ -242,8 +242,8 @@ TrainOptions preset_options(const std::string& name) {
     options.init_scale = 0.05;
     return options;
   }
-  throw InputError(
-      fmt::format("--preset {}: no such preset; there is {}", printable(name), fmt::join(preset_names(), ", ")));
+  throw InputError("preset", printable(name),
+                   fmt::format("no such preset; there is {}", fmt::join(preset_names(), ", ")));
 }
 
 TrainOptions resolve(const TrainOptions& given) {
@@ -257,7 +257,7 @@ TrainOptions resolve(const TrainOptions& given) {
   require_one_of("optimizer", options.optimizer, {"sgd", "adagrad", "adam", "sgd+adam"});
   const bool mixed = options.optimizer == "sgd+adam";
   require(!mixed || mlp || featured_mf, "optimizer", options.optimizer,
-          "mf without features has nothing for Adam; give sgd or adam, or --features as well");
+          "mf without features has nothing for Adam; give sgd or adam, or `features` as well");
   require_one_of("loss", options.loss, {"mse", "mae"});
   require_one_of("init", options.init, {"normal", "uniform"});
   if (!is_device_name(options.device)) {
@@ -285,23 +285,23 @@ TrainOptions resolve(const TrainOptions& given) {
   if (options.init_scale == kAuto) {
     options.init_scale = mlp ? 0.05 : 0.02;
   }
-  require_in("init-scale", options.init_scale, 0.0, 1e6, "must be 0 or more");
+  require_in("init_scale", options.init_scale, 0.0, 1e6, "must be 0 or more");
   require_in("epsilon", options.epsilon, 1e-30, 1.0, "must be above 0");
   require_in("validation", options.validation, 0.0, 0.9, "must be 0 to 0.9");
   require(options.patience == 0 || options.validation > 0.0, "patience", fmt::format("{}", options.patience),
-          "needs a validation slice: give --validation 0.05 as well");
+          "needs a validation slice: give `validation` 0.05 as well");
 
   if (options.batch == 0) {
     options.batch = mlp ? 512 : options.optimizer == "sgd" && !featured_mf ? 1 : 1024;
   }
   require(!featured_mf || options.batch > 1, "batch", fmt::format("{}", options.batch),
-          "features are trained in mini-batches; give --batch 1024, or leave it out");
+          "features are trained in mini-batches; give `batch` 1024, or leave it out");
   const bool per_rating = solver_of(options) == SolverKind::per_rating_sgd;
   require(options.loss == "mse" || !per_rating, "loss", options.loss,
-          "per-rating SGD has mse only; give --batch 1024 or --optimizer adam as well");
-  require_in("weight-decay", options.weight_decay, 0.0, 1e6, "must be 0 or more");
-  require(options.weight_decay == 0.0 || !per_rating, "weight-decay", fmt::format("{}", options.weight_decay),
-          "per-rating SGD has --reg only; give --batch 1024 or --optimizer adam as well");
+          "per-rating SGD has mse only; give `batch` 1024 or `optimizer` adam as well");
+  require_in("weight_decay", options.weight_decay, 0.0, 1e6, "must be 0 or more");
+  require(options.weight_decay == 0.0 || !per_rating, "weight_decay", fmt::format("{}", options.weight_decay),
+          "per-rating SGD has `reg` only; give `batch` 1024 or `optimizer` adam as well");
   if (options.schedule.empty()) {
     options.schedule = "linear";
   }
@@ -312,18 +312,18 @@ TrainOptions resolve(const TrainOptions& given) {
   require_in("lr", options.learning_rate, 1e-12, 1e6, "must be above 0");
   if (mixed) {
     options.adam_lr = options.adam_lr == kAuto ? (mlp ? 0.005 : 0.004) : options.adam_lr;
-    require_in("adam-lr", options.adam_lr, 1e-12, 1e6, "must be above 0");
+    require_in("adam_lr", options.adam_lr, 1e-12, 1e6, "must be above 0");
   } else {
-    require(options.adam_lr == kAuto, "adam-lr", fmt::format("{}", options.adam_lr),
-            "only the optimizer sgd+adam has that beside --lr; give --optimizer sgd+adam, or --lr");
+    require(options.adam_lr == kAuto, "adam_lr", fmt::format("{}", options.adam_lr),
+            "only the optimizer sgd+adam has that beside `lr`; give `optimizer` sgd+adam, or `lr`");
   }
   options.damping = options.damping == kAuto ? default_damping(options, per_rating) : options.damping;
   if (options.damping != kAuto) {
     require_in("damping", options.damping, 0.0, 1e6, "must be 0 or more");
     require(options.damping == 0.0 || options.optimizer.starts_with("sgd"), "damping",
-            fmt::format("{}", options.damping), "only SGD has it; give --optimizer sgd, or leave it out");
+            fmt::format("{}", options.damping), "only SGD has it; give `optimizer` sgd, or leave it out");
     require(options.damping == 0.0 || !per_rating, "damping", fmt::format("{}", options.damping),
-            "per-rating SGD steps on one rating at a time and has --rate-decay; give --batch 1024 as well");
+            "per-rating SGD steps on one rating at a time and has `rate_decay`; give `batch` 1024 as well");
   }
   const auto [beta1, beta2] = default_betas(options);
   options.beta1 = options.beta1 == kAuto ? beta1 : options.beta1;
@@ -333,14 +333,14 @@ TrainOptions resolve(const TrainOptions& given) {
   require_in("warmup", options.warmup, 0.0, static_cast<double>(options.epochs),
              fmt::format("must be 0 to the {} epochs of the run", options.epochs).c_str());
   require(options.warmup == 0.0 || !per_rating, "warmup", fmt::format("{}", options.warmup),
-          "per-rating SGD has one rate an epoch; give --batch 1024 or --optimizer adam as well");
+          "per-rating SGD has one rate an epoch; give `batch` 1024 or `optimizer` adam as well");
   parse_sgd_kernel(options.sgd_kernel);
-  require(options.sgd_kernel.empty() || per_rating, "sgd-kernel", options.sgd_kernel,
-          "only per-rating SGD of mf has it; remove it, or leave out --batch, --optimizer and --model");
-  require_in("rate-decay", options.rate_decay, 0.0, 1e6, "must be 0 or more");
-  require(options.rate_decay == 0.0 || per_rating, "rate-decay", fmt::format("{}", options.rate_decay),
+  require(options.sgd_kernel.empty() || per_rating, "sgd_kernel", options.sgd_kernel,
+          "only per-rating SGD of mf has it; remove it, or leave out `batch`, `optimizer` and `model`");
+  require_in("rate_decay", options.rate_decay, 0.0, 1e6, "must be 0 or more");
+  require(options.rate_decay == 0.0 || per_rating, "rate_decay", fmt::format("{}", options.rate_decay),
           featured_mf ? "only per-rating SGD has it, which takes no features; remove one of the two"
-                      : "only per-rating SGD has it: give --model mf --optimizer sgd --batch 1; adagrad and adam have "
+                      : "only per-rating SGD has it: give `model` mf `optimizer` sgd `batch` 1; adagrad and adam have "
                         "rates of their own");
   if (options.reg == kAuto) {
     options.reg = default_reg(options, per_rating);

@@ -99,16 +99,14 @@ std::pair<float, float> parse_rating_range(const std::string& text) {
       return {low, high};
     }
   }
-  throw InputError(
-      fmt::format("--rating-range {}: not MIN:MAX with MIN below MAX; write for instance 0.5:5", printable(text)));
+  throw InputError("rating_range", printable(text), "not MIN:MAX with MIN below MAX; write for instance 0.5:5");
 }
 
 SplitRequest split_request(const std::string& text) {
   const std::optional<SplitRequest> request = parse_split(text);
   if (!request || request->kind == SplitRequest::Kind::folds) {
-    throw InputError(
-        fmt::format("--split {}: write random:FRACTION or time:FRACTION with a fraction between 0 and 1, or none",
-                    printable(text)));
+    throw InputError("split", printable(text),
+                     "write random:FRACTION or time:FRACTION with a fraction between 0 and 1, or none");
   }
   return *request;
 }
@@ -129,8 +127,9 @@ std::string history_csv(const std::vector<EpochRecord>& history) {
 }  // namespace
 
 std::string to_toml(const RunConfig& config) {
-  std::string text =
-      fmt::format("# Written by curate {}. Train again with: curate train --config THIS_FILE\n", CURATE_VERSION);
+  std::string text = fmt::format(
+      "# Written by curate {}: all options of a run. Another one may start from them: option config, this file.\n",
+      CURATE_VERSION);
   visit_data_options(config, [&](const char* key, const auto& value) {
     if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>) {
       text += fmt::format("{} = {}\n", key, toml_text(value));
@@ -169,8 +168,8 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
       take(path, entry_key, entry, name, member, known);
     });
     if (!known) {
-      throw InputError(fmt::format("{}:{}: no option is called {}; curate train --help lists them", path,
-                                   node.source().begin.line, printable(key.str())));
+      throw InputError(fmt::format("{}:{}: no option is called {}; `help` lists them", path, node.source().begin.line,
+                                   printable(key.str())));
     }
   }
   return config;
@@ -283,11 +282,10 @@ bool holds_run(const fs::path& path) {
 
 /// The label of --out errors; refuses a run that would be overwritten.
 std::string checked_label(const std::string& path, bool overwrite) {
-  std::string label = fmt::format("--out {}", path);
   if (!overwrite && holds_run(path)) {
-    throw InputError(label + ": holds a run already; give another directory, or --overwrite");
+    throw InputError("out", path, "holds a run already; give another directory, or `overwrite`");
   }
-  return label;
+  return fmt::format("`out` {}", path);
 }
 
 }  // namespace
@@ -329,7 +327,7 @@ void RunDirectory::write(const RunConfig& config, const TrainResult& result, con
 void check_folds_fit(const std::string& out, std::int32_t folds, bool overwrite) {
   const fs::path path = out;
   if (fs::exists(path / "config.toml")) {
-    throw InputError(fmt::format("--out {}: holds a single run, which --overwrite keeps; give another directory", out));
+    throw InputError("out", out, "holds a single run, which `overwrite` keeps; give another directory");
   }
   const std::string label = checked_label(out, overwrite);
   for (std::int32_t fold = 1; fold <= folds; ++fold) {

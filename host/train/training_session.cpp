@@ -161,7 +161,7 @@ void check_features_of(const Dataset& dataset, const TrainOptions& options) {
     throw InputError(
         options.features.empty()
             ? "the data set has features that the options do not name; set TrainOptions::features"
-            : fmt::format("--features {}: the data set has none; use add_features first", printable(options.features)));
+            : fmt::format("`features` {}: the data set has none; use add_features first", printable(options.features)));
   }
   check_features(dataset.features, dataset.users.size(), dataset.items.size());
 }
@@ -169,8 +169,8 @@ void check_features_of(const Dataset& dataset, const TrainOptions& options) {
 void check_finite(double rmse, const char* what, const EpochRecord& record) {
   if (!std::isfinite(rmse)) {
     throw Error(
-        fmt::format("training diverged in epoch {}: the {} error is not finite at learning rate {:.3g}; lower --lr or "
-                    "raise --reg",
+        fmt::format("training diverged in epoch {}: the {} error is not finite at learning rate {:.3g}; lower `lr` or "
+                    "raise `reg`",
                     record.epoch, what, record.learning_rate));
   }
 }
@@ -241,12 +241,12 @@ struct TrainingSession::Parts {
 
 void check_device(Device& device, const TrainOptions& resolved) {
   if (!device.can_store(storage_of(resolved))) {
-    throw InputError(fmt::format("--precision {}: {} stores f32 only; give --precision f32, or --device cuda",
-                                 resolved.precision, device.info().engine));
+    throw InputError("precision", resolved.precision,
+                     fmt::format("{} stores f32 only; give `precision` f32, or `device` cuda", device.info().engine));
   }
   if (!resolved.sgd_kernel.empty() && !device.has_kernel_options()) {
-    throw InputError(fmt::format("--sgd-kernel {}: {} has one way only; remove it, or give --device cuda",
-                                 printable(resolved.sgd_kernel), device.info().engine));
+    throw InputError("sgd_kernel", printable(resolved.sgd_kernel),
+                     fmt::format("{} has one way only; remove it, or give `device` cuda", device.info().engine));
   }
   const ProductPrecision products = mini_batch_options(resolved).gradients.products;
   if (products != ProductPrecision::f32) {
