@@ -1380,6 +1380,43 @@ class OutputTest(CliCase):
         self.assertEqual(missing, [])
 
 
+class OptionsTest(CliCase):
+    """`curate options` is the table that the command line, config.toml and docs/options.md are made of."""
+
+    def test_json_has_every_option_of_the_config(self):
+        table = strict_json(self.curate("options", "--json").stdout)
+        config = read_config(self.train(self.generate(), "--epochs", 1))
+        known = [option["key"] for option in table]
+        self.assertEqual([key for key in config if key in known], [key for key in known if key in config])
+        self.assertEqual(set(config) - set(known),
+                         {"data", "test", "split", "folds", "fold", "rating_range", "text_ids"} & set(config))
+        lr = next(option for option in table if option["key"] == "lr")
+        self.assertEqual(lr, {"key": "lr", "flag": "--lr", "type": "number", "choices": [], "takes": "above 0", "unit": "",
+                              "default": "by optimizer and batch", "sentence": "learning rate", "examples": ["0.02"]})
+
+    def test_text_is_for_reading(self):
+        text = self.curate("options").stdout
+        self.assertIn("--user-dim\n  networks: columns of the embedding of users\n  takes    1 to 1024 (whole number, "
+                      "columns)\n  default  --dim\n  example  --user-dim 16\n", text)
+        self.assertIn("  example  --no-biases\n", text)
+        self.assertNotIn("`", text)
+
+    def test_help_of_train_says_the_same(self):
+        text = " ".join(self.curate("train", "--help").stdout.split())
+        for option in strict_json(self.curate("options", "--json").stdout):
+            with self.subTest(option["key"]):
+                self.assertIn(" ".join(option["sentence"].split()), text)
+                self.assertIn(f"(default: {option['default']})", text)
+
+    def test_the_document_is_as_the_program_makes_it(self):
+        document = pathlib.Path(__file__).resolve().parent.parent / "docs" / "options.md"
+        self.assertEqual(document.read_text(encoding="utf-8"), self.curate("options", "--markdown").stdout,
+                         "make it anew: curate options --markdown > docs/options.md")
+
+    def test_one_form_at_a_time(self):
+        self.assertEqual(self.run_curate("options", "--json", "--markdown").returncode, 2)
+
+
 class DataTest(CliCase):
     def test_inspect_agrees_with_the_files(self):
         data = self.generate()

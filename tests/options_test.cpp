@@ -1,14 +1,25 @@
 #include "curate/options.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <filesystem>
 #include <functional>
 #include <limits>
+#include <map>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
 
 #include "curate/error.h"
+#include "models/option_lists.h"
 #include "solvers/mini_batch.h"
 #include "solvers/solver.h"
-#include "train/option_table.h"
+#include "support/atomic_file.h"
+#include "train/option_visit.h"
+#include "train/run_directory.h"
 
 namespace curate {
 namespace {
@@ -86,7 +97,7 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   EXPECT_EQ(plan.dense().l2, 0.5F);
   EXPECT_EQ(plan.features().l2, 0.0F);
   options.optimizer = "adam";
-  EXPECT_THROW(resolve(options), InputError) << "adam has --lr alone";
+  EXPECT_THROW(resolve(options), InputError) << "adam has `lr` alone";
   options = {};
   options.optimizer = "sgd+adam";
   EXPECT_THROW(resolve(options), InputError) << "mf has nothing for Adam without features";
@@ -369,6 +380,184 @@ TEST(Options, NotebookPresetIsTheNotebooks) {
   EXPECT_EQ(mlp.output, "relu");
   EXPECT_EQ(dropout_rates(mlp), (std::vector<double>{0.2, 0.2}));
   EXPECT_THROW(preset_options("notebook"), InputError);
+}
+
+/// The option of that key as a line of config.toml, with `value` as the table has it.
+std::string config_line(const OptionInfo& info, std::string_view value) {
+  switch (info.type) {
+    case OptionType::whole_number:
+      return fmt::format("{} = {}\n", info.key, value);
+    case OptionType::number:
+      // TOML tells floats from integers.
+      return fmt::format("{} = {}{}\n", info.key, value,
+                         value.find_first_of(".e") == std::string_view::npos ? ".0" : "");
+    case OptionType::on_or_off:
+      return fmt::format("{} = {}\n", info.key, value == "on");
+    case OptionType::choice:
+    case OptionType::choices:
+    case OptionType::text:
+      break;
+  }
+  return fmt::format("{} = \"{}\"\n", info.key, value);
+}
+
+class OptionTable : public testing::Test {
+ protected:
+  OptionTable() {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  ~OptionTable() override { std::filesystem::remove_all(folder_); }
+
+  TrainOptions read(const std::string& config) {
+    const std::string path = (folder_ / "config.toml").string();
+    write_file_atomically(path, config);
+    return read_config(path).options;
+  }
+
+  /// The models and optimizers in which options are of use: whatever an option is for is among them.
+  static std::vector<std::string> contexts() {
+    return {"",
+            "model = \"mlp\"\n",
+            "model = \"neumf\"\n",
+            "batch = 1024\n",
+            "optimizer = \"adam\"\n",
+            "model = \"mlp\"\nfeatures = \"genres\"\n",
+            "features = \"genres\"\n",
+            "validation = 0.05\n",
+            "model = \"mlp\"\nlayers = \"3,2,1\"\n"};
+  }
+
+  /// Why no context takes that option; empty where one does.
+  std::string refusal(const OptionInfo& info, std::string_view value) {
+    std::string why;
+    for (const std::string& context : contexts()) {
+      if (context.find(std::string(info.key) + " = ") != std::string::npos) {
+        continue;
+      }
+      try {
+        resolve(read(context + config_line(info, value)));
+        return "";
+      } catch (const InputError& error) {
+        why = error.what();
+      }
+    }
+    return why;
+  }
+
+ private:
+  std::filesystem::path folder_ =
+      std::filesystem::path(testing::TempDir()) /
+      fmt::format("curate_option_table_{}", testing::UnitTest::GetInstance()->current_test_info()->name());
+};
+
+TEST_F(OptionTable, HasEveryOptionWithAllThatIsSaidOfIt) {
+  std::size_t count = 0;
+  visit_options(TrainOptions(), [&](const auto& /*value*/, const OptionInfo& info) {
+    EXPECT_EQ(option_table().at(count++).key, info.key);
+    EXPECT_EQ(&find_option(info.key), &option_table().at(count - 1));
+    EXPECT_FALSE(info.sentence.empty()) << info.key;
+    EXPECT_FALSE(info.by_default.empty()) << info.key;
+    EXPECT_FALSE(values_of(info).empty()) << info.key;
+    EXPECT_FALSE(info.examples.empty()) << info.key;
+    EXPECT_EQ(info.choices.empty(), info.type != OptionType::choice && info.type != OptionType::choices) << info.key;
+  });
+  EXPECT_EQ(option_table().size(), count);
+  EXPECT_THROW(find_option("learning_rate"), InputError) << "a member's name, not a key";
+}
+
+// Catches: an example, a choice or a bound that a training refuses.
+TEST_F(OptionTable, WhatItOffersIsTaken) {
+  for (const OptionInfo& info : option_table()) {
+    for (const std::string_view example : info.examples) {
+      EXPECT_EQ(refusal(info, example), "") << info.key << ' ' << example;
+    }
+    for (const std::string_view choice : info.choices) {
+      EXPECT_EQ(refusal(info, choice), "") << info.key << ' ' << choice;
+    }
+    for (const double bound : {info.least, info.most}) {
+      // The greatest seed has more digits than a double.
+      if (std::isfinite(bound)) {
+        EXPECT_EQ(refusal(info, fmt::format("{}", bound)), "") << info.key << ' ' << bound;
+      }
+    }
+  }
+}
+
+// Catches: a bound of the table that nobody checks, a choice that is taken though the table lacks it.
+TEST_F(OptionTable, WhatItDoesNotOfferIsRefused) {
+  const auto refused = [&](const OptionInfo& info, const std::string& value) {
+    for (const std::string& context : contexts()) {
+      if (context.find(std::string(info.key) + " = ") != std::string::npos) {
+        continue;
+      }
+      try {
+        resolve(read(context + config_line(info, value)));
+        ADD_FAILURE() << info.key << ' ' << value << " is taken, with " << context;
+      } catch (const InputError& error) {
+        EXPECT_NE(std::string(error.what()).find(info.key), std::string::npos) << error.what();
+      }
+    }
+  };
+  for (const OptionInfo& info : option_table()) {
+    const bool whole = info.type == OptionType::whole_number;
+    if (std::isfinite(info.least)) {
+      // Further below: in the library -1 is "auto" for some, and 0 is for batch.
+      refused(info, fmt::format("{}", whole ? info.least - 3.0 : info.least > 0.0 ? info.least / 2.0 : -0.5));
+    }
+    if (std::isfinite(info.most)) {
+      refused(info, fmt::format("{}", info.most + 1.0));
+    }
+    if (!info.choices.empty()) {
+      refused(info, "nonsense");
+      refused(info, std::string(info.choices.front()) + " ");
+    }
+  }
+}
+
+// Catches: a default that has changed in one place alone.
+TEST_F(OptionTable, DefaultsAreAsItSays) {
+  const auto text_of = [](const auto& value) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, bool>) {
+      return std::string(value ? "on" : "off");
+    } else {
+      return fmt::format("{}", value);
+    }
+  };
+  TrainOptions mf;
+  TrainOptions mlp = mf;
+  mlp.model = "mlp";
+  mlp.features = "genres";
+  const TrainOptions by_default = resolve(mf);
+  const TrainOptions network = resolve(mlp);
+  std::map<std::string, std::string, std::less<>> of_mf;
+  std::map<std::string, std::string, std::less<>> of_network;
+  visit_options(by_default,
+                [&](const auto& value, const OptionInfo& info) { of_mf.emplace(info.key, text_of(value)); });
+  visit_options(network,
+                [&](const auto& value, const OptionInfo& info) { of_network.emplace(info.key, text_of(value)); });
+  int compared = 0;
+  for (const OptionInfo& info : option_table()) {
+    const std::string text(info.by_default);
+    if (const auto comma = text.find(", networks ");
+        text.starts_with("mf ") && comma != std::string::npos && text.find_first_of(",;") == comma) {
+      // "mf 64, networks 32"
+      if (info.key != "adam_lr" && info.key != "feature_reg") {  // mf with features alone
+        EXPECT_EQ(text.substr(3, comma - 3), of_mf.find(info.key)->second) << info.key;
+      }
+      EXPECT_EQ(text.substr(comma + 11), of_network.find(info.key)->second) << info.key;
+      ++compared;
+    } else if (text == "`dim`" && info.key != "factors") {
+      EXPECT_EQ(of_network.find(info.key)->second, of_network.find("dim")->second) << info.key;
+      ++compared;
+    } else if (text.find(' ') == std::string::npos && info.key != "features" && text != "`dim`" &&
+               info.key != "model") {
+      EXPECT_EQ(text, of_network.find(info.key)->second) << info.key;
+      ++compared;
+    }
+  }
+  EXPECT_GE(compared, 35);
+  EXPECT_EQ(find_option("model").by_default, of_mf.find("model")->second);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 
 #include "curate/error.h"
 #include "support/atomic_file.h"
-#include "train/option_table.h"
+#include "train/option_visit.h"
 
 namespace curate {
 namespace {
@@ -81,7 +81,8 @@ constexpr std::size_t count_members() {
 std::map<std::string, std::string> texts_of(const TrainOptions& options) {
   std::map<std::string, std::string> texts;
   std::set<const void*> members;
-  visit_options(options, [&](const char* key, const auto& value, const char* /*help*/) {
+  visit_options(options, [&](const auto& value, const OptionInfo& info) {
+    const std::string key(info.key);
     EXPECT_TRUE(texts.emplace(key, fmt::format("{}", value)).second) << key << " is twice in the table";
     EXPECT_TRUE(members.insert(&value).second) << key << " sets what another option sets";
   });
@@ -95,11 +96,11 @@ TEST_F(RunDirectoryTest, EveryOptionComesBackFromConfig) {
   RunConfig config;
   config.data = "/data/x";
   std::int32_t number = 100;
-  visit_options(config.options, [&](const char* key, auto& value, const char* /*help*/) {
+  visit_options(config.options, [&](auto& value, const OptionInfo& info) {
     using T = std::decay_t<decltype(value)>;
     ++number;  // no two options have the same value
     if constexpr (std::is_same_v<T, std::string>) {
-      value = fmt::format("{} {}", key, number);
+      value = fmt::format("{} {}", info.key, number);
     } else if constexpr (std::is_same_v<T, bool>) {
       value = !value;
     } else if constexpr (std::is_same_v<T, double>) {
@@ -119,18 +120,17 @@ TEST_F(RunDirectoryTest, EveryOptionComesBackFromConfig) {
   const RunConfig back = read_config(path("config.toml"));
   EXPECT_EQ(texts_of(back.options), expected);
   // Bools have no values of their own: one at a time.
-  visit_options(defaults, [&](const char* key, const auto& value, const char* /*help*/) {
+  visit_options(defaults, [&](const auto& value, const OptionInfo& info) {
     if constexpr (std::is_same_v<std::decay_t<decltype(value)>, bool>) {
-      const std::string name = key;
       RunConfig other;
       other.data = "/data/x";
-      visit_options(other.options, [&](const char* at, auto& member, const char* /*help*/) {
+      visit_options(other.options, [&](auto& member, const OptionInfo& at) {
         if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
-          member = at == name ? !member : member;
+          member = at.key == info.key ? !member : member;
         }
       });
       write_file_atomically(path("config.toml"), to_toml(other));
-      EXPECT_EQ(texts_of(read_config(path("config.toml")).options), texts_of(other.options)) << key;
+      EXPECT_EQ(texts_of(read_config(path("config.toml")).options), texts_of(other.options)) << info.key;
     }
   });
 }

@@ -12,11 +12,11 @@
 #include "benchmark/roof.h"
 #include "curate/error.h"
 #include "data/movielens_like.h"
+#include "models/option_lists.h"
 #include "models/rating_model.h"
 #include "solvers/per_rating_sgd.h"
 #include "support/printable.h"
 #include "train/evaluator.h"
-#include "train/option_table.h"
 
 namespace curate::probe {
 namespace {

@@ -10,7 +10,7 @@
 #include "curate/error.h"
 #include "curate/trainer.h"
 #include "support/printable.h"
-#include "train/option_table.h"
+#include "train/option_visit.h"
 
 namespace curate::probe {
 namespace {
@@ -33,14 +33,14 @@ bool read_value(const std::string& text, T& value) {
 bool is_key(const std::string& text) {
   bool known = false;
   TrainOptions none;
-  visit_options(none, [&](const char* key, auto&, const char*) { known = known || text == key; });
+  visit_options(none, [&](auto&, const OptionInfo& info) { known = known || text == info.key; });
   return known;
 }
 
 void set_option(TrainOptions& options, const std::string& key, const std::string& value) {
   bool read = false;
-  visit_options(options, [&](const char* name, auto& member, const char*) {
-    if (key == name) {
+  visit_options(options, [&](auto& member, const OptionInfo& info) {
+    if (key == info.key) {
       read = read_value(value, member);
     }
   });

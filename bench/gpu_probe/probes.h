@@ -53,8 +53,9 @@ struct EpochsRequest {
 /// Epochs of per-rating SGD, each timed by the device.
 void probe_epochs(Report& report, Device& device, const EpochsRequest& request, const Dataset& dataset);
 
-/// "key=value,key=value" with the keys of host/train/option_table.h; a part whose key is none of them belongs to the
-/// value before ("layers=100,50"). Throws InputError for unknown keys and values that cannot be read.
+/// "key=value,key=value" with the keys of the option table (host/train/option_visit.h); a part whose key is none of
+/// them belongs to the value before ("layers=100,50"). Throws InputError for unknown keys and values that cannot be
+/// read.
 TrainOptions parse_options(const std::string& text);
 
 struct OptionSet {

@@ -16,10 +16,10 @@
 #include "curate/error.h"
 #include "device/cuda_engine.h"
 #include "device/device.h"
+#include "models/option_lists.h"
 #include "support/machine.h"
 #include "support/printable.h"
 #include "support/thread_pool.h"
-#include "train/option_table.h"
 #include "train/training_session.h"
 
 namespace curate {

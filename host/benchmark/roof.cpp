@@ -9,7 +9,7 @@
 #include "device/cpu/gemm.h"
 #include "device/cpu/simd.h"
 #include "device/step_state.h"
-#include "train/option_table.h"
+#include "models/option_lists.h"
 
 namespace curate {
 namespace {

@@ -40,6 +40,7 @@ Command add_data_inspect(CLI::App& data);
 Command add_data_generate(CLI::App& data);
 Command add_data_convert(CLI::App& data);
 Command add_data_split(CLI::App& data);
+Command add_options(CLI::App& root);
 Command add_doctor(CLI::App& root);
 
 }  // namespace curate::cli

@@ -43,6 +43,7 @@ int run(int argc, char** argv) {
   commands.push_back(curate::cli::add_data_generate(*data));
   commands.push_back(curate::cli::add_data_convert(*data));
   commands.push_back(curate::cli::add_data_split(*data));
+  commands.push_back(curate::cli::add_options(app));
   commands.push_back(curate::cli::add_doctor(app));
   const auto parse = [&] { app.parse(argc, argv); };
   try {

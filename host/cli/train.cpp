@@ -14,6 +14,7 @@
 #include "curate/error.h"
 #include "data/feature_request.h"
 #include "device/device.h"
+#include "models/option_lists.h"
 #include "models/rating_model.h"
 #include "recommend/predictor.h"
 #include "report/progress.h"
@@ -22,7 +23,7 @@
 #include "support/printable.h"
 #include "train/memory_estimate.h"
 #include "train/metrics_json.h"
-#include "train/option_table.h"
+#include "train/option_visit.h"
 #include "train/run_directory.h"
 #include "train/training_session.h"
 
@@ -41,19 +42,29 @@ struct TrainArguments {
   ReadingArguments reading;
 };
 
+/// What an option does, what it takes, and its default: "passes over ...; 1 or more (default: mf 20, networks 25)".
+std::string help_of(const OptionInfo& info) {
+  std::string text(info.sentence);
+  const std::string values = info.type == OptionType::on_or_off ? "" : values_of(info);
+  // Sentences that name the choices have said them.
+  if (!values.empty() && text.find(values) == std::string::npos) {
+    text += fmt::format(": {}", values);
+  }
+  return in_flags(fmt::format("{} (default: {})", text, info.by_default));
+}
+
 void add_training_options(CLI::App& app, TrainOptions& options) {
-  visit_options(options, [&](const char* key, auto& member, const char* text) {
-    const std::string flag = flag_of(key);
-    const std::string help = in_flags(text);
+  visit_options(options, [&](auto& member, const OptionInfo& info) {
+    const std::string flag = flag_of(info.key);
+    const std::string help = help_of(info);
     if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
-      app.add_flag(fmt::format("{},!--no-{}", flag, flag.substr(2)), member,
-                   fmt::format("{} (default: {})", help, member ? "on" : "off"));
+      app.add_flag(fmt::format("{},!--no-{}", flag, flag.substr(2)), member, help);
     } else {
       using T = std::decay_t<decltype(member)>;
       CLI::Option* option = app.add_option(flag, member, help);
       if constexpr (std::is_integral_v<T>) {
         option->transform(whole_number<T>);
-        if (is_auto(key, member)) {
+        if (is_auto(info.key, member)) {
           // What means "auto" within the program stays off the command line.
           option->check([flag, automatic = fmt::format("{}", member)](const std::string& text) {
             if (text == automatic) {
@@ -77,9 +88,6 @@ void add_training_options(CLI::App& app, TrainOptions& options) {
           }
           return std::string();
         });
-      }
-      if (!is_auto(key, member)) {
-        option->capture_default_str();
       }
     }
   });

@@ -10,7 +10,7 @@
 #include "support/machine.h"
 #include "support/printable.h"
 #include "support/thread_pool.h"
-#include "train/option_table.h"
+#include "train/option_visit.h"
 
 namespace curate {
 namespace {
@@ -204,9 +204,10 @@ nlohmann::ordered_json json_of(const BenchmarkRow& row) {
   }
   json["rounds"] = std::move(rounds);
   nlohmann::ordered_json options;
-  visit_options(row.options, [&](const char* key, const auto& value, const char* /*help*/) {
+  visit_options(row.options, [&](const auto& value, const OptionInfo& info) {
+    const std::string_view key = info.key;
     if (!is_auto(key, value)) {
-      options[key] = value;
+      options[std::string(key)] = value;
     }
   });
   json["options"] = std::move(options);

@@ -16,11 +16,11 @@
 #include <utility>
 
 #include "curate/error.h"
+#include "models/option_lists.h"
 #include "report/progress.h"
 #include "support/printable.h"
 #include "support/utf8.h"
 #include "train/metrics_json.h"
-#include "train/option_table.h"
 #include "train/safetensors.h"
 
 namespace curate {

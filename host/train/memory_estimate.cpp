@@ -6,9 +6,9 @@
 
 #include "device/device.h"
 #include "models/batch_walk.h"
+#include "models/option_lists.h"
 #include "models/rating_model.h"
 #include "solvers/mini_batch.h"
-#include "train/option_table.h"
 
 namespace curate {
 namespace {

@@ -12,11 +12,11 @@
 #include <tuple>
 
 #include "curate/error.h"
+#include "models/option_lists.h"
 #include "models/rating_model.h"
 #include "support/atomic_file.h"
 #include "support/printable.h"
 #include "train/features_file.h"
-#include "train/option_table.h"
 #include "train/safetensors.h"
 
 namespace curate {

@@ -5,38 +5,66 @@
 
 #include <algorithm>
 #include <cmath>
-#include <initializer_list>
 #include <optional>
+#include <set>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
 #include "curate/error.h"
 #include "device/cuda_engine.h"
+#include "models/option_lists.h"
 #include "solvers/solver.h"
 #include "support/printable.h"
 #include "support/toml_text.h"
-#include "train/option_table.h"
+#include "train/option_visit.h"
 
 namespace curate {
 namespace {
 
 constexpr double kAuto = -1.0;
 
-void require_one_of(const char* key, const std::string& value, std::initializer_list<const char*> allowed) {
-  const bool found = std::any_of(allowed.begin(), allowed.end(), [&](const char* name) { return value == name; });
-  if (!found) {
-    throw InputError(key, printable(value), fmt::format("not one of {}", fmt::join(allowed, ", ")));
+void require_choice(const OptionInfo& info, const std::string& value, const std::string& part) {
+  if (std::find(info.choices.begin(), info.choices.end(), part) == info.choices.end()) {
+    throw InputError(std::string(info.key), printable(value),
+                     fmt::format("not one of {}", fmt::join(info.choices, ", ")));
   }
 }
 
-template <typename T>
-void require_at_least(const char* key, T value, T least) {
-  require(value >= least, key, fmt::format("{}", value), fmt::format("must be {} or more", least).c_str());
+/// Keys of options that are "auto" where nothing is given.
+std::set<std::string_view> auto_keys() {
+  std::set<std::string_view> keys;
+  visit_options(TrainOptions(), [&](const auto& value, const OptionInfo& info) {
+    if (is_auto(info.key, value)) {
+      keys.insert(info.key);
+    }
+  });
+  return keys;
 }
 
-/// Open or closed interval of finite reals.
-void require_in(const char* key, double value, double low, double high, const char* remedy) {
-  require(std::isfinite(value) && value >= low && value <= high, key, fmt::format("{}", value), remedy);
+/// Values that the option table refuses, whatever the model. "Auto" is taken.
+void check_values(const TrainOptions& options) {
+  static const std::set<std::string_view> may_be_auto = auto_keys();
+  visit_options(options, [](const auto& value, const OptionInfo& info) {
+    using T = std::decay_t<decltype(value)>;
+    if (is_auto(info.key, value) && may_be_auto.contains(info.key)) {
+      return;
+    }
+    if constexpr (std::is_same_v<T, std::string>) {
+      if (info.type == OptionType::choice) {
+        require_choice(info, value, value);
+      } else if (info.type == OptionType::choices) {
+        for (const std::string& part : split_list(value)) {
+          require_choice(info, value, part);
+        }
+      }
+    } else if constexpr (!std::is_same_v<T, bool>) {
+      const auto number = static_cast<double>(value);
+      if (!(std::isfinite(number) && number >= info.least && number <= info.most)) {
+        throw InputError(std::string(info.key), fmt::format("{}", value), fmt::format("must be {}", info.values));
+      }
+    }
+  });
 }
 
 /// What only the mlp model has.
@@ -48,9 +76,6 @@ void resolve_network(TrainOptions& options) {
   };
   options.user_dim = options.user_dim == -1 ? options.dim : options.user_dim;
   options.item_dim = options.item_dim == -1 ? options.dim : options.item_dim;
-  for (const auto& [name, dim] : {std::pair{"user_dim", options.user_dim}, {"item_dim", options.item_dim}}) {
-    require(dim >= 1 && dim <= 1024, name, fmt::format("{}", dim), "must be 1 to 1024");
-  }
   fill(options.layers, "64,32");
   fill(options.activations, "relu");
   fill(options.output, "linear");
@@ -64,12 +89,8 @@ void resolve_network(TrainOptions& options) {
   }
   const std::size_t hidden = layer_widths(options).size() - 1;
   const std::vector<std::string> activations = split_list(options.activations);
-  for (const std::string& activation : activations) {
-    require_one_of("activations", activation, {"linear", "relu", "tanh", "sigmoid"});
-  }
   require(activations.size() == 1 || activations.size() == hidden, "activations", options.activations,
           fmt::format("give one for all hidden layers or {}, one for each", hidden).c_str());
-  require_one_of("output", options.output, {"linear", "relu", "sigmoid"});
   const std::vector<std::string> rates = split_list(options.dropout);
   for (const std::string& rate : rates) {
     const std::optional<double> number = parse_number(rate);
@@ -77,16 +98,11 @@ void resolve_network(TrainOptions& options) {
   }
   require(rates.size() <= 2, "dropout", options.dropout, "give one rate, or two: USER,ITEM");
   options.dense_dropout = options.dense_dropout == kAuto ? 0.0 : options.dense_dropout;
-  require_in("dense_dropout", options.dense_dropout, 0.0, 0.95, "must be 0 to 0.95");
   options.dense_reg = options.dense_reg == kAuto ? 0.0 : options.dense_reg;
-  require_in("dense_reg", options.dense_reg, 0.0, 1e6, "must be 0 or more");
   fill(options.products, "f32");
-  require_one_of("products", options.products, {"f32", "tf32", "bf16"});
   options.biases = false;
   if (options.model == "neumf") {
     options.factors = options.factors == -1 ? options.dim : options.factors;
-    require(options.factors >= 1 && options.factors <= 1024, "factors", fmt::format("{}", options.factors),
-            "must be 1 to 1024");
     require(options.output == "linear", "output", options.output,
             "neumf adds a dot product to the output, which is linear; leave it out, or give `model` mlp");
   } else {
@@ -104,11 +120,9 @@ void resolve_features(TrainOptions& options, bool network) {
     return;
   }
   options.feature_reg = options.feature_reg == kAuto ? (network ? 0.001 : 0.01) : options.feature_reg;
-  require_in("feature_reg", options.feature_reg, 0.0, 1e6, "must be 0 or more");
   if (network) {
     parse_feature_dims(options.feature_dim);
     options.feature_dropout = options.feature_dropout == kAuto ? 0.0 : options.feature_dropout;
-    require_in("feature_dropout", options.feature_dropout, 0.0, 0.95, "must be 0 to 0.95");
     return;
   }
   require(options.feature_dim.empty(), "feature_dim", options.feature_dim,
@@ -247,27 +261,21 @@ TrainOptions preset_options(const std::string& name) {
 }
 
 TrainOptions resolve(const TrainOptions& given) {
+  check_values(given);
   TrainOptions options = given;
-  require_one_of("model", options.model, {"mf", "mlp", "neumf"});
   const bool mlp = options.model != "mf";
   const bool featured_mf = !mlp && !options.features.empty();
   if (options.optimizer.empty()) {
     options.optimizer = mlp || featured_mf ? "sgd+adam" : "sgd";
   }
-  require_one_of("optimizer", options.optimizer, {"sgd", "adagrad", "adam", "sgd+adam"});
   const bool mixed = options.optimizer == "sgd+adam";
   require(!mixed || mlp || featured_mf, "optimizer", options.optimizer,
           "mf without features has nothing for Adam; give sgd or adam, or `features` as well");
-  require_one_of("loss", options.loss, {"mse", "mae"});
-  require_one_of("init", options.init, {"normal", "uniform"});
-  if (!is_device_name(options.device)) {
-    require_one_of("device", options.device, {"auto", "cpu", "cuda", "cuda:N for the GPU numbered N"});
-  }
-  require_one_of("precision", options.precision, {"f32", "f16", "bf16"});
+  require(is_device_name(options.device), "device", options.device,
+          "not one of auto, cpu, cuda, cuda:N for the GPU numbered N");
   if (options.dim == -1) {
     options.dim = mlp ? 32 : 64;
   }
-  require(options.dim >= 1 && options.dim <= 1024, "dim", fmt::format("{}", options.dim), "must be 1 to 1024");
   if (mlp) {
     resolve_network(options);
   } else {
@@ -277,17 +285,9 @@ TrainOptions resolve(const TrainOptions& given) {
   if (options.epochs == -1) {
     options.epochs = mlp ? 25 : 20;
   }
-  require_at_least("epochs", options.epochs, 1);
-  require_at_least("patience", options.patience, 0);
-  require_at_least("threads", options.threads, 0);
-  require(options.batch >= 0 && options.batch <= (std::int64_t{1} << 30), "batch", fmt::format("{}", options.batch),
-          "must be 1 to 2^30");
   if (options.init_scale == kAuto) {
     options.init_scale = mlp ? 0.05 : 0.02;
   }
-  require_in("init_scale", options.init_scale, 0.0, 1e6, "must be 0 or more");
-  require_in("epsilon", options.epsilon, 1e-30, 1.0, "must be above 0");
-  require_in("validation", options.validation, 0.0, 0.9, "must be 0 to 0.9");
   require(options.patience == 0 || options.validation > 0.0, "patience", fmt::format("{}", options.patience),
           "needs a validation slice: give `validation` 0.05 as well");
 
@@ -299,27 +299,22 @@ TrainOptions resolve(const TrainOptions& given) {
   const bool per_rating = solver_of(options) == SolverKind::per_rating_sgd;
   require(options.loss == "mse" || !per_rating, "loss", options.loss,
           "per-rating SGD has mse only; give `batch` 1024 or `optimizer` adam as well");
-  require_in("weight_decay", options.weight_decay, 0.0, 1e6, "must be 0 or more");
   require(options.weight_decay == 0.0 || !per_rating, "weight_decay", fmt::format("{}", options.weight_decay),
           "per-rating SGD has `reg` only; give `batch` 1024 or `optimizer` adam as well");
   if (options.schedule.empty()) {
     options.schedule = "linear";
   }
-  require_one_of("schedule", options.schedule, {"constant", "linear"});
   if (options.learning_rate == kAuto) {
     options.learning_rate = default_learning_rate(options, per_rating);
   }
-  require_in("lr", options.learning_rate, 1e-12, 1e6, "must be above 0");
   if (mixed) {
     options.adam_lr = options.adam_lr == kAuto ? (mlp ? 0.005 : 0.004) : options.adam_lr;
-    require_in("adam_lr", options.adam_lr, 1e-12, 1e6, "must be above 0");
   } else {
     require(options.adam_lr == kAuto, "adam_lr", fmt::format("{}", options.adam_lr),
             "only the optimizer sgd+adam has that beside `lr`; give `optimizer` sgd+adam, or `lr`");
   }
   options.damping = options.damping == kAuto ? default_damping(options, per_rating) : options.damping;
   if (options.damping != kAuto) {
-    require_in("damping", options.damping, 0.0, 1e6, "must be 0 or more");
     require(options.damping == 0.0 || options.optimizer.starts_with("sgd"), "damping",
             fmt::format("{}", options.damping), "only SGD has it; give `optimizer` sgd, or leave it out");
     require(options.damping == 0.0 || !per_rating, "damping", fmt::format("{}", options.damping),
@@ -328,16 +323,13 @@ TrainOptions resolve(const TrainOptions& given) {
   const auto [beta1, beta2] = default_betas(options);
   options.beta1 = options.beta1 == kAuto ? beta1 : options.beta1;
   options.beta2 = options.beta2 == kAuto ? beta2 : options.beta2;
-  require_in("beta1", options.beta1, 0.0, 1.0 - 1e-7, "must be in [0, 1)");
-  require_in("beta2", options.beta2, 0.0, 1.0 - 1e-7, "must be in [0, 1)");
-  require_in("warmup", options.warmup, 0.0, static_cast<double>(options.epochs),
-             fmt::format("must be 0 to the {} epochs of the run", options.epochs).c_str());
+  require(options.warmup <= static_cast<double>(options.epochs), "warmup", fmt::format("{}", options.warmup),
+          fmt::format("must be 0 to the {} epochs of the run", options.epochs).c_str());
   require(options.warmup == 0.0 || !per_rating, "warmup", fmt::format("{}", options.warmup),
           "per-rating SGD has one rate an epoch; give `batch` 1024 or `optimizer` adam as well");
   parse_sgd_kernel(options.sgd_kernel);
   require(options.sgd_kernel.empty() || per_rating, "sgd_kernel", options.sgd_kernel,
           "only per-rating SGD of mf has it; remove it, or leave out `batch`, `optimizer` and `model`");
-  require_in("rate_decay", options.rate_decay, 0.0, 1e6, "must be 0 or more");
   require(options.rate_decay == 0.0 || per_rating, "rate_decay", fmt::format("{}", options.rate_decay),
           featured_mf ? "only per-rating SGD has it, which takes no features; remove one of the two"
                       : "only per-rating SGD has it: give `model` mf `optimizer` sgd `batch` 1; adagrad and adam have "
@@ -345,7 +337,7 @@ TrainOptions resolve(const TrainOptions& given) {
   if (options.reg == kAuto) {
     options.reg = default_reg(options, per_rating);
   }
-  require_in("reg", options.reg, 0.0, 1e6, "must be 0 or more");
+  check_values(options);  // what was filled in
   return options;
 }
 
@@ -354,7 +346,8 @@ std::string to_toml(const TrainOptions& options) {
   if (!options.preset.empty()) {
     text += fmt::format("preset = \"{}\"\n", options.preset);
   }
-  visit_options(options, [&](const char* key, const auto& value, const char* /*help*/) {
+  visit_options(options, [&](const auto& value, const OptionInfo& info) {
+    const std::string_view key = info.key;
     using T = std::decay_t<decltype(value)>;
     if (is_auto(key, value)) {
       return;

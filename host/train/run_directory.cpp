@@ -15,12 +15,13 @@
 
 #include "curate/error.h"
 #include "data/split_request.h"
+#include "models/option_lists.h"
 #include "support/atomic_file.h"
 #include "support/json_text.h"
 #include "support/printable.h"
 #include "support/toml_text.h"
 #include "train/metrics_json.h"
-#include "train/option_table.h"
+#include "train/option_visit.h"
 
 namespace curate {
 namespace {
@@ -41,7 +42,7 @@ void visit_data_options(Config& config, Visitor&& visit) {
 
 /// Copies node into member if the key matches; sets `known`.
 template <typename T>
-void take(const std::string& path, const toml::key& key, const toml::node& node, const char* name, T& member,
+void take(const std::string& path, const toml::key& key, const toml::node& node, std::string_view name, T& member,
           bool& known) {
   if (key.str() != name) {
     return;
@@ -164,9 +165,8 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
     const toml::node& entry = node;
     visit_data_options(config,
                        [&](const char* name, auto& member) { take(path, entry_key, entry, name, member, known); });
-    visit_options(config.options, [&](const char* name, auto& member, const char* /*help*/) {
-      take(path, entry_key, entry, name, member, known);
-    });
+    visit_options(config.options,
+                  [&](auto& member, const OptionInfo& info) { take(path, entry_key, entry, info.key, member, known); });
     if (!known) {
       throw InputError(fmt::format("{}:{}: no option is called {}; `help` lists them", path, node.source().begin.line,
                                    printable(key.str())));
@@ -177,17 +177,17 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
 
 nlohmann::ordered_json config_json(const RunConfig& config) {
   nlohmann::ordered_json json;
-  const auto put = [&](const char* key, const auto& value) {
+  const auto put = [&](std::string_view key, const auto& value) {
     using T = std::decay_t<decltype(value)>;
     bool absent = is_auto(key, value);
     if constexpr (std::is_same_v<T, std::int32_t>) {
-      absent = absent || (value == 0 && std::string_view(key).starts_with("fold"));
+      absent = absent || (value == 0 && key.starts_with("fold"));
     }
-    json[key] = absent ? nlohmann::ordered_json() : nlohmann::ordered_json(value);
+    json[std::string(key)] = absent ? nlohmann::ordered_json() : nlohmann::ordered_json(value);
   };
   visit_data_options(config, put);
   put("preset", config.options.preset);
-  visit_options(config.options, [&](const char* key, const auto& value, const char* /*help*/) { put(key, value); });
+  visit_options(config.options, [&](const auto& value, const OptionInfo& info) { put(info.key, value); });
   return json;
 }
 

@@ -10,6 +10,7 @@
 #include "curate/id_map.h"
 #include "curate/metrics.h"
 #include "curate/model.h"
+#include "curate/option_table.h"
 #include "curate/options.h"
 #include "curate/trainer.h"
 #include "curate/version.h"

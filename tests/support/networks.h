@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "device/dropout_mask.h"
+#include "models/option_lists.h"
 #include "models/rating_model.h"
 #include "tests/support/devices.h"
 #include "tests/support/features.h"
-#include "train/option_table.h"
 
 namespace curate::test {
 

@@ -1,0 +1,369 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "curate/option_table.h"
+#include "curate/options.h"
+
+namespace curate {
+
+/// Calls visit(member, info) for every training option that is set one by one: the one list behind option_table().
+template <typename Options, typename Visitor>
+void visit_options(Options&& options, Visitor&& visit) {
+  using Info = OptionInfo;
+  visit(options.model,
+        Info{.key = "model",
+             .type = OptionType::choice,
+             .choices = {"mf", "mlp", "neumf"},
+             .by_default = "mf",
+             .sentence = "mf (matrix factorization), mlp (neural network over embeddings) or neumf (both added)",
+             .examples = {"mlp"}});
+  visit(options.optimizer,
+        Info{.key = "optimizer",
+             .type = OptionType::choice,
+             .choices = {"sgd", "adagrad", "adam", "sgd+adam"},
+             .by_default = "mf without features sgd, else sgd+adam",
+             .sentence = "sgd, adagrad, adam, or sgd+adam: users and items by SGD, features and dense layers by Adam",
+             .examples = {"adam"}});
+  visit(options.loss, Info{.key = "loss",
+                           .type = OptionType::choice,
+                           .choices = {"mse", "mae"},
+                           .by_default = "mse",
+                           .sentence = "mean squared or mean absolute error; mae in mini-batches alone",
+                           .examples = {"mae"}});
+  visit(options.dim, Info{.key = "dim",
+                          .type = OptionType::whole_number,
+                          .least = 1,
+                          .most = 1024,
+                          .values = "1 to 1024",
+                          .unit = "columns",
+                          .by_default = "mf 64, networks 32",
+                          .sentence = "factors of every user and item; networks: columns of their embeddings",
+                          .examples = {"128"}});
+  visit(options.user_dim, Info{.key = "user_dim",
+                               .type = OptionType::whole_number,
+                               .least = 1,
+                               .most = 1024,
+                               .values = "1 to 1024",
+                               .unit = "columns",
+                               .by_default = "`dim`",
+                               .sentence = "networks: columns of the embedding of users",
+                               .examples = {"16"}});
+  visit(options.item_dim, Info{.key = "item_dim",
+                               .type = OptionType::whole_number,
+                               .least = 1,
+                               .most = 1024,
+                               .values = "1 to 1024",
+                               .unit = "columns",
+                               .by_default = "`dim`",
+                               .sentence = "networks: columns of the embedding of items",
+                               .examples = {"16"}});
+  visit(options.layers, Info{.key = "layers",
+                             .type = OptionType::text,
+                             .values = "widths from 1 to 8192 with commas between them, or none",
+                             .by_default = "64,32",
+                             .sentence = "networks: widths of the hidden layers",
+                             .examples = {"100,50,20", "none"}});
+  visit(options.activations, Info{.key = "activations",
+                                  .type = OptionType::choices,
+                                  .choices = {"linear", "relu", "tanh", "sigmoid"},
+                                  .by_default = "relu",
+                                  .sentence = "networks: what follows a hidden layer, one for all or one for each",
+                                  .examples = {"relu", "linear,linear,relu"}});
+  visit(options.output,
+        Info{.key = "output",
+             .type = OptionType::choice,
+             .choices = {"linear", "relu", "sigmoid"},
+             .by_default = "linear",
+             .sentence = "networks: what follows the last layer; sigmoid is scaled to the ratings' range",
+             .examples = {"sigmoid"}});
+  visit(options.dropout, Info{.key = "dropout",
+                              .type = OptionType::text,
+                              .values = "one rate from 0 to 0.95, or two with a comma between them",
+                              .by_default = "0.4",
+                              .sentence = "networks: rate of dropout after the embeddings, one for both or USER,ITEM",
+                              .examples = {"0.2", "0.2,0.5"}});
+  visit(options.dense_dropout, Info{.key = "dense_dropout",
+                                    .type = OptionType::number,
+                                    .least = 0,
+                                    .most = 0.95,
+                                    .values = "0 to 0.95",
+                                    .by_default = "0",
+                                    .sentence = "networks: rate of dropout after every hidden layer",
+                                    .examples = {"0.1"}});
+  visit(options.factors, Info{.key = "factors",
+                              .type = OptionType::whole_number,
+                              .least = 1,
+                              .most = 1024,
+                              .values = "1 to 1024",
+                              .unit = "columns",
+                              .by_default = "`dim`",
+                              .sentence = "neumf: factors of the dot product",
+                              .examples = {"32"}});
+  visit(options.features,
+        Info{.key = "features",
+             .type = OptionType::text,
+             .values = "names like genres,year,age,sex,occupation, or FILE:COLUMN[:KIND], with commas between them",
+             .by_default = "none",
+             .sentence = "what else is known of users and items",
+             .examples = {"genres,year", "films.csv:director"}});
+  visit(options.feature_dim, Info{.key = "feature_dim",
+                                  .type = OptionType::text,
+                                  .values = "one for all from 1 to 1024, or NAME=COLUMNS with commas between them",
+                                  .unit = "columns",
+                                  .by_default = "by their number of values",
+                                  .sentence = "networks: columns of features' embeddings",
+                                  .examples = {"8", "genres=8,age=4"}});
+  visit(options.feature_dropout, Info{.key = "feature_dropout",
+                                      .type = OptionType::number,
+                                      .least = 0,
+                                      .most = 0.95,
+                                      .values = "0 to 0.95",
+                                      .by_default = "0",
+                                      .sentence = "networks: rate of dropout after every feature's embedding",
+                                      .examples = {"0.1"}});
+  visit(options.feature_reg, Info{.key = "feature_reg",
+                                  .type = OptionType::number,
+                                  .least = 0,
+                                  .most = 1e+06,
+                                  .values = "0 or more",
+                                  .by_default = "mf 0.01, networks 0.001",
+                                  .sentence = "L2 of features' embeddings, added to the mean loss",
+                                  .examples = {"0.005"}});
+  visit(options.epochs, Info{.key = "epochs",
+                             .type = OptionType::whole_number,
+                             .least = 1,
+                             .values = "1 or more",
+                             .unit = "epochs",
+                             .by_default = "mf 20, networks 25",
+                             .sentence = "passes over the training ratings, at most",
+                             .examples = {"40"}});
+  visit(options.learning_rate, Info{.key = "lr",
+                                    .type = OptionType::number,
+                                    .least = 1e-12,
+                                    .most = 1e+06,
+                                    .values = "above 0",
+                                    .by_default = "by optimizer and batch",
+                                    .sentence = "learning rate",
+                                    .examples = {"0.02"}});
+  visit(options.adam_lr, Info{.key = "adam_lr",
+                              .type = OptionType::number,
+                              .least = 1e-12,
+                              .most = 1e+06,
+                              .values = "above 0",
+                              .by_default = "mf 0.004, networks 0.005",
+                              .sentence = "optimizer sgd+adam: learning rate of Adam",
+                              .examples = {"0.002"}});
+  visit(options.damping, Info{.key = "damping",
+                              .type = OptionType::number,
+                              .least = 0,
+                              .most = 1e+06,
+                              .values = "0 or more",
+                              .by_default = "0, above batch 1024 0.1",
+                              .sentence = "mini-batch SGD: an element of a user or item steps by lr / (1 + damping * "
+                                          "RMS of its gradient, summed over the batch); 0: plain SGD",
+                              .examples = {"0.1"}});
+  visit(options.rate_decay,
+        Info{.key = "rate_decay",
+             .type = OptionType::number,
+             .least = 0,
+             .most = 1e+06,
+             .values = "0 or more",
+             .by_default = "0",
+             .sentence =
+                 "per-rating SGD: users and items of n ratings learn at lr / sqrt(1 + `rate_decay` n (epoch + 1/2))",
+             .examples = {"0.001"}});
+  visit(options.schedule, Info{.key = "schedule",
+                               .type = OptionType::choice,
+                               .choices = {"constant", "linear"},
+                               .by_default = "linear",
+                               .sentence = "learning rate over the run: constant, or linear to zero",
+                               .examples = {"constant"}});
+  visit(options.warmup,
+        Info{.key = "warmup",
+             .type = OptionType::number,
+             .least = 0,
+             .values = "0 to `epochs`",
+             .unit = "epochs",
+             .by_default = "0",
+             .sentence = "mini-batches: epochs over which the learning rates rise linearly from near zero",
+             .examples = {"0.5"}});
+  visit(options.reg,
+        Info{.key = "reg",
+             .type = OptionType::number,
+             .least = 0,
+             .most = 1e+06,
+             .values = "0 or more",
+             .by_default = "mf 0.055, by Adam 0.07, with features 0.045; mlp 0.01, neumf 0.04, both by Adam 0.1",
+             .sentence = "L2 per rating, of factors and biases; networks: of embeddings",
+             .examples = {"0.05"}});
+  visit(options.dense_reg, Info{.key = "dense_reg",
+                                .type = OptionType::number,
+                                .least = 0,
+                                .most = 1e+06,
+                                .values = "0 or more",
+                                .by_default = "0",
+                                .sentence = "networks: L2 of the dense weights, added to the mean loss",
+                                .examples = {"0.0001"}});
+  visit(options.products, Info{.key = "products",
+                               .type = OptionType::choice,
+                               .choices = {"f32", "tf32", "bf16"},
+                               .by_default = "f32",
+                               .sentence = "networks on a GPU: rounding of what wide layers and small stacks multiply",
+                               .examples = {"tf32"}});
+  visit(options.weight_decay, Info{.key = "weight_decay",
+                                   .type = OptionType::number,
+                                   .least = 0,
+                                   .most = 1e+06,
+                                   .values = "0 or more",
+                                   .by_default = "0",
+                                   .sentence = "decay of the weights apart from the gradient, as AdamW has it",
+                                   .examples = {"0.01"}});
+  visit(options.batch, Info{.key = "batch",
+                            .type = OptionType::whole_number,
+                            .least = 1,
+                            .most = 1 << 30,
+                            .values = "1 to 2^30",
+                            .unit = "ratings",
+                            .by_default = "mf with sgd 1, else 1024; networks 512",
+                            .sentence = "ratings per step; 1: per-rating SGD",
+                            .examples = {"4096"}});
+  visit(options.biases, Info{.key = "biases",
+                             .type = OptionType::on_or_off,
+                             .by_default = "on",
+                             .sentence = "mf: user and item biases",
+                             .examples = {"off"}});
+  visit(options.global_mean,
+        Info{.key = "global_mean",
+             .type = OptionType::on_or_off,
+             .by_default = "on",
+             .sentence = "start from the mean training rating; mf: it is added to every prediction",
+             .examples = {"off"}});
+  visit(options.non_negative, Info{.key = "non_negative",
+                                   .type = OptionType::on_or_off,
+                                   .by_default = "off",
+                                   .sentence = "keep all factors at or above 0",
+                                   .examples = {"on"}});
+  visit(options.init, Info{.key = "init",
+                           .type = OptionType::choice,
+                           .choices = {"normal", "uniform"},
+                           .by_default = "normal",
+                           .sentence = "distribution of the first factors",
+                           .examples = {"uniform"}});
+  visit(options.init_scale, Info{.key = "init_scale",
+                                 .type = OptionType::number,
+                                 .least = 0,
+                                 .most = 1e+06,
+                                 .values = "0 or more",
+                                 .by_default = "mf 0.02, networks 0.05",
+                                 .sentence = "standard deviation (normal) or half-width (uniform) of the first factors",
+                                 .examples = {"0.1"}});
+  visit(options.dense_updates, Info{.key = "dense_updates",
+                                    .type = OptionType::on_or_off,
+                                    .by_default = "off",
+                                    .sentence = "update every row at every step, as Keras does; not only the batch's",
+                                    .examples = {"on"}});
+  visit(options.beta1, Info{.key = "beta1",
+                            .type = OptionType::number,
+                            .least = 0,
+                            .most = 1.0 - 1e-7,
+                            .values = "in [0, 1)",
+                            .by_default = "0.9; optimizer adam above batch 4096 0.5",
+                            .sentence = "Adam: decay of the first moment",
+                            .examples = {"0.9"}});
+  visit(options.beta2, Info{.key = "beta2",
+                            .type = OptionType::number,
+                            .least = 0,
+                            .most = 1.0 - 1e-7,
+                            .values = "in [0, 1)",
+                            .by_default = "0.999; optimizer adam above batch 4096 0.9",
+                            .sentence = "Adam: decay of the second moment",
+                            .examples = {"0.999"}});
+  visit(options.epsilon, Info{.key = "epsilon",
+                              .type = OptionType::number,
+                              .least = 1e-30,
+                              .most = 1,
+                              .values = "above 0",
+                              .by_default = "1e-08",
+                              .sentence = "Adam, Adagrad: added to the denominator",
+                              .examples = {"1e-7"}});
+  visit(options.validation,
+        Info{.key = "validation",
+             .type = OptionType::number,
+             .least = 0,
+             .most = 0.9,
+             .values = "0 to 0.9",
+             .by_default = "0.05",
+             .sentence = "fraction of the training ratings held out to choose the best epoch; 0: none",
+             .examples = {"0.1"}});
+  visit(options.patience, Info{.key = "patience",
+                               .type = OptionType::whole_number,
+                               .least = 0,
+                               .values = "0 or more",
+                               .unit = "epochs",
+                               .by_default = "0",
+                               .sentence = "stop after so many epochs without improvement; 0: run all epochs",
+                               .examples = {"5"}});
+  visit(options.clip, Info{.key = "clip",
+                           .type = OptionType::on_or_off,
+                           .by_default = "on",
+                           .sentence = "clamp predictions to the rating scale",
+                           .examples = {"off"}});
+  visit(options.seed, Info{.key = "seed",
+                           .type = OptionType::whole_number,
+                           .least = 0,
+                           .values = "0 to 2^64 - 1",
+                           .by_default = "1",
+                           .sentence = "seed of every random number",
+                           .examples = {"7"}});
+  visit(options.device, Info{.key = "device",
+                             .type = OptionType::text,
+                             .values = "auto, cpu, cuda, cuda:N",
+                             .by_default = "auto",
+                             .sentence = "where to train: auto, cpu, cuda, or cuda:N for the GPU numbered N",
+                             .examples = {"cpu", "cuda:1"}});
+  visit(options.threads, Info{.key = "threads",
+                              .type = OptionType::whole_number,
+                              .least = 0,
+                              .values = "0 or more",
+                              .unit = "threads",
+                              .by_default = "0",
+                              .sentence = "CPU threads; 0: all cores",
+                              .examples = {"8"}});
+  visit(options.precision, Info{.key = "precision",
+                                .type = OptionType::choice,
+                                .choices = {"f32", "f16", "bf16"},
+                                .by_default = "f32",
+                                .sentence = "storage of embeddings; f16 and bf16 on a GPU alone",
+                                .examples = {"f16"}});
+  visit(options.sgd_kernel, Info{.key = "sgd_kernel",
+                                 .type = OptionType::text,
+                                 .values = "lanes=1|2|4|8|16|32, ahead=1|2|4, split=16.., hot=0..1024, "
+                                           "reductions=vector|scalar, with commas between them",
+                                 .by_default = "by the GPU",
+                                 .sentence = "per-rating SGD on a GPU: how it is done, to be measured",
+                                 .examples = {"lanes=8,ahead=4"}});
+  visit(options.deterministic, Info{.key = "deterministic",
+                                    .type = OptionType::on_or_off,
+                                    .by_default = "off",
+                                    .sentence = "same digits for any number of threads and on every run",
+                                    .examples = {"on"}});
+}
+
+/// Whether the value means "by model and optimizer" (see TrainOptions).
+template <typename T>
+bool is_auto(std::string_view key, const T& value) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    return value.empty();
+  } else if constexpr (std::is_same_v<T, double>) {
+    return value == -1.0;
+  } else if constexpr (std::is_same_v<T, bool> || std::is_unsigned_v<T>) {
+    return false;
+  } else {
+    return value == (key == "batch" ? 0 : -1);
+  }
+}
+
+}  // namespace curate
