@@ -120,7 +120,7 @@ void DenseProducts::prepare(const DenseSize& size, ProductPrecision precision) {
   const bool rounds = precision != ProductPrecision::f32;
   const bool wide = suits_library(size, {});
   if ((rounds || wide) && !library_.load() && rounds) {
-    throw InputError("products", name_of(precision),
+    throw InputError("products", std::string(name_of(precision)),
                      fmt::format("cuBLASLt is needed: {}; or give `products` f32", library_.why_not()));
   }
   precision_ = precision;
@@ -132,7 +132,7 @@ void DenseProducts::prepare(const DenseSize& size, ProductPrecision precision) {
   }
   const auto call_once = [&](const char* operation, const Product& product) {
     if (!library_.prepare(operation, product) && rounds) {
-      throw InputError("products", name_of(precision),
+      throw InputError("products", std::string(name_of(precision)),
                        fmt::format("no library has a product of {}: {}; give `products` f32", label_of(product),
                                    library_.why(product)));
     }

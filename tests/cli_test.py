@@ -1406,7 +1406,7 @@ class OptionsTest(CliCase):
         for option in strict_json(self.curate("options", "--json").stdout):
             with self.subTest(option["key"]):
                 self.assertIn(" ".join(option["sentence"].split()), text)
-                self.assertIn(f"(default: {option['default']})", text)
+                self.assertIn(f"default: {option['default']})", text)
 
     def test_the_document_is_as_the_program_makes_it(self):
         document = pathlib.Path(__file__).resolve().parent.parent / "docs" / "options.md"

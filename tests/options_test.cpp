@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "curate/error.h"
-#include "models/option_lists.h"
+#include "train/option_text.h"
 #include "solvers/mini_batch.h"
 #include "solvers/solver.h"
 #include "support/atomic_file.h"

@@ -12,7 +12,7 @@
 #include "bench/gpu_probe/probes.h"
 #include "curate/error.h"
 #include "data/movielens_shape.h"
-#include "models/option_lists.h"
+#include "train/option_text.h"
 #include "support/printable.h"
 
 namespace curate::probe {

@@ -12,7 +12,7 @@
 #include "benchmark/roof.h"
 #include "curate/error.h"
 #include "data/movielens_like.h"
-#include "models/option_lists.h"
+#include "train/option_text.h"
 #include "models/rating_model.h"
 #include "solvers/per_rating_sgd.h"
 #include "support/printable.h"

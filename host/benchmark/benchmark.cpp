@@ -16,9 +16,9 @@
 #include "curate/error.h"
 #include "device/cuda_engine.h"
 #include "device/device.h"
-#include "models/option_lists.h"
 #include "support/machine.h"
 #include "support/printable.h"
+#include "support/split_list.h"
 #include "support/thread_pool.h"
 #include "train/training_session.h"
 
@@ -172,8 +172,12 @@ std::vector<std::string> parse_devices(const std::string& list) {
   return parse_names("device", list, names);
 }
 
-std::vector<std::string> parse_models(const std::string& list) {
-  return parse_names("model", list, {"mf", "mlp"});
+std::vector<ModelKind> parse_models(const std::string& list) {
+  std::vector<ModelKind> models;
+  for (const std::string& name : parse_names("model", list, {"mf", "mlp"})) {
+    models.push_back(find_kind<ModelKind>(name).value());
+  }
+  return models;
 }
 
 std::vector<std::int32_t> parse_dims(const std::string& list) {
@@ -262,8 +266,8 @@ std::vector<CurvePoint> curve_of(const std::vector<std::vector<EpochRecord>>& ro
 }
 
 std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const std::vector<BenchmarkDevice>& devices) {
-  if (options.epochs != -1 && options.epochs < 2) {
-    throw InputError("epochs", fmt::format("{}", options.epochs),
+  if (options.epochs && *options.epochs < 2) {
+    throw InputError("epochs", fmt::format("{}", *options.epochs),
                      "must be 2 or more, for the first epoch counts apart");
   }
   if (options.rounds < 1) {
@@ -274,7 +278,7 @@ std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const 
   }
   std::vector<BenchmarkRow> rows;
   for (const BenchmarkDevice& device : devices) {
-    for (const std::string& model : options.models) {
+    for (const ModelKind model : options.models) {
       for (const std::int32_t dim : options.dims) {
         if (!device.absent.empty()) {
           continue;
@@ -293,12 +297,12 @@ std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const 
         train.validation = kBenchmarkHeldOut;
         if (device.opened->has_own_memory()) {
           train.precision = options.precision;
-          train.sgd_kernel = model == "mf" ? options.sgd_kernel : "";
+          train.sgd_kernel = model == ModelKind::mf ? options.sgd_kernel : MfKernelOptions();
         }
         row.options = resolve(train);
-        row.unit = model == "mlp" ? "flops" : "bytes";
-        row.work_per_rating = model == "mlp" ? mlp_flops_per_rating(row.options)
-                                             : mf_bytes_per_rating(dim, options.biases, train.precision);
+        row.unit = is_network(model) ? "flops" : "bytes";
+        row.work_per_rating = is_network(model) ? mlp_flops_per_rating(row.options)
+                                                : mf_bytes_per_rating(dim, options.biases, train.precision);
         rows.push_back(std::move(row));
       }
     }
@@ -350,13 +354,13 @@ BenchmarkResult run_benchmark(const BenchmarkOptions& options, const std::vector
       };
       events.on_epoch = [&](const EpochRecord& record) {
         epochs.push_back(record);
-        at.epoch = std::min(record.epoch + 1, row.options.epochs);
-        at.done = before + static_cast<double>(record.epoch) / static_cast<double>(row.options.epochs) / steps;
+        at.epoch = std::min(record.epoch + 1, row.options.epochs.value());
+        at.done = before + static_cast<double>(record.epoch) / static_cast<double>(row.options.epochs.value()) / steps;
         tell();
       };
       events.on_progress = [&](std::int32_t epoch, std::int64_t done, std::int64_t total) {
         const double within = static_cast<double>(epoch - 1) + static_cast<double>(done) / static_cast<double>(total);
-        at.done = before + within / static_cast<double>(row.options.epochs) / steps;
+        at.done = before + within / static_cast<double>(row.options.epochs.value()) / steps;
         tell();
       };
       try {

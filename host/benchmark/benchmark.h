@@ -17,16 +17,16 @@ namespace curate {
 /// What `curate bench` is asked for: every device with every model and every dim.
 struct BenchmarkOptions {
   std::vector<std::string> devices = {"cpu"};
-  std::vector<std::string> models = {"mf"};
+  std::vector<ModelKind> models = {ModelKind::mf};
   std::vector<std::int32_t> dims = {32, 64, 128};
-  std::int32_t epochs = -1;  ///< 2 or more; -1: the model's own default
-  std::int32_t rounds = 3;   ///< trainings of each; configurations take turns
-  std::int32_t threads = 0;  ///< of the CPU; 0: all cores
+  std::optional<std::int32_t> epochs;  ///< 2 or more; the model's own default
+  std::int32_t rounds = 3;             ///< trainings of each; configurations take turns
+  std::int32_t threads = 0;            ///< of the CPU; 0: all cores
   std::uint64_t seed = 1;
-  bool biases = true;                 ///< mf
-  std::string precision = "f32";      ///< TrainOptions::precision, of GPUs
-  std::string sgd_kernel;             ///< TrainOptions::sgd_kernel, of mf on GPUs
-  std::optional<double> target_rmse;  ///< nothing: see default_target
+  bool biases = true;                                      ///< mf
+  EmbeddingPrecision precision = EmbeddingPrecision::f32;  ///< TrainOptions::precision, of GPUs
+  MfKernelOptions sgd_kernel;                              ///< TrainOptions::sgd_kernel, of mf on GPUs
+  std::optional<double> target_rmse;                       ///< nothing: see default_target
 };
 
 /// Fraction of the ratings that is held out for the RMSE.
@@ -35,7 +35,7 @@ inline constexpr double kBenchmarkHeldOut = 0.1;
 /// Lists as on the command line, parts separated by commas. Throw InputError, naming option and remedy, for what is
 /// unknown, out of range or there twice.
 std::vector<std::string> parse_devices(const std::string& list);
-std::vector<std::string> parse_models(const std::string& list);
+std::vector<ModelKind> parse_models(const std::string& list);
 std::vector<std::int32_t> parse_dims(const std::string& list);
 
 /// A device by name: what it is, or why it is not here.
@@ -95,8 +95,8 @@ struct BenchmarkRow {
   std::optional<double> seconds_to_target;  ///< nothing: not reached
   std::optional<double> over_cpu;           ///< ratings/s over those of the CPU with the same model and dim
 
-  const std::string& model() const { return options.model; }
-  std::int32_t dim() const { return options.dim; }
+  std::string model() const { return std::string(name_of(options.model)); }
+  std::int32_t dim() const { return options.dim.value(); }
   double work_per_second() const { return work_per_rating * ratings_per_second.median; }
   /// Time at the roof over time taken.
   double of_roof() const { return ratings_per_second.median / roof.ratings_per_second; }

@@ -9,7 +9,7 @@
 #include "device/cpu/gemm.h"
 #include "device/cpu/simd.h"
 #include "device/step_state.h"
-#include "models/option_lists.h"
+#include "models/rating_model.h"
 
 namespace curate {
 namespace {
@@ -60,13 +60,13 @@ void move_rows(float* table, std::size_t dim, const std::int32_t* rows, std::int
 
 }  // namespace
 
-double mf_bytes_per_rating(std::int32_t dim, bool biases, const std::string& precision) {
-  return (precision == "f32" ? 8.0 : 4.0) * static_cast<double>(dim) + (biases ? 8.0 : 0.0) + 4.0;
+double mf_bytes_per_rating(std::int32_t dim, bool biases, EmbeddingPrecision precision) {
+  return (precision == EmbeddingPrecision::f32 ? 8.0 : 4.0) * static_cast<double>(dim) + (biases ? 8.0 : 0.0) + 4.0;
 }
 
 double mlp_flops_per_rating(const TrainOptions& resolved) {
   double products = 0.0;
-  auto inputs = static_cast<double>(resolved.user_dim + resolved.item_dim);
+  auto inputs = static_cast<double>(resolved.user_dim.value() + resolved.item_dim.value());
   for (const std::int64_t width : layer_widths(resolved)) {
     products += inputs * static_cast<double>(width);
     inputs = static_cast<double>(width);

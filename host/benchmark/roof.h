@@ -12,7 +12,7 @@ namespace curate {
 
 /// Bytes that per-rating SGD cannot do without: read and write of the item's row and, with biases, of its bias, and the
 /// rating in four bytes. 8 dim + 8 + 4. Rows of users are read and written once for many ratings and do not count.
-double mf_bytes_per_rating(std::int32_t dim, bool biases, const std::string& precision = "f32");
+double mf_bytes_per_rating(std::int32_t dim, bool biases, EmbeddingPrecision precision = EmbeddingPrecision::f32);
 
 /// Operations of the dense layers, forward and backward: 3 x 2 x the sum of inputs x outputs. Of the mlp model, options
 /// resolved.

@@ -10,6 +10,7 @@
 #include "cli/device_options.h"
 #include "cli/output.h"
 #include "cli/reading.h"
+#include "cli/training_options.h"
 #include "curate/dataset.h"
 #include "curate/error.h"
 #include "data/movielens_like.h"
@@ -50,10 +51,6 @@ void resolve_arguments(const CLI::App& app, BenchArguments& arguments) {
     arguments.devices = why_no_cuda().empty() ? "cpu,cuda" : "cpu";
   }
   options.devices = parse_devices(arguments.devices);
-  if (app.get_option("--epochs")->count() > 0 && options.epochs < 2) {
-    // -1 is the mark for a default within the program only.
-    throw InputError(fmt::format("--epochs {}: must be 2 or more, for the first epoch counts apart", options.epochs));
-  }
   if (app.get_option("--target-rmse")->count() > 0) {
     options.target_rmse = arguments.target_rmse;
   }
@@ -116,7 +113,8 @@ Dataset load(const BenchArguments& arguments, BenchmarkData& data) {
 
 std::string progress_text(const BenchmarkProgress& at, std::int32_t rounds) {
   const BenchmarkRow& row = *at.row;
-  const std::string phase = at.epoch > 0 ? fmt::format("epoch {} of {}", at.epoch, row.options.epochs) : at.phase;
+  const std::string phase =
+      at.epoch > 0 ? fmt::format("epoch {} of {}", at.epoch, row.options.epochs.value()) : at.phase;
   return fmt::format("{} {:3.0f} %  round {} of {}, {} dim {} on {}: {}", progress_bar(at.done, 30), 100.0 * at.done,
                      at.round, rounds, row.model(), row.dim(), row.device, phase);
 }
@@ -189,10 +187,8 @@ Command add_bench(CLI::App& root) {
       ->transform(whole_number<std::uint64_t>)
       ->capture_default_str();
   app->add_flag("--biases,!--no-biases", options.biases, "mf: user and item biases (default: on)");
-  app->add_option("--precision", options.precision, "GPU: storage of embeddings, f32, f16 or bf16")
-      ->capture_default_str();
-  app->add_option("--sgd-kernel", options.sgd_kernel,
-                  "mf on a GPU: how its kernel goes through the ratings, as curate train has it");
+  add_training_option(*app, options.precision, find_option("precision"));
+  add_training_option(*app, options.sgd_kernel, find_option("sgd_kernel"));
   app->add_option(
          "--like", arguments->like,
          fmt::format("made-up data: the release whose shape they have: {}", fmt::join(movielens_shape_names(), ", ")))

@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "data/side_files.h"
 #include "report/progress.h"
+#include "train/option_text.h"
 
 namespace curate::cli {
 namespace {
@@ -54,12 +55,12 @@ std::string describe_values(const SideCoverage& one) {
 }
 
 std::string describe_model(const TrainOptions& options) {
-  if (options.model == "mlp") {
-    return fmt::format("mlp, dim {} + {}, layers {}, {}", options.user_dim, options.item_dim, options.layers,
-                       options.optimizer);
+  const std::string optimizer = text_of(options.optimizer);
+  if (is_network(options.model)) {
+    return fmt::format("mlp, dim {} + {}, layers {}, {}", *options.user_dim, *options.item_dim, text_of(options.layers),
+                       optimizer);
   }
-  return fmt::format("mf, dim {}, {}", options.dim,
-                     options.batch == 1 ? "per-rating " + options.optimizer : options.optimizer);
+  return fmt::format("mf, dim {}, {}", *options.dim, options.batch == 1 ? "per-rating " + optimizer : optimizer);
 }
 
 }  // namespace
@@ -111,9 +112,9 @@ std::vector<ModelMemory> training_memory(const Dataset& dataset) {
   TrainOptions mf;
   mf.dim = 64;
   TrainOptions adam = mf;
-  adam.optimizer = "adam";
+  adam.optimizer = OptimizerChoice::adam;
   TrainOptions mlp;
-  mlp.model = "mlp";
+  mlp.model = ModelKind::mlp;
   std::vector<ModelMemory> all;
   for (const TrainOptions& options : {mf, adam, mlp}) {
     const TrainOptions resolved = resolve(options);
@@ -127,13 +128,13 @@ nlohmann::ordered_json to_json(const std::vector<ModelMemory>& memory) {
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   for (const auto& [options, bytes] : memory) {
     nlohmann::ordered_json json;
-    json["model"] = options.model;
-    json["dim"] = options.dim;
-    if (options.model == "mlp") {
-      json["layers"] = options.layers;
+    json["model"] = name_of(options.model);
+    json["dim"] = *options.dim;
+    if (is_network(options.model)) {
+      json["layers"] = text_of(options.layers);
     }
-    json["optimizer"] = options.optimizer;
-    json["batch"] = options.batch;
+    json["optimizer"] = text_of(options.optimizer);
+    json["batch"] = *options.batch;
     json["bytes"] = {
         {"ratings", bytes.ratings},     {"segments", bytes.segments},       {"parameters", bytes.parameters},
         {"optimizer", bytes.optimizer}, {"best_epoch", bytes.best},         {"batches", bytes.batches},

@@ -8,13 +8,12 @@
 
 #include "cli/commands.h"
 #include "cli/device_options.h"
-#include "cli/flags.h"
 #include "cli/output.h"
 #include "cli/reading.h"
+#include "cli/training_options.h"
 #include "curate/error.h"
 #include "data/feature_request.h"
 #include "device/device.h"
-#include "models/option_lists.h"
 #include "models/rating_model.h"
 #include "recommend/predictor.h"
 #include "report/progress.h"
@@ -41,57 +40,6 @@ struct TrainArguments {
   bool quiet = false;
   ReadingArguments reading;
 };
-
-/// What an option does, what it takes, and its default: "passes over ...; 1 or more (default: mf 20, networks 25)".
-std::string help_of(const OptionInfo& info) {
-  std::string text(info.sentence);
-  const std::string values = info.type == OptionType::on_or_off ? "" : values_of(info);
-  // Sentences that name the choices have said them.
-  if (!values.empty() && text.find(values) == std::string::npos) {
-    text += fmt::format(": {}", values);
-  }
-  return in_flags(fmt::format("{} (default: {})", text, info.by_default));
-}
-
-void add_training_options(CLI::App& app, TrainOptions& options) {
-  visit_options(options, [&](auto& member, const OptionInfo& info) {
-    const std::string flag = flag_of(info.key);
-    const std::string help = help_of(info);
-    if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
-      app.add_flag(fmt::format("{},!--no-{}", flag, flag.substr(2)), member, help);
-    } else {
-      using T = std::decay_t<decltype(member)>;
-      CLI::Option* option = app.add_option(flag, member, help);
-      if constexpr (std::is_integral_v<T>) {
-        option->transform(whole_number<T>);
-        if (is_auto(info.key, member)) {
-          // What means "auto" within the program stays off the command line.
-          option->check([flag, automatic = fmt::format("{}", member)](const std::string& text) {
-            if (text == automatic) {
-              throw InputError(fmt::format("{} {}: must be 1 or more", flag, text));
-            }
-            return std::string();
-          });
-        }
-      } else if constexpr (std::is_same_v<T, std::string>) {
-        option->check([flag](const std::string& text) {
-          if (text.empty()) {
-            throw InputError(fmt::format("{} without a value: give one, or leave it out", flag));
-          }
-          return std::string();
-        });
-      } else if constexpr (std::is_same_v<T, double>) {
-        // Also keeps -1, "auto" within the program, off the command line.
-        option->check([flag](const std::string& text) {
-          if (!text.empty() && text.front() == '-') {
-            throw InputError(fmt::format("{} {}: must be 0 or more", flag, text));
-          }
-          return std::string();
-        });
-      }
-    }
-  });
-}
 
 std::string absolute(const std::string& path) {
   return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
@@ -167,20 +115,19 @@ std::unique_ptr<Device> resolve_arguments(TrainArguments& arguments, const Repar
 }
 
 std::string describe_layers(const TrainOptions& options) {
-  if (options.layers == "none") {
+  if (options.layers->empty()) {
     return "no hidden layer";
   }
-  return fmt::format("layers {} {}", options.layers, options.activations);
+  return fmt::format("layers {} {}", text_of(options.layers), text_of(options.activations));
 }
 
 std::string describe_dropout(const TrainOptions& options) {
-  const std::vector<double> rates = dropout_rates(options);
   std::string text;
-  if (rates[0] > 0.0 || rates[1] > 0.0) {
-    text += fmt::format(", dropout {}", options.dropout);
+  if (options.dropout != DropoutRates()) {
+    text += fmt::format(", dropout {}", text_of(options.dropout));
   }
   if (options.dense_dropout > 0.0) {
-    text += fmt::format(", dense dropout {:.3g}", options.dense_dropout);
+    text += fmt::format(", dense dropout {:.3g}", *options.dense_dropout);
   }
   return text;
 }
@@ -215,23 +162,23 @@ void describe(const RunConfig& config, const RunData& data, const Device& device
     fmt::print(stderr, ", {} to test on ({})", grouped(data.test->size()), test_source);
   }
   fmt::print(stderr, "; {:.3g} % of the training part held out to choose the epoch\n", 100.0 * options.validation);
-  if (options.model != "mf") {
-    fmt::print(stderr, "model     {}, {}embeddings {} + {}, {}, output {}{}\n", options.model,
-               options.model == "neumf" ? fmt::format("{} factors, ", options.factors) : "", options.user_dim,
-               options.item_dim, describe_layers(options), options.output, describe_dropout(options));
+  if (is_network(options.model)) {
+    fmt::print(stderr, "model     {}, {}embeddings {} + {}, {}, output {}{}\n", name_of(options.model),
+               options.factors ? fmt::format("{} factors, ", *options.factors) : "", *options.user_dim,
+               *options.item_dim, describe_layers(options), text_of(options.output), describe_dropout(options));
   } else {
-    fmt::print(stderr, "model     mf, {} factors{}{}\n", options.dim, options.biases ? ", biases" : "",
+    fmt::print(stderr, "model     mf, {} factors{}{}\n", *options.dim, options.biases ? ", biases" : "",
                options.non_negative ? ", non-negative" : "");
   }
   if (!dataset.features.empty()) {
     fmt::print(stderr, "features  {}\n", describe_features(options, dataset.features));
   }
-  fmt::print(stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}{}{}, L2 {:.3g}{}; seed {}\n",
-             options.optimizer, options.loss, options.batch, options.learning_rate, options.schedule,
-             options.warmup > 0.0 ? fmt::format(", warm-up {:.3g} epochs", options.warmup) : "",
-             options.damping > 0.0 ? fmt::format(", damping {:.3g}", options.damping) : "", options.reg,
-             options.weight_decay > 0.0 ? fmt::format(", weight decay {:.3g}", options.weight_decay) : "",
-             options.seed);
+  fmt::print(
+      stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}{}{}, L2 {:.3g}{}; seed {}\n",
+      text_of(options.optimizer), name_of(options.loss), *options.batch, *options.learning_rate,
+      name_of(options.schedule), options.warmup > 0.0 ? fmt::format(", warm-up {:.3g} epochs", options.warmup) : "",
+      options.damping > 0.0 ? fmt::format(", damping {:.3g}", *options.damping) : "", *options.reg,
+      options.weight_decay > 0.0 ? fmt::format(", weight decay {:.3g}", options.weight_decay) : "", options.seed);
   fmt::print(stderr, "device    {}\n", device.info().description);
 }
 
@@ -249,7 +196,7 @@ std::string plan_memory(const TrainOptions& options, const RunData& data, const 
     throw InputError(fmt::format(
         "--device {}: training needs about {} of the GPU's memory, which has {}; give a smaller {}, or --device cpu",
         options.device, short_bytes(needed), short_bytes(memory),
-        options.model != "mf" ? "--batch, --user-dim or --item-dim" : "--dim or --batch"));
+        is_network(options.model) ? "--batch, --user-dim or --item-dim" : "--dim or --batch"));
   }
   return fmt::format("about {} of {}", short_bytes(needed), short_bytes(memory));
 }
@@ -294,7 +241,7 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
     }
     fmt::print(stderr, "\n");
   }
-  EpochTable table(config.options.epochs);
+  EpochTable table(config.options.epochs.value());
   TrainEvents events;
   if (!arguments.quiet) {
     events.on_epoch = [&](const EpochRecord& record) { table.on_epoch(record); };
@@ -394,7 +341,8 @@ void train_folds(const TrainArguments& arguments, Device& device, const std::str
 void train_as_asked(TrainArguments& arguments, const Reparse& reparse) {
   const std::unique_ptr<Device> device = resolve_arguments(arguments, reparse);
   const std::string out =
-      arguments.out.empty() ? free_run_name(arguments.config.data, arguments.config.options.model) : arguments.out;
+      arguments.out.empty() ? free_run_name(arguments.config.data, std::string(name_of(arguments.config.options.model)))
+                            : arguments.out;
   if (arguments.config.folds > 0 && arguments.config.fold == 0) {
     train_folds(arguments, *device, out);
     return;
@@ -449,7 +397,7 @@ Command add_train(CLI::App& root) {
   app->add_flag("--json", arguments->json, "metrics as JSON on standard output");
   app->add_flag("--quiet", arguments->quiet, "no progress and no descriptions on standard error");
   add_debug_device(*app);
-  add_training_options(*app, config.options);
+  visit_options(config.options, [&](auto& member, const OptionInfo& info) { add_training_option(*app, member, info); });
   return {app, [arguments](const Reparse& reparse) { run_train(*arguments, reparse); }};
 }
 

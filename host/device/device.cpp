@@ -51,18 +51,6 @@ bool is_float(DType dtype) {
   return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }
 
-const char* name_of(ProductPrecision precision) {
-  switch (precision) {
-    case ProductPrecision::f32:
-      return "f32";
-    case ProductPrecision::tf32:
-      return "tf32";
-    case ProductPrecision::bf16:
-      return "bf16";
-  }
-  return "unknown";
-}
-
 MatrixView MatrixView::columns(std::int64_t first, std::int64_t count) const {
   if (first < 0 || count < 0 || count > cols || first > cols - count) {
     throw std::out_of_range(fmt::format("{} columns from {} of a view with {}", count, first, cols));
@@ -445,7 +433,7 @@ void Device::prepare_dense(const DenseSize& size, ProductPrecision precision) {
 
 void Device::do_prepare_dense(const DenseSize& /*size*/, ProductPrecision precision) {
   if (precision != ProductPrecision::f32) {
-    throw InputError("products", name_of(precision),
+    throw InputError("products", std::string(name_of(precision)),
                      fmt::format("{} multiplies in f32 only; give `products` f32, or `device` cuda", info().engine));
   }
 }

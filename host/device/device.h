@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "curate/kinds.h"
 #include "device/step_state.h"
 
 namespace curate {
@@ -139,15 +140,6 @@ class MfEpochPlan {
   std::int64_t items_;
 };
 
-/// How a GPU goes through ratings in mf_sgd_epoch, to be measured; 0: the engine's choice.
-struct MfKernelOptions {
-  std::int32_t lanes = 0;  ///< threads that share a rating: 1, 2, 4, 8, 16 or 32, or more of them where rows are long
-  std::int32_t ahead = 0;  ///< rows of items that are on their way: 1, 2 or 4
-  std::int32_t split = 0;  ///< users of more ratings than that are learnt in pieces side by side, at least 16
-  std::int32_t hot_items = 0;      ///< most rated items whose changes a block gathers before it adds them
-  bool scalar_reductions = false;  ///< changes are added by element
-};
-
 struct MfPlanOptions {
   std::uint64_t seed = 1;      ///< of the order
   bool deterministic = false;  ///< the same plan, and so the same bits, for any number of threads
@@ -175,8 +167,6 @@ struct MfRows {
   MatrixView item_bias;  ///< [batch, 1] f32, or absent
   MatrixView mean;       ///< [1] f32
 };
-
-enum class LossKind : std::uint8_t { mse, mae };
 
 enum class OptimizerKind : std::uint8_t { sgd, adagrad, adam };
 
@@ -215,8 +205,6 @@ struct TrainedTable {
   RandomPurpose rounding{};  ///< of weights in 16 bits: tells the tables of one step apart
 };
 
-enum class ActivationKind : std::uint8_t { linear, relu, tanh, sigmoid };
-
 /// y = activation(z), elementwise: z; max(z, 0); tanh(z); low + (high - low) / (1 + exp(-z)).
 struct Activation {
   ActivationKind kind = ActivationKind::linear;
@@ -235,16 +223,6 @@ struct DenseBatch {
   MatrixView out;  ///< [batch, outputs] f32, any ld
   MatrixView in;   ///< [batch, inputs] f32, any ld
 };
-
-/// How operands of products are rounded; sums are f32.
-enum class ProductPrecision : std::uint8_t {
-  f32,
-  tf32,  ///< 10 bits after the point
-  bf16,  ///< 7 bits after the point
-};
-
-/// "f32", "tf32", "bf16".
-const char* name_of(ProductPrecision precision);
 
 /// The extents of a dense layer's batch.
 struct DenseSize {

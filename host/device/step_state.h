@@ -3,14 +3,10 @@
 #include <cmath>
 #include <cstdint>
 
+#include "curate/kinds.h"
 #include "support/host_device.h"
 
 namespace curate {
-
-enum class ScheduleKind : std::int32_t {
-  constant = 0,
-  linear = 1,  ///< falls linearly to zero over the planned steps
-};
 
 /// The learning rate as a function of the step, evaluated on the device.
 struct LearningRateSchedule {

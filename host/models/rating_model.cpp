@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "curate/error.h"
-#include "models/option_lists.h"
 #include "support/philox.h"
 #include "support/printable.h"
 #include "support/thread_pool.h"
@@ -18,14 +17,15 @@ namespace {
 std::vector<float> draw(const TrainOptions& options, std::int64_t count, RandomPurpose purpose,
                         std::uint32_t step = 0) {
   std::vector<float> values(static_cast<std::size_t>(count));
-  const bool uniform = options.init == "uniform";
+  const double scale = options.init_scale.value();
+  const bool uniform = options.init == InitKind::uniform;
   constexpr std::int64_t kGrain = std::int64_t{1} << 16U;
   ThreadPool pool(count <= kGrain ? 1 : options.threads > 0 ? options.threads : hardware_threads());
   pool.parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t e = begin; e < end; ++e) {
       const PhiloxWords words = philox(options.seed, static_cast<std::uint64_t>(e), step, purpose);
       const double unit = uniform ? 2.0 * uniform_double(words.low64()) - 1.0 : normal_double(words);
-      values[static_cast<std::size_t>(e)] = static_cast<float>(options.init_scale * unit);
+      values[static_cast<std::size_t>(e)] = static_cast<float>(scale * unit);
     }
   });
   return values;
@@ -56,17 +56,8 @@ void need_elements(const TensorMap& tensors, const std::string& name, std::int64
 }
 
 Activation make_activation(const std::string& name, float low, float high) {
-  if (name == "linear") {
-    return {ActivationKind::linear, 0.0F, 1.0F};
-  }
-  if (name == "relu") {
-    return {ActivationKind::relu, 0.0F, 1.0F};
-  }
-  if (name == "tanh") {
-    return {ActivationKind::tanh, 0.0F, 1.0F};
-  }
-  if (name == "sigmoid") {
-    return {ActivationKind::sigmoid, low, high};
+  if (const std::optional<ActivationKind> kind = find_kind<ActivationKind>(name)) {
+    return *kind == ActivationKind::sigmoid ? Activation{*kind, low, high} : Activation{*kind, 0.0F, 1.0F};
   }
   throw InputError(fmt::format("the model has an activation '{}', not known to this version", printable(name)));
 }
@@ -127,7 +118,7 @@ void add_feature_embeddings(TensorMap& tensors, const TrainOptions& resolved, co
 }
 
 void add_dense_parameters(TensorMap& tensors, const TrainOptions& resolved, const ModelSpec& spec, double global_mean) {
-  std::int64_t inputs = resolved.user_dim + resolved.item_dim;
+  std::int64_t inputs = resolved.user_dim.value() + resolved.item_dim.value();
   for (const std::int64_t dim : feature_dims(resolved, spec.features)) {
     inputs += dim;
   }
@@ -146,7 +137,15 @@ void add_dense_parameters(TensorMap& tensors, const TrainOptions& resolved, cons
 }  // namespace
 
 bool is_network(const std::string& kind) {
-  return kind == "mlp" || kind == "neumf";
+  const std::optional<ModelKind> model = find_kind<ModelKind>(kind);
+  return model && is_network(*model);
+}
+
+std::vector<std::int64_t> layer_widths(const TrainOptions& resolved) {
+  const std::vector<std::int32_t>& hidden = resolved.layers.value();
+  std::vector<std::int64_t> widths(hidden.begin(), hidden.end());
+  widths.push_back(1);
+  return widths;
 }
 
 std::int64_t default_feature_dim(std::int64_t values) {
@@ -158,9 +157,9 @@ std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::
   std::vector<std::int64_t> dims;
   for (const Feature& feature : features) {
     dims.push_back(is_network(resolved.model) ? default_feature_dim(static_cast<std::int64_t>(feature.values.size()))
-                                              : resolved.dim);
+                                              : resolved.dim.value());
   }
-  for (const auto& [name, dim] : parse_feature_dims(resolved.feature_dim)) {
+  for (const auto& [name, dim] : resolved.feature_dim) {
     bool found = false;
     for (std::size_t f = 0; f < features.size(); ++f) {
       if (name.empty() || name == features[f].name) {
@@ -169,7 +168,8 @@ std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::
       }
     }
     if (!found) {
-      throw InputError("feature_dim", printable(resolved.feature_dim),
+      throw InputError("feature_dim",
+                       name.empty() ? fmt::format("{}", dim) : fmt::format("{}={}", printable(name), dim),
                        fmt::format("there is no feature {}; name one of `features`", printable(name)));
     }
   }
@@ -234,7 +234,15 @@ MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
 }
 
 DType storage_of(const TrainOptions& resolved) {
-  return resolved.precision == "f16" ? DType::f16 : resolved.precision == "bf16" ? DType::bf16 : DType::f32;
+  switch (resolved.precision) {
+    case EmbeddingPrecision::f16:
+      return DType::f16;
+    case EmbeddingPrecision::bf16:
+      return DType::bf16;
+    case EmbeddingPrecision::f32:
+      break;
+  }
+  return DType::f32;
 }
 
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,
@@ -257,16 +265,15 @@ std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, c
 
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale) {
   ModelSpec spec;
-  spec.kind = resolved.model;
+  spec.kind = name_of(resolved.model);
   if (!is_network(resolved.model)) {
     return spec;
   }
-  const std::vector<std::string> activations = split_list(resolved.activations);
-  const std::size_t hidden = layer_widths(resolved).size() - 1;
-  for (std::size_t layer = 0; layer < hidden; ++layer) {
-    spec.activations.push_back(activations.size() == 1 ? activations.front() : activations[layer]);
+  const std::vector<ActivationKind>& activations = resolved.activations;
+  for (std::size_t layer = 0; layer < resolved.layers.value().size(); ++layer) {
+    spec.activations.emplace_back(name_of(activations.size() == 1 ? activations.front() : activations[layer]));
   }
-  spec.activations.push_back(resolved.output);
+  spec.activations.emplace_back(name_of(resolved.output.value()));
   // A sigmoid reaches the ends of its range at infinity only: the range is wider than the ratings'.
   const float width = scale.max > scale.min ? scale.max - scale.min : 1.0F;
   spec.output_min = scale.min - 0.1F * width;
@@ -277,18 +284,17 @@ ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale) {
 TensorMap initial_parameters(const TrainOptions& resolved, const ModelSpec& spec, std::int64_t users,
                              std::int64_t items, double global_mean) {
   const bool network = is_network(spec.kind);
-  const std::int64_t user_dim = network ? resolved.user_dim : resolved.dim;
-  const std::int64_t item_dim = network ? resolved.item_dim : resolved.dim;
+  const std::int64_t user_dim = network ? resolved.user_dim.value() : resolved.dim.value();
+  const std::int64_t item_dim = network ? resolved.item_dim.value() : resolved.dim.value();
   TensorMap tensors;
   tensors["user.embedding"] = {{users, user_dim},
                                draw(resolved, users * user_dim, RandomPurpose::initial_user_embedding)};
   tensors["item.embedding"] = {{items, item_dim},
                                draw(resolved, items * item_dim, RandomPurpose::initial_item_embedding)};
-  if (spec.kind == "neumf") {
-    tensors["user.factors"] = {{users, resolved.factors},
-                               draw(resolved, users * resolved.factors, RandomPurpose::initial_user_factors)};
-    tensors["item.factors"] = {{items, resolved.factors},
-                               draw(resolved, items * resolved.factors, RandomPurpose::initial_item_factors)};
+  if (resolved.model == ModelKind::neumf) {
+    const std::int64_t factors = resolved.factors.value();
+    tensors["user.factors"] = {{users, factors}, draw(resolved, users * factors, RandomPurpose::initial_user_factors)};
+    tensors["item.factors"] = {{items, factors}, draw(resolved, items * factors, RandomPurpose::initial_item_factors)};
   }
   add_feature_embeddings(tensors, resolved, spec);
   if (resolved.non_negative) {

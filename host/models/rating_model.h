@@ -111,6 +111,9 @@ bool is_network(const std::string& kind);
 MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 
+/// Outputs of every dense layer of a network, the last one's too.
+std::vector<std::int64_t> layer_widths(const TrainOptions& resolved);
+
 /// How options.precision has embeddings stored.
 DType storage_of(const TrainOptions& resolved);
 

@@ -10,7 +10,7 @@
 #include "support/machine.h"
 #include "support/printable.h"
 #include "support/thread_pool.h"
-#include "train/option_visit.h"
+#include "train/option_json.h"
 
 namespace curate {
 namespace {
@@ -121,7 +121,7 @@ std::string explanation(const BenchmarkResult& result) {
   std::string text = "ratings/s, epoch   medians of all epochs but the first of each round (column first)\n";
   if (any([](const BenchmarkRow& row) { return row.unit == "bytes"; })) {
     const bool biases = any([](const BenchmarkRow& row) { return row.unit == "bytes" && row.options.biases; });
-    const bool halves = any([](const BenchmarkRow& row) { return row.options.precision != "f32"; });
+    const bool halves = any([](const BenchmarkRow& row) { return row.options.precision != EmbeddingPrecision::f32; });
     text += fmt::format("work done, mf      8 dim{} + 4 bytes a rating: item's row{} read and written, rating read{}\n",
                         biases ? " + 8" : "", biases ? " and bias" : "",
                         halves ? "\n                   (rows in 16 bits: 4 dim)" : "");
@@ -205,9 +205,8 @@ nlohmann::ordered_json json_of(const BenchmarkRow& row) {
   json["rounds"] = std::move(rounds);
   nlohmann::ordered_json options;
   visit_options(row.options, [&](const auto& value, const OptionInfo& info) {
-    const std::string_view key = info.key;
-    if (!is_auto(key, value)) {
-      options[std::string(key)] = value;
+    if (is_given(value)) {
+      options[std::string(info.key)] = option_json(value);
     }
   });
   json["options"] = std::move(options);
@@ -236,17 +235,17 @@ std::string benchmark_head(const BenchmarkOptions& options, const BenchmarkData&
       "machine   {}\ndata      {}\n          {}{}\n", machine_text(options), source_text(data), sizes_text(data),
       data.best_rmse ? fmt::format("; best reachable RMSE {:.4f}, of the planted model", *data.best_rmse) : "");
   std::vector<std::string> epochs;
-  for (const std::string& model : options.models) {
+  for (const ModelKind model : options.models) {
     TrainOptions train;
     train.model = model;
     train.epochs = options.epochs;
-    epochs.push_back(fmt::format("{} {} epochs", model, resolve(train).epochs));
+    epochs.push_back(fmt::format("{} {} epochs", name_of(model), resolve(train).epochs.value()));
   }
   text += fmt::format("training  on 90 % of the ratings, RMSE on the other 10 %; {}; {} round{}; seed {}\n",
                       fmt::join(epochs, ", "), options.rounds, options.rounds == 1 ? "" : "s", options.seed);
-  if (options.precision != "f32" || !options.sgd_kernel.empty()) {
-    text += fmt::format("GPU       embeddings in {}{}{}\n", options.precision,
-                        options.sgd_kernel.empty() ? "" : "; kernel of mf ", printable(options.sgd_kernel));
+  if (options.precision != EmbeddingPrecision::f32 || is_given(options.sgd_kernel)) {
+    text += fmt::format("GPU       embeddings in {}{}{}\n", name_of(options.precision),
+                        is_given(options.sgd_kernel) ? "; kernel of mf " : "", text_of(options.sgd_kernel));
   }
   return text;
 }
@@ -276,7 +275,7 @@ nlohmann::ordered_json benchmark_json(const BenchmarkOptions& options, const Ben
   json["held_out"] = kBenchmarkHeldOut;
   json["rounds"] = options.rounds;
   json["seed"] = options.seed;
-  json["gpu"] = {{"precision", options.precision}, {"sgd_kernel", options.sgd_kernel}};
+  json["gpu"] = {{"precision", name_of(options.precision)}, {"sgd_kernel", text_of(options.sgd_kernel)}};
   json["target_rmse_given"] = options.target_rmse.has_value();
   json["peak_memory_by_configuration"] = result.peak_by_row;
   json["devices"] = nlohmann::ordered_json::array();

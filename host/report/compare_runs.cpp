@@ -16,7 +16,6 @@
 #include <utility>
 
 #include "curate/error.h"
-#include "models/option_lists.h"
 #include "report/progress.h"
 #include "support/printable.h"
 #include "support/utf8.h"

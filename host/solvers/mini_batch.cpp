@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "models/option_lists.h"
 #include "solvers/device_ratings.h"
 
 namespace curate {
@@ -113,29 +112,29 @@ OptimizerParams damped_sgd(OptimizerParams sgd, double damping) {
 
 OptimizerOptions optimizer_options(const TrainOptions& resolved) {
   OptimizerOptions options;
-  options.rows.kind = resolved.optimizer == "adam"      ? OptimizerKind::adam
-                      : resolved.optimizer == "adagrad" ? OptimizerKind::adagrad
-                                                        : OptimizerKind::sgd;
+  options.rows.kind = resolved.optimizer == OptimizerChoice::adam      ? OptimizerKind::adam
+                      : resolved.optimizer == OptimizerChoice::adagrad ? OptimizerKind::adagrad
+                                                                       : OptimizerKind::sgd;
   options.rows.weight_decay = static_cast<float>(resolved.weight_decay);
   options.rows.non_negative = resolved.non_negative;
-  options.rows.beta1 = static_cast<float>(resolved.beta1);
-  options.rows.beta2 = static_cast<float>(resolved.beta2);
+  options.rows.beta1 = static_cast<float>(resolved.beta1.value());
+  options.rows.beta2 = static_cast<float>(resolved.beta2.value());
   options.rows.epsilon = static_cast<float>(resolved.epsilon);
   options.dense_updates = resolved.dense_updates;
-  options.feature_reg = static_cast<float>(std::max(0.0, resolved.feature_reg));
-  options.dense_reg = static_cast<float>(std::max(0.0, resolved.dense_reg));
-  if (resolved.optimizer == "sgd+adam") {
+  options.feature_reg = static_cast<float>(resolved.feature_reg.value_or(0.0));
+  options.dense_reg = static_cast<float>(resolved.dense_reg.value_or(0.0));
+  if (resolved.optimizer == OptimizerChoice::sgd_and_adam) {
     // The gradients of a batch add up in what it shares: a step of plain SGD that suits the row of a user, which has a
     // few of the batch's ratings, would be far too long there; and Adam's, as long for a film with one rating as for a
     // popular one, overfits the rows.
     OptimizerParams shared = options.rows;
     shared.kind = OptimizerKind::adam;
-    shared.rate = static_cast<float>(resolved.adam_lr / resolved.learning_rate);
+    shared.rate = static_cast<float>(resolved.adam_lr.value() / resolved.learning_rate.value());
     options.shared = shared;
   }
-  if (resolved.damping > 0.0) {
+  if (const double damping = resolved.damping.value_or(0.0); damping > 0.0) {
     options.shared = options.shared.value_or(options.rows);
-    options.rows = damped_sgd(options.rows, resolved.damping * static_cast<double>(resolved.batch));
+    options.rows = damped_sgd(options.rows, damping * static_cast<double>(resolved.batch.value()));
   }
   return options;
 }
@@ -146,41 +145,42 @@ MiniBatchOptions mini_batch_options(const TrainOptions& resolved) {
   MiniBatchOptions options;
   options.optimizer = optimizer_options(resolved);
   GradientOptions& gradients = options.gradients;
-  gradients.batch = resolved.batch;
-  gradients.loss = resolved.loss == "mae" ? LossKind::mae : LossKind::mse;
-  gradients.reg = static_cast<float>(resolved.reg);
+  gradients.batch = resolved.batch.value();
+  gradients.loss = resolved.loss;
+  gradients.reg = static_cast<float>(resolved.reg.value());
   if (is_network(resolved.model)) {
-    gradients.feature_dropout = static_cast<float>(std::max(0.0, resolved.feature_dropout));
-    for (const double rate : dropout_rates(resolved)) {
-      gradients.dropout.push_back(static_cast<float>(rate));
-    }
-    gradients.dense_dropout = static_cast<float>(resolved.dense_dropout);
-    gradients.products = resolved.products == "tf32"   ? ProductPrecision::tf32
-                         : resolved.products == "bf16" ? ProductPrecision::bf16
-                                                       : ProductPrecision::f32;
+    gradients.feature_dropout = static_cast<float>(resolved.feature_dropout.value_or(0.0));
+    const DropoutRates dropout = resolved.dropout.value();
+    gradients.dropout = {static_cast<float>(dropout.user), static_cast<float>(dropout.item)};
+    gradients.dense_dropout = static_cast<float>(resolved.dense_dropout.value());
+    gradients.products = resolved.products.value();
   }
   return options;
 }
 
 TrainOptions fit_batch(const TrainOptions& options, std::int64_t ratings) {
   TrainOptions fitted = options;
-  if (!options.optimizer.starts_with("sgd") || options.batch == 1) {
+  const std::int64_t given = options.batch.value();
+  const bool sgd = options.optimizer == OptimizerChoice::sgd || options.optimizer == OptimizerChoice::sgd_and_adam;
+  if (!sgd || given == 1) {
     return fitted;
   }
-  const bool damped = options.damping > 0.0;
-  if (!damped && options.batch < ratings) {
+  std::int64_t batch = given;
+  const bool damped = options.damping.value_or(0.0) > 0.0;
+  if (!damped && given < ratings) {
     // The mean of a few left over would step as far as that of a whole batch, each of them many times as far as others:
     // a bias was thrown off by stars. A somewhat smaller batch leaves none, or more. Damping keeps such steps short.
     constexpr std::int64_t kFewest = 8;  // a part of a batch
-    std::int64_t left = ratings % fitted.batch;
-    while (left > 0 && kFewest * left < fitted.batch) {
-      --fitted.batch;
-      left = ratings % fitted.batch;
+    std::int64_t left = ratings % batch;
+    while (left > 0 && kFewest * left < batch) {
+      --batch;
+      left = ratings % batch;
     }
-  } else if (damped && options.batch > ratings) {
-    fitted.batch = std::max<std::int64_t>(2, ratings);  // 1 is per-rating SGD
+  } else if (damped && given > ratings) {
+    batch = std::max<std::int64_t>(2, ratings);  // 1 is per-rating SGD
   }
-  fitted.learning_rate *= static_cast<double>(fitted.batch) / static_cast<double>(options.batch);
+  fitted.batch = batch;
+  fitted.learning_rate = options.learning_rate.value() * (static_cast<double>(batch) / static_cast<double>(given));
   return fitted;
 }
 

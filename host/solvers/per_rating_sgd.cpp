@@ -2,7 +2,6 @@
 
 #include <stdexcept>
 
-#include "models/option_lists.h"
 
 namespace curate {
 namespace {
@@ -37,10 +36,11 @@ class PerRatingSgd : public Solver {
 
 PerRatingOptions per_rating_options(const TrainOptions& resolved) {
   PerRatingOptions options;
-  options.sgd = {static_cast<float>(resolved.reg), resolved.non_negative, static_cast<float>(resolved.rate_decay)};
+  options.sgd = {static_cast<float>(resolved.reg.value()), resolved.non_negative,
+                 static_cast<float>(resolved.rate_decay)};
   options.plan.seed = resolved.seed;
   options.plan.deterministic = resolved.deterministic;
-  options.plan.kernel = parse_sgd_kernel(resolved.sgd_kernel);
+  options.plan.kernel = resolved.sgd_kernel;
   return options;
 }
 

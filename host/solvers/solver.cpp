@@ -19,7 +19,8 @@ struct SolverRow {
 constexpr std::array<SolverRow, 2> kSolvers = {{
     {SolverKind::per_rating_sgd,
      [](const TrainOptions& options) {
-       return options.model == "mf" && options.features.empty() && options.optimizer == "sgd" && options.batch == 1;
+       return options.model == ModelKind::mf && options.features.empty() && options.optimizer == OptimizerChoice::sgd &&
+              options.batch == 1;
      },
      [](Device& device, RatingModel& model, const SolverData& data, const TrainOptions& options) {
        return make_per_rating_sgd(device, dynamic_cast<Factorization&>(model), data, per_rating_options(options));

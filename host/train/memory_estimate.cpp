@@ -6,7 +6,6 @@
 
 #include "device/device.h"
 #include "models/batch_walk.h"
-#include "models/option_lists.h"
 #include "models/rating_model.h"
 #include "solvers/mini_batch.h"
 
@@ -52,10 +51,11 @@ struct ModelSize {
 };
 
 ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
-  const std::int64_t columns = options.dim + (options.biases ? 1 : 0);
+  const std::int64_t dim = options.dim.value();
+  const std::int64_t columns = dim + (options.biases ? 1 : 0);
   ModelSize model;
   model.embeddings = (size.users + size.items) * padded(columns);
-  model.stored = stored_table(options, size.users + size.items, options.dim, options.biases);
+  model.stored = stored_table(options, size.users + size.items, dim, options.biases);
   model.untrained = 1;
   model.plain = (size.users + size.items) * columns + 1;
   std::int64_t longest = std::max(size.users, size.items);
@@ -64,7 +64,7 @@ ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
     model.plain += feature.values * columns;
     longest = std::max(longest, feature.values);
   }
-  model.transfer = padded(columns) == options.dim && !in_16_bits(options) ? 0 : longest * options.dim;
+  model.transfer = padded(columns) == dim && !in_16_bits(options) ? 0 : longest * dim;
   model.batch = 2 * (2 * padded(columns) + 1);
   return model;
 }
@@ -80,15 +80,15 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
     add_table(model.embeddings, rows, columns, in_16_bits(options));
     model.stored += stored_table(options, rows, columns, false);
   };
-  add_rows(size.users, options.user_dim);
-  add_rows(size.items, options.item_dim);
-  std::int64_t width = options.user_dim + options.item_dim;
+  add_rows(size.users, options.user_dim.value());
+  add_rows(size.items, options.item_dim.value());
+  std::int64_t width = options.user_dim.value() + options.item_dim.value();
   for (const FeatureSize& feature : size.features) {
     add_table(model.shared, feature.values, feature.dim, false);
     width += feature.dim;
   }
   constexpr std::int64_t kWorkspace = std::int64_t{32} << 20U;
-  const std::int64_t rows = std::max(batch_rows(options.batch), kPredictionBatch);
+  const std::int64_t rows = std::max(batch_rows(options.batch.value()), kPredictionBatch);
   std::int64_t rounded = 0;
   std::int64_t tried = 0;
   std::int64_t values = padded_values(width);
@@ -97,20 +97,21 @@ ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
     const std::int64_t dense = (width + 1) * widths[layer];
     model.shared += dense;
     model.plain += dense;
-    if (options.products == "bf16") {
+    if (options.products == ProductPrecision::bf16) {
       rounded += 2 * (rows * (width + widths[layer]) + width * widths[layer]);
     }
     tried = std::max(tried, kFloat * rows * (width + widths[layer]));
     width = widths[layer];
     // A dropout after a hidden layer has values of its own.
-    const bool dropout = options.dense_dropout > 0.0 && layer + 1 < widths.size();
+    const bool dropout = options.dense_dropout.value() > 0.0 && layer + 1 < widths.size();
     values += padded_values(width) * (dropout ? 2 : 1);
   }
   model.batch = 2 * values;
-  if (options.model == "neumf") {
-    add_rows(size.users, options.factors);
-    add_rows(size.items, options.factors);
-    const std::int64_t dot = 2 * padded_values(options.factors) + 1;
+  if (options.model == ModelKind::neumf) {
+    const std::int64_t factors = options.factors.value();
+    add_rows(size.users, factors);
+    add_rows(size.items, factors);
+    const std::int64_t dot = 2 * padded_values(factors) + 1;
     model.untrained = 1;
     model.batch += 2 * dot;
     values += dot;
@@ -140,7 +141,7 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
   const auto held_out = static_cast<std::int64_t>(std::round(resolved.validation * static_cast<double>(size.ratings)));
   const std::int64_t validation = size.ratings < 2 ? 0 : std::min(held_out, size.ratings - 1);
   const std::int64_t trained = size.ratings - validation;
-  const std::int64_t batch = std::max<std::int64_t>(1, std::min(resolved.batch, trained));
+  const std::int64_t batch = std::max<std::int64_t>(1, std::min(resolved.batch.value(), trained));
   const std::int64_t steps = (trained + batch - 1) / batch;
 
   MemoryEstimate bytes;
@@ -148,7 +149,7 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
   if (per_rating) {
     // On a GPU the plan is scratch memory.
     bytes.ratings += size.own_memory ? 0 : 4 * trained + 8 * std::min(size.users, trained);
-    const std::int64_t item_row = (resolved.dim + 31) / 32 * 32 + 1;
+    const std::int64_t item_row = (resolved.dim.value() + 31) / 32 * 32 + 1;
     bytes.scratch = std::max(32 * (size.users + size.items), kFloat * size.items * item_row);
   } else {
     bytes.ratings += 16 * trained;
@@ -169,7 +170,7 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
     const bool whole = any || (in_16_bits(resolved) && !size.features.empty());
     if (whole && !is_network(resolved.model)) {
       const std::int64_t rows = side == FeatureSide::user ? size.users : size.items;
-      bytes.features += kFloat * rows * (padded(resolved.dim + (resolved.biases ? 1 : 0)) + 1) +
+      bytes.features += kFloat * rows * (padded(resolved.dim.value() + (resolved.biases ? 1 : 0)) + 1) +
                         static_cast<std::int64_t>(sizeof(StepState));
     }
   }

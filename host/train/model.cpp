@@ -12,10 +12,10 @@
 #include <tuple>
 
 #include "curate/error.h"
-#include "models/option_lists.h"
 #include "models/rating_model.h"
 #include "support/atomic_file.h"
 #include "support/printable.h"
+#include "support/split_list.h"
 #include "train/features_file.h"
 #include "train/safetensors.h"
 

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <string>
-#include <string_view>
 #include <type_traits>
 
 #include "curate/option_table.h"
@@ -352,17 +350,17 @@ void visit_options(Options&& options, Visitor&& visit) {
                                     .examples = {"on"}});
 }
 
-/// Whether the value means "by model and optimizer" (see TrainOptions).
+/// Whether there is a value: nothing, an empty list, and a kernel without wishes are left to resolve().
 template <typename T>
-bool is_auto(std::string_view key, const T& value) {
-  if constexpr (std::is_same_v<T, std::string>) {
-    return value.empty();
-  } else if constexpr (std::is_same_v<T, double>) {
-    return value == -1.0;
-  } else if constexpr (std::is_same_v<T, bool> || std::is_unsigned_v<T>) {
-    return false;
+bool is_given(const T& value) {
+  if constexpr (std::is_same_v<T, MfKernelOptions>) {
+    return value != MfKernelOptions();
+  } else if constexpr (requires { value.has_value(); }) {
+    return value.has_value();
+  } else if constexpr (requires { value.empty(); }) {
+    return !value.empty();
   } else {
-    return value == (key == "batch" ? 0 : -1);
+    return true;
   }
 }
 

@@ -11,17 +11,17 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <system_error>
-#include <type_traits>
+#include <utility>
 
 #include "curate/error.h"
 #include "data/split_request.h"
-#include "models/option_lists.h"
 #include "support/atomic_file.h"
 #include "support/json_text.h"
 #include "support/printable.h"
+#include "support/split_list.h"
 #include "support/toml_text.h"
 #include "train/metrics_json.h"
-#include "train/option_visit.h"
+#include "train/option_json.h"
 
 namespace curate {
 namespace {
@@ -40,51 +40,75 @@ void visit_data_options(Config& config, Visitor&& visit) {
   visit("text_ids", config.text_ids);
 }
 
-/// Copies node into member if the key matches; sets `known`.
-template <typename T>
-void take(const std::string& path, const toml::key& key, const toml::node& node, std::string_view name, T& member,
-          bool& known) {
-  if (key.str() != name) {
-    return;
+/// What an entry of config.toml says; errors name its place.
+class Entry {
+ public:
+  Entry(const std::string& path, const toml::key& key, const toml::node& node)
+      : key_(key.str()), node_(node), place_(fmt::format("{}:{}", path, node.source().begin.line)) {}
+
+  std::string_view key() const { return key_; }
+  const std::string& place() const { return place_; }
+
+  void read(bool& value) const { value = exactly<bool>("true or false"); }
+  void read(std::string& value) const { value = exactly<std::string>("a string in quotes"); }
+  void read(std::int32_t& value) const { value = whole_number<std::int32_t>(); }
+  void read(std::int64_t& value) const { value = whole_number<std::int64_t>(); }
+  void read(std::uint64_t& value) const {
+    // The greatest are digits in quotes.
+    const auto digits = parse_number<std::uint64_t>(node_.value_exact<std::string>().value_or(""));
+    value = digits ? *digits : whole_number<std::uint64_t>();
   }
-  known = true;
-  const auto fail = [&](const char* wanted) {
-    throw InputError(fmt::format("{}:{}: {} takes {}", path, node.source().begin.line, name, wanted));
-  };
-  if constexpr (std::is_same_v<T, std::string>) {
-    const auto value = node.value_exact<std::string>();
-    if (!value) {
-      fail("a string in quotes");
-    }
-    member = *value;
-  } else if constexpr (std::is_same_v<T, bool>) {
-    const auto value = node.value_exact<bool>();
-    if (!value) {
-      fail("true or false");
-    }
-    member = *value;
-  } else if constexpr (std::is_floating_point_v<T>) {
-    const auto value = node.value<double>();
-    if (!value || node.is_boolean()) {
+  void read(double& value) const {
+    const auto number = node_.value<double>();
+    if (!number || node_.is_boolean()) {
       fail("a number");
     }
-    member = static_cast<T>(*value);
-  } else {
-    if constexpr (std::is_same_v<T, std::uint64_t>) {
-      const auto digits = node.value_exact<std::string>().value_or("");
-      const char* end = digits.data() + digits.size();
-      const auto [stop, error] = std::from_chars(digits.data(), end, member);
-      if (error == std::errc() && stop == end) {
-        return;
+    value = *number;
+  }
+
+  template <typename T>
+  void read(const OptionInfo& info, T& value) const {
+    if constexpr (requires { value.has_value(); }) {
+      read(info, value.emplace());
+    } else if constexpr (requires { read(value); }) {
+      read(value);
+    } else {
+      // All else is text.
+      std::string text;
+      read(text);
+      try {
+        read_text(info, text, value);
+      } catch (const InputError& error) {
+        throw InputError(fmt::format("{}: {}", place_, error.what()));
       }
     }
-    const auto value = node.value_exact<std::int64_t>();
-    if (!value || !std::in_range<T>(*value)) {
+  }
+
+ private:
+  [[noreturn]] void fail(const char* wanted) const {
+    throw InputError(fmt::format("{}: {} takes {}", place_, key_, wanted));
+  }
+  template <typename T>
+  T exactly(const char* wanted) const {
+    const auto value = node_.value_exact<T>();
+    if (!value) {
+      fail(wanted);
+    }
+    return *value;
+  }
+  template <typename T>
+  T whole_number() const {
+    const auto value = exactly<std::int64_t>("a whole number in range");
+    if (!std::in_range<T>(value)) {
       fail("a whole number in range");
     }
-    member = static_cast<T>(*value);
+    return static_cast<T>(value);
   }
-}
+
+  std::string_view key_;
+  const toml::node& node_;
+  std::string place_;
+};
 
 std::pair<float, float> parse_rating_range(const std::string& text) {
   float low = 0.0F;
@@ -159,17 +183,23 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
     }
   }
   for (const auto& [key, node] : table) {
-    bool known = key.str() == "preset";
-    // Structured bindings cannot be captured by name in every C++20 compiler.
-    const toml::key& entry_key = key;
-    const toml::node& entry = node;
-    visit_data_options(config,
-                       [&](const char* name, auto& member) { take(path, entry_key, entry, name, member, known); });
-    visit_options(config.options,
-                  [&](auto& member, const OptionInfo& info) { take(path, entry_key, entry, info.key, member, known); });
+    const Entry entry(path, key, node);
+    bool known = entry.key() == "preset";
+    visit_data_options(config, [&](const char* name, auto& member) {
+      if (entry.key() == name) {
+        known = true;
+        entry.read(member);
+      }
+    });
+    visit_options(config.options, [&](auto& member, const OptionInfo& info) {
+      if (entry.key() == info.key) {
+        known = true;
+        entry.read(info, member);
+      }
+    });
     if (!known) {
-      throw InputError(fmt::format("{}:{}: no option is called {}; `help` lists them", path, node.source().begin.line,
-                                   printable(key.str())));
+      throw InputError(fmt::format("{}: no option is called {}; `help` lists them", entry.place(),
+                                   printable(std::string(entry.key()))));
     }
   }
   return config;
@@ -178,12 +208,8 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
 nlohmann::ordered_json config_json(const RunConfig& config) {
   nlohmann::ordered_json json;
   const auto put = [&](std::string_view key, const auto& value) {
-    using T = std::decay_t<decltype(value)>;
-    bool absent = is_auto(key, value);
-    if constexpr (std::is_same_v<T, std::int32_t>) {
-      absent = absent || (value == 0 && key.starts_with("fold"));
-    }
-    json[std::string(key)] = absent ? nlohmann::ordered_json() : nlohmann::ordered_json(value);
+    const bool absent = key.starts_with("fold") && option_json(value) == 0;
+    json[std::string(key)] = absent ? nlohmann::ordered_json() : option_json(value);
   };
   visit_data_options(config, put);
   put("preset", config.options.preset);

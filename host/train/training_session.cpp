@@ -90,9 +90,9 @@ class EpochLoop {
         solver_(make_solver(device, model,
                             {source_.view(), dataset.users.size(), dataset.items.size(), state(), sums()}, options)),
         steps_((train.size() + solver_->batch() - 1) / solver_->batch()) {
-    schedule_.kind = options.schedule == "linear" ? ScheduleKind::linear : ScheduleKind::constant;
-    schedule_.base = static_cast<float>(options.learning_rate);
-    schedule_.total_steps = steps_ * options.epochs;
+    schedule_.kind = options.schedule;
+    schedule_.base = static_cast<float>(options.learning_rate.value());
+    schedule_.total_steps = steps_ * options.epochs.value();
     schedule_.warmup_steps = std::llround(options.warmup * static_cast<double>(steps_));
     set_step_state({});
   }
@@ -241,11 +241,11 @@ struct TrainingSession::Parts {
 
 void check_device(Device& device, const TrainOptions& resolved) {
   if (!device.can_store(storage_of(resolved))) {
-    throw InputError("precision", resolved.precision,
+    throw InputError("precision", text_of(resolved.precision),
                      fmt::format("{} stores f32 only; give `precision` f32, or `device` cuda", device.info().engine));
   }
-  if (!resolved.sgd_kernel.empty() && !device.has_kernel_options()) {
-    throw InputError("sgd_kernel", printable(resolved.sgd_kernel),
+  if (is_given(resolved.sgd_kernel) && !device.has_kernel_options()) {
+    throw InputError("sgd_kernel", text_of(resolved.sgd_kernel),
                      fmt::format("{} has one way only; remove it, or give `device` cuda", device.info().engine));
   }
   const ProductPrecision products = mini_batch_options(resolved).gradients.products;

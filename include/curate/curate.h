@@ -8,6 +8,7 @@
 #include "curate/export.h"
 #include "curate/feature.h"
 #include "curate/id_map.h"
+#include "curate/kinds.h"
 #include "curate/metrics.h"
 #include "curate/model.h"
 #include "curate/option_table.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "device/dropout_mask.h"
-#include "models/option_lists.h"
+#include "train/option_text.h"
 #include "models/rating_model.h"
 #include "tests/support/devices.h"
 #include "tests/support/features.h"

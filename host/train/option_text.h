@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "curate/option_table.h"
+#include "curate/options.h"
+
+namespace curate {
+
+// Values of options as text: "100,50,20" of layers, "sgd+adam" of an optimizer. What is read has the right form;
+// whether a training takes it, resolve() says.
+
+std::string text_of(bool value);  ///< "on" or "off"
+std::string text_of(std::int32_t value);
+std::string text_of(std::int64_t value);
+std::string text_of(std::uint64_t value);
+std::string text_of(double value);
+std::string text_of(const std::string& value);
+std::string text_of(const std::vector<std::int32_t>& widths);
+std::string text_of(const std::vector<ActivationKind>& activations);
+std::string text_of(const DropoutRates& rates);
+std::string text_of(const std::vector<FeatureDim>& dims);
+std::string text_of(const MfKernelOptions& kernel);
+template <NamedKind Kind>
+std::string text_of(Kind kind) {
+  return std::string(name_of(kind));
+}
+/// Empty where there is none.
+template <typename T>
+std::string text_of(const std::optional<T>& value) {
+  return value ? text_of(*value) : "";
+}
+
+/// All throw InputError that names the option and its remedy.
+void read_text(const OptionInfo& info, const std::string& text, bool& value);
+void read_text(const OptionInfo& info, const std::string& text, std::int32_t& value);
+void read_text(const OptionInfo& info, const std::string& text, std::int64_t& value);
+void read_text(const OptionInfo& info, const std::string& text, std::uint64_t& value);
+void read_text(const OptionInfo& info, const std::string& text, double& value);
+void read_text(const OptionInfo& info, const std::string& text, std::string& value);
+void read_text(const OptionInfo& info, const std::string& text, std::vector<std::int32_t>& widths);
+void read_text(const OptionInfo& info, const std::string& text, std::vector<ActivationKind>& activations);
+void read_text(const OptionInfo& info, const std::string& text, DropoutRates& rates);
+void read_text(const OptionInfo& info, const std::string& text, std::vector<FeatureDim>& dims);
+void read_text(const OptionInfo& info, const std::string& text, MfKernelOptions& kernel);
+
+/// "not one of mf, mlp, neumf".
+[[noreturn]] void refuse_choice(const OptionInfo& info, const std::string& text);
+
+template <NamedKind Kind>
+void read_text(const OptionInfo& info, const std::string& text, Kind& value) {
+  const std::optional<Kind> kind = find_kind<Kind>(text);
+  if (!kind) {
+    refuse_choice(info, text);
+  }
+  value = *kind;
+}
+template <typename T>
+void read_text(const OptionInfo& info, const std::string& text, std::optional<T>& value) {
+  read_text(info, text, value.emplace());
+}
+
+/// Throw InputError for values that no training takes.
+void check_value(const OptionInfo& info, const std::vector<std::int32_t>& widths);
+void check_value(const OptionInfo& info, const DropoutRates& rates);
+void check_value(const OptionInfo& info, const std::vector<FeatureDim>& dims);
+void check_value(const OptionInfo& info, const MfKernelOptions& kernel);
+
+}  // namespace curate

@@ -1,0 +1,129 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace curate {
+
+/// mf: matrix factorization; mlp: a neural network over embeddings; neumf: that and a dot product.
+enum class ModelKind : std::uint8_t { mf, mlp, neumf };
+
+/// Whether a model has dense layers.
+constexpr bool is_network(ModelKind model) {
+  return model != ModelKind::mf;
+}
+
+/// sgd_and_adam: users' and items' vectors by SGD, what they share (features' embeddings, dense layers) by Adam.
+enum class OptimizerChoice : std::uint8_t { sgd, adagrad, adam, sgd_and_adam };
+
+enum class LossKind : std::uint8_t { mse, mae };
+
+enum class ActivationKind : std::uint8_t { linear, relu, tanh, sigmoid };
+
+enum class ScheduleKind : std::int32_t {
+  constant,
+  linear,  ///< falls linearly to zero over the planned steps
+};
+
+/// Distribution of the first factors.
+enum class InitKind : std::uint8_t { normal, uniform };
+
+/// How users' and items' embeddings are stored while they are trained. Arithmetic is f32.
+enum class EmbeddingPrecision : std::uint8_t { f32, f16, bf16 };
+
+/// What the two matrices of a product are rounded to; sums are f32.
+enum class ProductPrecision : std::uint8_t {
+  f32,
+  tf32,  ///< 10 bits after the point
+  bf16,  ///< 7 bits after the point
+};
+
+/// Rates of dropout after the users' and the items' embedding.
+struct DropoutRates {
+  double user = 0.0;
+  double item = 0.0;
+
+  bool operator==(const DropoutRates&) const = default;
+};
+
+/// Columns of a feature's embedding.
+struct FeatureDim {
+  std::string name;  ///< empty: of every feature
+  std::int32_t columns = 0;
+
+  bool operator==(const FeatureDim&) const = default;
+};
+
+/// How a GPU goes through ratings in an epoch of per-rating SGD, to be measured; 0: the engine's choice.
+struct MfKernelOptions {
+  std::int32_t lanes = 0;  ///< threads that share a rating: 1, 2, 4, 8, 16 or 32, or more of them where rows are long
+  std::int32_t ahead = 0;  ///< rows of items that are on their way: 1, 2 or 4
+  std::int32_t split = 0;  ///< users of more ratings than that are learnt in pieces side by side, at least 16
+  std::int32_t hot_items = 0;      ///< most rated items whose changes a block gathers before it adds them
+  bool scalar_reductions = false;  ///< changes are added by element
+
+  bool operator==(const MfKernelOptions&) const = default;
+};
+
+/// Names of an enumeration's values in their order, as options have them.
+template <typename Kind>
+struct KindNames;
+template <>
+struct KindNames<ModelKind> {
+  static constexpr std::array<std::string_view, 3> kAll = {"mf", "mlp", "neumf"};
+};
+template <>
+struct KindNames<OptimizerChoice> {
+  static constexpr std::array<std::string_view, 4> kAll = {"sgd", "adagrad", "adam", "sgd+adam"};
+};
+template <>
+struct KindNames<LossKind> {
+  static constexpr std::array<std::string_view, 2> kAll = {"mse", "mae"};
+};
+template <>
+struct KindNames<ActivationKind> {
+  static constexpr std::array<std::string_view, 4> kAll = {"linear", "relu", "tanh", "sigmoid"};
+};
+template <>
+struct KindNames<ScheduleKind> {
+  static constexpr std::array<std::string_view, 2> kAll = {"constant", "linear"};
+};
+template <>
+struct KindNames<InitKind> {
+  static constexpr std::array<std::string_view, 2> kAll = {"normal", "uniform"};
+};
+template <>
+struct KindNames<EmbeddingPrecision> {
+  static constexpr std::array<std::string_view, 3> kAll = {"f32", "f16", "bf16"};
+};
+template <>
+struct KindNames<ProductPrecision> {
+  static constexpr std::array<std::string_view, 3> kAll = {"f32", "tf32", "bf16"};
+};
+
+template <typename Kind>
+concept NamedKind = requires {
+  KindNames<Kind>::kAll;
+};
+
+template <NamedKind Kind>
+constexpr std::string_view name_of(Kind kind) {
+  return KindNames<Kind>::kAll.at(static_cast<std::size_t>(kind));
+}
+
+/// The value of that name; nothing where none has it.
+template <NamedKind Kind>
+constexpr std::optional<Kind> find_kind(std::string_view name) {
+  for (std::size_t kind = 0; kind < KindNames<Kind>::kAll.size(); ++kind) {
+    if (KindNames<Kind>::kAll[kind] == name) {
+      return static_cast<Kind>(kind);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace curate
