@@ -1406,10 +1406,10 @@ class OptionsTest(CliCase):
         for option in strict_json(self.curate("options", "--json").stdout):
             with self.subTest(option["key"]):
                 self.assertIn(" ".join(option["sentence"].split()), text)
-                self.assertIn(f"(default: {option['default']})", text)
+                self.assertIn(f"default: {option['default']})", text)
 
     def test_the_document_is_as_the_program_makes_it(self):
-        document = pathlib.Path(__file__).resolve().parent.parent / "docs" / "options.md"
+        document = Path(__file__).resolve().parent.parent / "docs" / "options.md"
         self.assertEqual(document.read_text(encoding="utf-8"), self.curate("options", "--markdown").stdout,
                          "make it anew: curate options --markdown > docs/options.md")
 

@@ -9,6 +9,7 @@
 #include "bench/gpu_probe/probes.h"
 #include "curate/error.h"
 #include "curate/trainer.h"
+#include "models/option_lists.h"
 #include "support/printable.h"
 #include "train/option_visit.h"
 

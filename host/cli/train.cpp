@@ -42,15 +42,10 @@ struct TrainArguments {
   ReadingArguments reading;
 };
 
-/// What an option does, what it takes, and its default: "passes over ...; 1 or more (default: mf 20, networks 25)".
+/// What an option does, what it takes, and its default: "passes over ... (1 or more; default: mf 20, networks 25)".
 std::string help_of(const OptionInfo& info) {
-  std::string text(info.sentence);
-  const std::string values = info.type == OptionType::on_or_off ? "" : values_of(info);
-  // Sentences that name the choices have said them.
-  if (!values.empty() && text.find(values) == std::string::npos) {
-    text += fmt::format(": {}", values);
-  }
-  return in_flags(fmt::format("{} (default: {})", text, info.by_default));
+  const std::string values = info.type == OptionType::on_or_off ? "" : values_of(info) + "; ";
+  return in_flags(fmt::format("{} ({}default: {})", info.sentence, values, info.by_default));
 }
 
 void add_training_options(CLI::App& app, TrainOptions& options) {
