@@ -1409,7 +1409,7 @@ class OptionsTest(CliCase):
                 self.assertIn(f"default: {option['default']})", text)
 
     def test_the_document_is_as_the_program_makes_it(self):
-        document = pathlib.Path(__file__).resolve().parent.parent / "docs" / "options.md"
+        document = Path(__file__).resolve().parent.parent / "docs" / "options.md"
         self.assertEqual(document.read_text(encoding="utf-8"), self.curate("options", "--markdown").stdout,
                          "make it anew: curate options --markdown > docs/options.md")
 

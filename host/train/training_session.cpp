@@ -16,6 +16,8 @@
 #include "support/printable.h"
 #include "train/evaluator.h"
 #include "train/fallback.h"
+#include "train/option_text.h"
+#include "train/option_visit.h"
 
 namespace curate {
 namespace {
