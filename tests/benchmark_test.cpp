@@ -130,10 +130,10 @@ TEST(BenchmarkWork, IsCountedAsStated) {
   EXPECT_EQ(mf_bytes_per_rating(32, false), 8.0 * 32 + 4);
   EXPECT_EQ(mf_bytes_per_rating(32, true, "f16"), 4.0 * 32 + 8 + 4);
   TrainOptions options;
-  options.model = "mlp";
+  options.model = ModelKind::mlp;
   options.user_dim = 3;
   options.item_dim = 5;
-  options.layers = "7,2";
+  options.layers = {7, 2};
   EXPECT_EQ(mlp_flops_per_rating(resolve(options)), 6.0 * (8 * 7 + 7 * 2 + 2 * 1));
 }
 

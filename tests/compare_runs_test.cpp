@@ -316,8 +316,8 @@ TEST_F(CompareRunsTest, WhatFollowsFromTheModelHasNoColumn) {
   make("a");
   make("b", [](MadeRun& run) {
     run.config.options = {};
-    run.config.options.model = "mlp";
-    run.config.options.layers = "10,5";
+    run.config.options.model = ModelKind::mlp;
+    run.config.options.layers = {10, 5};
     run.config.options = resolve(run.config.options);
     run.config.options.device = "cpu";
   });

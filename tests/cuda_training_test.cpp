@@ -43,7 +43,7 @@ TrainOptions options_of(const CudaWay& way, const std::string& device) {
   options.batch = way.batch;
   options.dense_updates = way.dense;
   options.layers = way.layers;
-  if (options.model == "mf") {
+  if (options.model == ModelKind::mf) {
     options.dim = 8;
   }
   options.epochs = 3;
@@ -269,9 +269,9 @@ TEST(CudaPerRatingSgd, every_rating_is_learnt) {
         expect_all_learnt(options);
       }
       options.sgd_kernel = "";
-      options.precision = "bf16";
+      options.precision = EmbeddingPrecision::bf16;
       expect_all_learnt(options);
-      options.precision = "f32";
+      options.precision = EmbeddingPrecision::f32;
     }
     options.deterministic = true;
     expect_all_learnt(options);
@@ -351,7 +351,7 @@ TEST_P(CudaTraining, ml_100k_u1_within_two_thousandths_of_the_cpu_engine) {
   }
   const auto rmse_on = [&](const char* device) {
     TrainOptions options = options_of(GetParam(), device);
-    if (options.model == "mf") {
+    if (options.model == ModelKind::mf) {
       options.dim = 32;
     }
     return u1_rmse(dataset, test, options);
@@ -374,7 +374,7 @@ TEST(CudaTrainingInBf16, ml_100k_u1_within_two_thousandths_of_the_cpu_engine) {
   const CudaWay way = {"", "adam", 1024, false, "mlp", "132,64"};
   const double cpu = u1_rmse(dataset, test, options_of(way, "cpu"));
   TrainOptions options = options_of(way, "cuda-emulated");
-  options.products = "bf16";
+  options.products = ProductPrecision::bf16;
   const std::int64_t products = emulator::cublaslt_products();
   const double cuda = u1_rmse(dataset, test, options);
   EXPECT_GT(emulator::cublaslt_products(), products);

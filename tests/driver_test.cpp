@@ -68,9 +68,9 @@ TrainOptions options_of(const DriverWay& way) {
   options.batch = way.batch;
   options.learning_rate = way.learning_rate;
   options.dim = 8;
-  if (options.model != "mf") {
-    options.layers = "8";
-    options.dropout = "0";
+  if (options.model != ModelKind::mf) {
+    options.layers = {8};
+    options.dropout = {0, 0};
   }
   options.epochs = 3;
   options.seed = 5;
@@ -118,9 +118,9 @@ TEST_P(Driver, nothing_is_learnt_from_the_validation_part) {
   TrainOptions options = options_of(GetParam());
   options.epochs = 1;
   options.validation = 0.25;
-  options.output = options.model == "mf" ? "" : "linear";
+  options.output = options.model == ModelKind::mf ? "" : "linear";
   // The last bias of a network stays where it starts.
-  options.learning_rate = options.model == "mf" ? options.learning_rate : 1e-12;
+  options.learning_rate = options.model == ModelKind::mf ? options.learning_rate : 1e-12;
   const Model model = Trainer(options).train(dataset, dataset.ratings).model;
   const std::set<std::size_t> held_out = users_held_out(model);
   ASSERT_EQ(held_out.size(), 15U);
@@ -135,7 +135,7 @@ TEST_P(Driver, nothing_is_learnt_from_the_validation_part) {
   ASSERT_GT(std::abs(mean - sum_of_all / 60.0), 1e-3) << "data that cannot tell";
   const TensorMap& tensors = model.parts().tensors;
   EXPECT_NEAR(static_cast<double>(tensors.at("fallback.mean").values[0]), mean, 1e-6);
-  const char* const start = options.model == "mf" ? "global_mean" : "dense.1.bias";
+  const char* const start = options.model == ModelKind::mf ? "global_mean" : "dense.1.bias";
   EXPECT_NEAR(static_cast<double>(tensors.at(start).values.at(0)), mean, 1e-6);
 }
 
@@ -214,7 +214,7 @@ TEST_P(Driver, rate_follows_the_schedule_step_by_step) {
       const auto expect_rate = [&](const StepState& state) {
         EXPECT_EQ(state.step, step);
         double rate = options.learning_rate;
-        if (options.schedule == "linear") {
+        if (options.schedule == ScheduleKind::linear) {
           rate *= 1.0 - static_cast<double>(step) / static_cast<double>(3 * steps);
         }
         if (warmup > 0.0) {
@@ -265,7 +265,7 @@ TEST(DriverReports, train_rmse_is_of_the_epochs_own_predictions) {
     TrainOptions options = options_of(way);
     options.batch = 500;
     options.learning_rate = 0.05;
-    options.schedule = "constant";
+    options.schedule = ScheduleKind::constant;
     options.validation = 0.0;
     options.clip = false;
     const TrainResult whole = Trainer(options).train(dataset, dataset.ratings);
@@ -284,7 +284,7 @@ TEST(DriverReports, train_rmse_is_of_the_epochs_own_predictions) {
 TensorMap after_one_step(TrainOptions options, const Dataset& dataset) {
   options.batch = dataset.ratings.size();
   options.epochs = 1;
-  options.schedule = "constant";
+  options.schedule = ScheduleKind::constant;
   options.validation = 0.0;
   options.reg = 0.0;
   options.init_scale = 0.3;
@@ -303,7 +303,7 @@ std::vector<double> difference(const TensorMap& to, const TensorMap& from, const
 TEST(DriverRates, vectors_learn_by_sgd_and_layers_by_adam) {
   const Dataset dataset = driver_dataset();
   TrainOptions options = options_of(kMlp);
-  options.optimizer = "sgd+adam";
+  options.optimizer = OptimizerChoice::sgd_and_adam;
   options.damping = 0.0;
   const auto train = [&](double learning_rate, double adam_lr) {
     options.learning_rate = learning_rate;
@@ -335,7 +335,7 @@ TEST(DriverRates, weight_decay_is_that_of_the_learning_rate) {
   for (const auto& [optimizer, damping] : {std::pair{"sgd", 0.0}, {"sgd", 0.5}, {"adagrad", 0.0}, {"adam", 0.0}}) {
     TrainOptions options = options_of(kMf);
     options.optimizer = optimizer;
-    if (options.optimizer == "sgd") {
+    if (options.optimizer == OptimizerChoice::sgd) {
       options.damping = damping;
     }
     options.learning_rate = 0.05;
@@ -365,7 +365,7 @@ TEST_P(Driver, best_epoch_comes_back_whole) {
   TrainOptions options = options_of(GetParam());
   options.reg = 0.0;  // overfits: the best epoch is not the last
   options.init_scale = 0.3;
-  options.schedule = "constant";
+  options.schedule = ScheduleKind::constant;
   options.epochs = 25;
   options.validation = 0.3;
   options.learning_rate *= 2.0;
@@ -455,7 +455,7 @@ TEST(DriverClip, errors_of_a_training_are_those_of_clipped_predictions) {
   dataset.scale = {1.0F, 3.0F, 0.5F};
   for (const DriverWay& way : {kPerRating, kMf, kMlp, kNeumf}) {
     TrainOptions options = options_of(way);
-    options.output = options.model == "mf" ? "" : "linear";
+    options.output = options.model == ModelKind::mf ? "" : "linear";
     options.validation = 0.3;
     options.init_scale = 1e-3;
     const auto train = [&](bool clip) {

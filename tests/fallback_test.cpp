@@ -309,9 +309,9 @@ TEST(ColdItems, ArePredictedByTheirFeatures) {
     options.learning_rate = 0.02;
     options.reg = 0.05;
     options.feature_reg = 0.0;
-    if (options.model != "mf") {
-      options.dropout = "0.4";
-      options.layers = "8";
+    if (options.model != ModelKind::mf) {
+      options.dropout = {0.4, 0.4};
+      options.layers = {8};
     }
     const Model model = Trainer(options).train(dataset, dataset.ratings).model;
     for (const char* what : {"item.embedding", "item.factors"}) {

@@ -77,8 +77,8 @@ TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
 INSTANTIATE_TEST_SUITE_P(
     Ways, MemoryEstimateTest,
     testing::Values(EstimatedWay{"mf", [](TrainOptions&) {}},
-                    EstimatedWay{"mf_adam", [](TrainOptions& options) { options.optimizer = "adam"; }},
-                    EstimatedWay{"mf_adagrad", [](TrainOptions& options) { options.optimizer = "adagrad"; }},
+                    EstimatedWay{"mf_adam", [](TrainOptions& options) { options.optimizer = OptimizerChoice::adam; }},
+                    EstimatedWay{"mf_adagrad", [](TrainOptions& options) { options.optimizer = OptimizerChoice::adagrad; }},
                     EstimatedWay{"mf_sgd_batches",
                                  [](TrainOptions& options) {
                                    options.batch = 100;
@@ -93,58 +93,58 @@ INSTANTIATE_TEST_SUITE_P(
                                    options.dim = 3;
                                  }},
                     EstimatedWay{"mf_without_validation", [](TrainOptions& options) { options.validation = 0.0; }},
-                    EstimatedWay{"mlp", [](TrainOptions& options) { options.model = "mlp"; }},
+                    EstimatedWay{"mlp", [](TrainOptions& options) { options.model = ModelKind::mlp; }},
                     EstimatedWay{"mlp_of_odd_widths",
                                  [](TrainOptions& options) {
-                                   options.model = "mlp";
-                                   options.optimizer = "adagrad";
+                                   options.model = ModelKind::mlp;
+                                   options.optimizer = OptimizerChoice::adagrad;
                                    options.user_dim = 5;
                                    options.item_dim = 9;
-                                   options.layers = "101,50,7";
+                                   options.layers = {101, 50, 7};
                                    options.dense_dropout = 0.2;
                                    options.batch = 3000;
                                  }},
                     EstimatedWay{"mlp_of_padded_batches",
                                  [](TrainOptions& options) {
-                                   options.model = "mlp";
+                                   options.model = ModelKind::mlp;
                                    options.batch = 6401;  // buffers of 6528 rows
-                                   options.layers = "300";
+                                   options.layers = {300};
                                  }},
                     EstimatedWay{"mlp_without_layers",
                                  [](TrainOptions& options) {
-                                   options.model = "mlp";
-                                   options.optimizer = "sgd";
-                                   options.layers = "none";
+                                   options.model = ModelKind::mlp;
+                                   options.optimizer = OptimizerChoice::sgd;
+                                   options.layers = std::vector<std::int32_t>();
                                    options.validation = 0.0;
                                  }},
                     EstimatedWay{"mf_features", [](TrainOptions& options) { options.features = "age,tags"; }},
                     EstimatedWay{"mf_features_of_items",
                                  [](TrainOptions& options) {
                                    options.features = "tags";
-                                   options.optimizer = "sgd";
+                                   options.optimizer = OptimizerChoice::sgd;
                                    options.biases = false;
                                    options.dim = 6;
                                    options.validation = 0.0;
                                  }},
                     EstimatedWay{"mlp_features",
                                  [](TrainOptions& options) {
-                                   options.model = "mlp";
+                                   options.model = ModelKind::mlp;
                                    options.features = "age,tags";
                                  }},
                     EstimatedWay{"mlp_features_of_odd_widths",
                                  [](TrainOptions& options) {
-                                   options.model = "mlp";
+                                   options.model = ModelKind::mlp;
                                    options.features = "age,tags";
-                                   options.feature_dim = "age=3,tags=33";
-                                   options.optimizer = "adagrad";
+                                   options.feature_dim = {{"age", 3}, {"tags", 33}};
+                                   options.optimizer = OptimizerChoice::adagrad;
                                    options.feature_dropout = 0.2;
                                  }},
-                    EstimatedWay{"neumf", [](TrainOptions& options) { options.model = "neumf"; }},
+                    EstimatedWay{"neumf", [](TrainOptions& options) { options.model = ModelKind::neumf; }},
                     EstimatedWay{"neumf_features",
                                  [](TrainOptions& options) {
-                                   options.model = "neumf";
+                                   options.model = ModelKind::neumf;
                                    options.features = "age,tags";
-                                   options.optimizer = "sgd";
+                                   options.optimizer = OptimizerChoice::sgd;
                                    options.factors = 5;
                                    options.dense_dropout = 0.1;
                                    options.batch = 3000;
@@ -152,24 +152,24 @@ INSTANTIATE_TEST_SUITE_P(
                     EstimatedWay{"mf_f16",
                                  [](TrainOptions& options) {
                                    options.device = "cuda-emulated";
-                                   options.precision = "f16";
+                                   options.precision = EmbeddingPrecision::f16;
                                    options.dim = 13;
                                  }},
                     EstimatedWay{"mf_bf16_features",
                                  [](TrainOptions& options) {
                                    options.device = "cuda-emulated";
-                                   options.precision = "bf16";
+                                   options.precision = EmbeddingPrecision::bf16;
                                    options.features = "tags";
                                    options.dim = 12;
                                  }},
                     EstimatedWay{"neumf_f16",
                                  [](TrainOptions& options) {
                                    options.device = "cuda-emulated";
-                                   options.precision = "f16";
-                                   options.model = "neumf";
+                                   options.precision = EmbeddingPrecision::f16;
+                                   options.model = ModelKind::neumf;
                                    options.user_dim = 5;
                                    options.item_dim = 16;
-                                   options.layers = "132,32";  // wider than what a GPU fuses
+                                   options.layers = {132, 32};  // wider than what a GPU fuses
                                  }}),
     [](const auto& way) { return std::string(way.param.name); });
 
@@ -185,7 +185,7 @@ TEST(MemoryEstimate, FollowsTheFormulas) {
   EXPECT_NEAR(static_cast<double>(sgd.ratings), 1.6e6 + 8.0 * 1000, 200.0);
   EXPECT_EQ(sgd.best, 4 * 1000 * 64);
   EXPECT_EQ(sgd.scratch, 4 * 500 * 65);
-  options.optimizer = "adam";
+  options.optimizer = OptimizerChoice::adam;
   const MemoryEstimate adam = estimate_memory(resolve(options), size);
   EXPECT_EQ(adam.parameters, sgd.parameters);
   EXPECT_NEAR(static_cast<double>(adam.ratings), 2.8e6, 200.0);
@@ -199,7 +199,7 @@ TEST(MemoryEstimate, FollowsTheFormulas) {
 
 TEST(MemoryEstimate, CountsRowsOfWholeTiles) {
   TrainOptions options;
-  options.model = "mlp";
+  options.model = ModelKind::mlp;
   const auto batches = [&options](std::int32_t batch) {
     options.batch = batch;
     return estimate_memory(resolve(options), {1000, 500, 100000, true}).batches;
@@ -218,12 +218,12 @@ TEST(MemoryEstimate, IsAnUpperBoundOfWhatFusedLayersTake) {
   synthetic.ratings = 500;
   const Dataset dataset = generate_dataset(synthetic).dataset;
   TrainOptions options;
-  options.model = "mlp";
+  options.model = ModelKind::mlp;
   options.epochs = 1;
   options.device = "cuda-emulated";
   options.user_dim = 8;
   options.item_dim = 8;
-  options.layers = "12,5";
+  options.layers = {12, 5};
   options = resolve(options);
   const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
   const MemoryEstimate estimate = estimate_memory(
@@ -235,7 +235,7 @@ TEST(MemoryEstimate, IsAnUpperBoundOfWhatFusedLayersTake) {
 
 TEST(MemoryEstimate, TakesTheSmallest) {
   TrainOptions options;
-  options.optimizer = "adam";
+  options.optimizer = OptimizerChoice::adam;
   for (const std::int64_t ratings : {0, 1, 2}) {
     const MemoryEstimate estimate = estimate_memory(resolve(options), {1, 1, ratings, false});
     EXPECT_GT(estimate.cpu(), 0);

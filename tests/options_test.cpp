@@ -27,19 +27,19 @@ namespace {
 TEST(Options, ResolveFillsInWhatIsAuto) {
   const TrainOptions sgd = resolve({});
   EXPECT_EQ(sgd.batch, 1);
-  EXPECT_EQ(sgd.schedule, "linear");
+  EXPECT_EQ(sgd.schedule, ScheduleKind::linear);
   EXPECT_GT(sgd.learning_rate, 0.0);
   EXPECT_GT(sgd.reg, 0.0);
   EXPECT_EQ(solver_of(sgd), SolverKind::per_rating_sgd);
   TrainOptions adam;
-  adam.optimizer = "adam";
+  adam.optimizer = OptimizerChoice::adam;
   EXPECT_EQ(resolve(adam).batch, 1024);
   TrainOptions mlp;
-  mlp.model = "mlp";
+  mlp.model = ModelKind::mlp;
   mlp.dim = 24;
   mlp.item_dim = 7;
   mlp = resolve(mlp);
-  EXPECT_EQ(mlp.optimizer, "sgd+adam");
+  EXPECT_EQ(mlp.optimizer, OptimizerChoice::sgd_and_adam);
   EXPECT_EQ(mlp.user_dim, 24);
   EXPECT_EQ(mlp.item_dim, 7);
   EXPECT_FALSE(mlp.layers.empty());
@@ -52,19 +52,19 @@ TEST(Options, ResolveFillsInWhatFeaturesNeed) {
   TrainOptions options;
   options.features = "genres";
   const TrainOptions mf = resolve(options);
-  EXPECT_EQ(mf.optimizer, "sgd+adam");
+  EXPECT_EQ(mf.optimizer, OptimizerChoice::sgd_and_adam);
   EXPECT_EQ(mf.batch, 1024);
   EXPECT_EQ(mf.feature_reg, 0.01);
   EXPECT_EQ(solver_of(mf), SolverKind::mini_batch);
-  options.optimizer = "sgd";
+  options.optimizer = OptimizerChoice::sgd;
   EXPECT_EQ(resolve(options).batch, 1024) << "per-rating SGD takes no features";
   EXPECT_EQ(solver_of(resolve(options)), SolverKind::mini_batch);
   options.optimizer = "";
-  options.model = "mlp";
+  options.model = ModelKind::mlp;
   EXPECT_EQ(resolve(options).feature_dropout, 0.0);
   EXPECT_EQ(resolve(options).feature_reg, 0.001);
   EXPECT_EQ(resolve(options).factors, -1);
-  options.model = "neumf";
+  options.model = ModelKind::neumf;
   options.dim = 12;
   EXPECT_EQ(resolve(options).factors, 12);
   options.factors = 5;
@@ -78,8 +78,8 @@ TEST(Options, ResolveFillsInWhatFeaturesNeed) {
 
 TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   TrainOptions options;
-  options.model = "mlp";
-  options.optimizer = "sgd+adam";
+  options.model = ModelKind::mlp;
+  options.optimizer = OptimizerChoice::sgd_and_adam;
   options.batch = 1000;
   options.adam_lr = 0.01;
   options.dense_reg = 0.5;
@@ -96,10 +96,10 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   EXPECT_FLOAT_EQ(plan.dense().rate, 0.001F);
   EXPECT_EQ(plan.dense().l2, 0.5F);
   EXPECT_EQ(plan.features().l2, 0.0F);
-  options.optimizer = "adam";
+  options.optimizer = OptimizerChoice::adam;
   EXPECT_THROW(resolve(options), InputError) << "adam has `lr` alone";
   options = {};
-  options.optimizer = "sgd+adam";
+  options.optimizer = OptimizerChoice::sgd_and_adam;
   EXPECT_THROW(resolve(options), InputError) << "mf has nothing for Adam without features";
   options.features = "genres";
   EXPECT_EQ(resolve(options).batch, 1024);
@@ -125,17 +125,17 @@ TEST(Options, DefaultsOfSmallBatchesAreWhatTheyWere) {
 
 TEST(Options, LargeBatchesOfSgdGrowTheRateAndDampTheRows) {
   TrainOptions options;
-  options.optimizer = "sgd";
+  options.optimizer = OptimizerChoice::sgd;
   options.batch = 65536;
   EXPECT_DOUBLE_EQ(resolve(options).learning_rate, 0.02 * 65536);
   EXPECT_EQ(resolve(options).damping, 0.1);
   options.batch = 1025;
   EXPECT_EQ(resolve(options).damping, 0.1);
   options.batch = 65536;
-  options.model = "mlp";  // the rate is that of what all users and items share, too: it does not grow
+  options.model = ModelKind::mlp;  // the rate is that of what all users and items share, too: it does not grow
   EXPECT_EQ(resolve(options).learning_rate, 0.05);
   EXPECT_EQ(resolve(options).damping, -1.0);
-  options.optimizer = "sgd+adam";
+  options.optimizer = OptimizerChoice::sgd_and_adam;
   options.weight_decay = 0.5;
   const TrainOptions resolved = resolve(options);
   EXPECT_DOUBLE_EQ(resolved.learning_rate, 0.01 * 65536);
@@ -154,7 +154,7 @@ TEST(Options, LargeBatchesOfSgdGrowTheRateAndDampTheRows) {
   EXPECT_EQ(plan.dense().weight_decay, 0.5F);
   options.damping = 0.0;
   EXPECT_EQ(mini_batch_options(resolve(options)).optimizer.rows.kind, OptimizerKind::sgd);
-  options.optimizer = "sgd";
+  options.optimizer = OptimizerChoice::sgd;
   options.damping = 0.3;
   EXPECT_EQ(mini_batch_options(resolve(options)).optimizer.dense().kind, OptimizerKind::sgd)
       << "damping is of rows alone";
@@ -165,7 +165,7 @@ TEST(Options, LargeBatchesOfAdamHaveALargerRateAndAShorterMemory) {
   for (const char* model : {"mf", "mlp"}) {
     TrainOptions options;
     options.model = model;
-    options.optimizer = "adam";
+    options.optimizer = OptimizerChoice::adam;
     options.batch = 16384;
     const TrainOptions resolved = resolve(options);
     EXPECT_DOUBLE_EQ(resolved.learning_rate, 0.01) << "the square root of the batch";
@@ -189,13 +189,13 @@ TEST(Options, StringsAreQuotedInToml) {
 
 TEST(Options, ListsOfWidthsAndRates) {
   TrainOptions options;
-  options.model = "mlp";
-  options.layers = "100,50,20";
-  options.dropout = "0.2";
+  options.model = ModelKind::mlp;
+  options.layers = {100, 50, 20};
+  options.dropout = {0.2, 0.2};
   EXPECT_EQ(layer_widths(resolve(options)), (std::vector<std::int64_t>{100, 50, 20, 1}));
   EXPECT_EQ(dropout_rates(resolve(options)), (std::vector<double>{0.2, 0.2}));
-  options.layers = "none";
-  options.dropout = "0.1,0";
+  options.layers = std::vector<std::int32_t>();
+  options.dropout = {0.1, 0};
   EXPECT_EQ(layer_widths(resolve(options)), (std::vector<std::int64_t>{1}));
   EXPECT_EQ(dropout_rates(resolve(options)), (std::vector<double>{0.1, 0.0}));
 }
@@ -218,10 +218,10 @@ TEST(Options, ResolveIsIdempotent) {
 TEST(Options, EveryBadValueNamesItsOption) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const std::vector<std::pair<std::string, std::function<void(TrainOptions&)>>> cases = {
-      {"model", [](auto& o) { o.model = "svd"; }},
-      {"optimizer", [](auto& o) { o.optimizer = "als"; }},
-      {"loss", [](auto& o) { o.loss = "huber"; }},
-      {"loss", [](auto& o) { o.loss = "mae"; }},  // per-rating SGD has mse only
+      {"model", [](auto& o) { o.model = ModelKind::svd; }},
+      {"optimizer", [](auto& o) { o.optimizer = OptimizerChoice::als; }},
+      {"loss", [](auto& o) { o.loss = LossKind::huber; }},
+      {"loss", [](auto& o) { o.loss = LossKind::mae; }},  // per-rating SGD has mse only
       {"dim", [](auto& o) { o.dim = 0; }},
       {"dim", [](auto& o) { o.dim = 1025; }},
       {"epochs", [](auto& o) { o.epochs = 0; }},
@@ -230,20 +230,20 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"reg", [](auto& o) { o.reg = -0.5; }},
       {"rate_decay", [](auto& o) { o.rate_decay = -0.1; }},
       {"rate_decay", [&](auto& o) { o.rate_decay = nan; }},
-      {"rate_decay", [](auto& o) { o.rate_decay = 0.1, o.optimizer = "adam"; }},  // per-rating SGD alone
-      {"rate_decay", [](auto& o) { o.rate_decay = 0.1, o.model = "mlp"; }},
-      {"schedule", [](auto& o) { o.schedule = "cosine"; }},
+      {"rate_decay", [](auto& o) { o.rate_decay = 0.1, o.optimizer = OptimizerChoice::adam; }},  // per-rating SGD alone
+      {"rate_decay", [](auto& o) { o.rate_decay = 0.1, o.model = ModelKind::mlp; }},
+      {"schedule", [](auto& o) { o.schedule = ScheduleKind::cosine; }},
       {"batch", [](auto& o) { o.batch = -1; }},
       {"damping", [](auto& o) { o.damping = 0.1; }},  // per-rating SGD has none
       {"damping", [](auto& o) { o.damping = -0.1, o.batch = 64; }},
       {"damping", [&](auto& o) { o.damping = nan, o.batch = 64; }},
-      {"damping", [](auto& o) { o.damping = 0.1, o.optimizer = "adam"; }},
-      {"damping", [](auto& o) { o.damping = 0.1, o.optimizer = "adagrad", o.model = "mlp"; }},
+      {"damping", [](auto& o) { o.damping = 0.1, o.optimizer = OptimizerChoice::adam; }},
+      {"damping", [](auto& o) { o.damping = 0.1, o.optimizer = OptimizerChoice::adagrad, o.model = ModelKind::mlp; }},
       {"warmup", [](auto& o) { o.warmup = 1.0; }},  // per-rating SGD has no steps
       {"warmup", [](auto& o) { o.warmup = -1.0, o.batch = 64; }},
       {"warmup", [&](auto& o) { o.warmup = nan, o.batch = 64; }},
       {"warmup", [](auto& o) { o.warmup = 3.5, o.epochs = 3, o.batch = 64; }},
-      {"init", [](auto& o) { o.init = "zeros"; }},
+      {"init", [](auto& o) { o.init = InitKind::zeros; }},
       {"beta1", [](auto& o) { o.beta1 = 1.0; }},
       {"beta2", [&](auto& o) { o.beta2 = nan; }},
       {"epsilon", [](auto& o) { o.epsilon = 0.0; }},
@@ -252,7 +252,7 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"patience", [](auto& o) { o.patience = 2, o.validation = 0.0; }},
       {"device", [](auto& o) { o.device = "tpu"; }},
       {"threads", [](auto& o) { o.threads = -1; }},
-      {"precision", [](auto& o) { o.precision = "f64"; }},
+      {"precision", [](auto& o) { o.precision = EmbeddingPrecision::f64; }},
       {"sgd_kernel", [](auto& o) { o.sgd_kernel = "lanes=3"; }},
       {"sgd_kernel", [](auto& o) { o.sgd_kernel = "lanes"; }},
       {"sgd_kernel", [](auto& o) { o.sgd_kernel = "ahead=8"; }},
@@ -262,59 +262,59 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"sgd_kernel", [](auto& o) { o.sgd_kernel = "reductions=fast"; }},
       {"sgd_kernel", [](auto& o) { o.sgd_kernel = "lanes=8,,ahead=2"; }},
       {"sgd_kernel", [](auto& o) { o.sgd_kernel = "lanes=8", o.batch = 1024; }},
-      {"sgd_kernel", [](auto& o) { o.sgd_kernel = "lanes=8", o.model = "mlp"; }},
+      {"sgd_kernel", [](auto& o) { o.sgd_kernel = "lanes=8", o.model = ModelKind::mlp; }},
       {"weight_decay", [](auto& o) { o.weight_decay = 0.1; }},  // per-rating SGD has none
-      {"weight_decay", [](auto& o) { o.weight_decay = -1.0, o.model = "mlp"; }},
+      {"weight_decay", [](auto& o) { o.weight_decay = -1.0, o.model = ModelKind::mlp; }},
       {"user_dim", [](auto& o) { o.user_dim = 5; }},  // mf has none of these
       {"item_dim", [](auto& o) { o.item_dim = 5; }},
-      {"layers", [](auto& o) { o.layers = "10"; }},
-      {"activations", [](auto& o) { o.activations = "relu"; }},
-      {"output", [](auto& o) { o.output = "linear"; }},
-      {"dropout", [](auto& o) { o.dropout = "0.2"; }},
+      {"layers", [](auto& o) { o.layers = {10}; }},
+      {"activations", [](auto& o) { o.activations = {ActivationKind::relu}; }},
+      {"output", [](auto& o) { o.output = ActivationKind::linear; }},
+      {"dropout", [](auto& o) { o.dropout = {0.2, 0.2}; }},
       {"dense_dropout", [](auto& o) { o.dense_dropout = 0.2; }},
       {"dense_reg", [](auto& o) { o.dense_reg = 0.2; }},
-      {"products", [](auto& o) { o.products = "tf32"; }},
-      {"products", [](auto& o) { o.model = "mlp", o.products = "f16"; }},
-      {"user_dim", [](auto& o) { o.model = "mlp", o.user_dim = 0; }},
-      {"item_dim", [](auto& o) { o.model = "mlp", o.item_dim = 1025; }},
-      {"layers", [](auto& o) { o.model = "mlp", o.layers = "10,,5"; }},
-      {"layers", [](auto& o) { o.model = "mlp", o.layers = "10,0"; }},
-      {"layers", [](auto& o) { o.model = "mlp", o.layers = "10,5.5"; }},
-      {"layers", [](auto& o) { o.model = "mlp", o.layers = "10 5"; }},
-      {"layers", [](auto& o) { o.model = "mlp", o.layers = "9000"; }},
-      {"layers", [](auto& o) { o.model = "mlp", o.layers = ","; }},
-      {"activations", [](auto& o) { o.model = "mlp", o.activations = "swish"; }},
-      {"activations", [](auto& o) { o.model = "mlp", o.layers = "8,4", o.activations = "relu,relu,relu"; }},
-      {"output", [](auto& o) { o.model = "mlp", o.output = "softmax"; }},
-      {"dropout", [](auto& o) { o.model = "mlp", o.dropout = "1"; }},
-      {"dropout", [](auto& o) { o.model = "mlp", o.dropout = "nan"; }},
-      {"dropout", [](auto& o) { o.model = "mlp", o.dropout = "0.1,0.1,0.1"; }},
-      {"dense_dropout", [](auto& o) { o.model = "mlp", o.dense_dropout = 1.0; }},
-      {"dense_reg", [](auto& o) { o.model = "mlp", o.dense_reg = -2.0; }},
+      {"products", [](auto& o) { o.products = ProductPrecision::tf32; }},
+      {"products", [](auto& o) { o.model = ModelKind::mlp, o.products = ProductPrecision::f16; }},
+      {"user_dim", [](auto& o) { o.model = ModelKind::mlp, o.user_dim = 0; }},
+      {"item_dim", [](auto& o) { o.model = ModelKind::mlp, o.item_dim = 1025; }},
+      {"layers", [](auto& o) { o.model = ModelKind::mlp, o.layers = {10, , 5}; }},
+      {"layers", [](auto& o) { o.model = ModelKind::mlp, o.layers = {10, 0}; }},
+      {"layers", [](auto& o) { o.model = ModelKind::mlp, o.layers = "10,5.5"; }},
+      {"layers", [](auto& o) { o.model = ModelKind::mlp, o.layers = "10 5"; }},
+      {"layers", [](auto& o) { o.model = ModelKind::mlp, o.layers = {9000}; }},
+      {"layers", [](auto& o) { o.model = ModelKind::mlp, o.layers = {, }; }},
+      {"activations", [](auto& o) { o.model = ModelKind::mlp, o.activations = {ActivationKind::swish}; }},
+      {"activations", [](auto& o) { o.model = ModelKind::mlp, o.layers = {8, 4}, o.activations = {ActivationKind::relu, ActivationKind::relu, ActivationKind::relu}; }},
+      {"output", [](auto& o) { o.model = ModelKind::mlp, o.output = ActivationKind::softmax; }},
+      {"dropout", [](auto& o) { o.model = ModelKind::mlp, o.dropout = {1, 1}; }},
+      {"dropout", [](auto& o) { o.model = ModelKind::mlp, o.dropout = "nan"; }},
+      {"dropout", [](auto& o) { o.model = ModelKind::mlp, o.dropout = "0.1,0.1,0.1"; }},
+      {"dense_dropout", [](auto& o) { o.model = ModelKind::mlp, o.dense_dropout = 1.0; }},
+      {"dense_reg", [](auto& o) { o.model = ModelKind::mlp, o.dense_reg = -2.0; }},
       {"factors", [](auto& o) { o.factors = 8; }},
-      {"factors", [](auto& o) { o.factors = 8, o.model = "mlp"; }},
-      {"factors", [](auto& o) { o.factors = 0, o.model = "neumf"; }},
-      {"factors", [](auto& o) { o.factors = 1025, o.model = "neumf"; }},
-      {"output", [](auto& o) { o.output = "relu", o.model = "neumf"; }},
-      {"output", [](auto& o) { o.output = "sigmoid", o.model = "neumf"; }},
-      {"feature_dim", [](auto& o) { o.feature_dim = "8", o.model = "mlp"; }},  // without --features
-      {"feature_dropout", [](auto& o) { o.feature_dropout = 0.1, o.model = "mlp"; }},
+      {"factors", [](auto& o) { o.factors = 8, o.model = ModelKind::mlp; }},
+      {"factors", [](auto& o) { o.factors = 0, o.model = ModelKind::neumf; }},
+      {"factors", [](auto& o) { o.factors = 1025, o.model = ModelKind::neumf; }},
+      {"output", [](auto& o) { o.output = ActivationKind::relu, o.model = ModelKind::neumf; }},
+      {"output", [](auto& o) { o.output = ActivationKind::sigmoid, o.model = ModelKind::neumf; }},
+      {"feature_dim", [](auto& o) { o.feature_dim = {{"", 8}}, o.model = ModelKind::mlp; }},  // without --features
+      {"feature_dropout", [](auto& o) { o.feature_dropout = 0.1, o.model = ModelKind::mlp; }},
       {"feature_reg", [](auto& o) { o.feature_reg = 0.1; }},
-      {"feature_dim", [](auto& o) { o.features = "x", o.feature_dim = "8"; }},  // mf has --dim
+      {"feature_dim", [](auto& o) { o.features = "x", o.feature_dim = {{"", 8}}; }},  // mf has --dim
       {"feature_dropout", [](auto& o) { o.features = "x", o.feature_dropout = 0.1; }},
-      {"feature_dropout", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dropout = 1.0; }},
+      {"feature_dropout", [](auto& o) { o.features = "x", o.model = ModelKind::mlp, o.feature_dropout = 1.0; }},
       {"feature_reg", [](auto& o) { o.features = "x", o.feature_reg = -2.0; }},
-      {"feature_reg", [&](auto& o) { o.features = "x", o.model = "neumf", o.feature_reg = nan; }},
-      {"feature_dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "0"; }},
-      {"feature_dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "1025"; }},
-      {"feature_dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "2.5"; }},
-      {"feature_dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "x"; }},
-      {"feature_dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "x="; }},
-      {"feature_dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "=8"; }},
-      {"feature_dim", [](auto& o) { o.features = "x", o.model = "mlp", o.feature_dim = "x=8,"; }},
+      {"feature_reg", [&](auto& o) { o.features = "x", o.model = ModelKind::neumf, o.feature_reg = nan; }},
+      {"feature_dim", [](auto& o) { o.features = "x", o.model = ModelKind::mlp, o.feature_dim = {{"", 0}}; }},
+      {"feature_dim", [](auto& o) { o.features = "x", o.model = ModelKind::mlp, o.feature_dim = {{"", 1025}}; }},
+      {"feature_dim", [](auto& o) { o.features = "x", o.model = ModelKind::mlp, o.feature_dim = "2.5"; }},
+      {"feature_dim", [](auto& o) { o.features = "x", o.model = ModelKind::mlp, o.feature_dim = {{"", x}}; }},
+      {"feature_dim", [](auto& o) { o.features = "x", o.model = ModelKind::mlp, o.feature_dim = {{"x", }}; }},
+      {"feature_dim", [](auto& o) { o.features = "x", o.model = ModelKind::mlp, o.feature_dim = {{"", 8}}; }},
+      {"feature_dim", [](auto& o) { o.features = "x", o.model = ModelKind::mlp, o.feature_dim = {{"x", 8}, {"", }}; }},
       {"batch", [](auto& o) { o.features = "x", o.batch = 1; }},
-      {"batch", [](auto& o) { o.features = "x", o.batch = 1, o.optimizer = "sgd"; }},
-      {"rate_decay", [](auto& o) { o.features = "x", o.rate_decay = 0.1, o.optimizer = "sgd"; }},
+      {"batch", [](auto& o) { o.features = "x", o.batch = 1, o.optimizer = OptimizerChoice::sgd; }},
+      {"rate_decay", [](auto& o) { o.features = "x", o.rate_decay = 0.1, o.optimizer = OptimizerChoice::sgd; }},
   };
   for (const auto& [option, spoil] : cases) {
     TrainOptions options;
@@ -353,9 +353,9 @@ TEST(Options, AnErrorHasItsParts) {
 TEST(Options, NotebookPresetIsTheNotebooks) {
   const TrainOptions options = resolve(preset_options("notebook-mf"));
   EXPECT_EQ(options.dim, 3);
-  EXPECT_EQ(options.optimizer, "adam");
+  EXPECT_EQ(options.optimizer, OptimizerChoice::adam);
   EXPECT_EQ(options.learning_rate, 0.001);
-  EXPECT_EQ(options.schedule, "constant");
+  EXPECT_EQ(options.schedule, ScheduleKind::constant);
   EXPECT_EQ(options.batch, 32);
   EXPECT_EQ(options.beta1, 0.9);
   EXPECT_EQ(options.beta2, 0.999);
@@ -363,13 +363,13 @@ TEST(Options, NotebookPresetIsTheNotebooks) {
   EXPECT_EQ(options.epochs, 50);
   EXPECT_TRUE(options.non_negative);
   EXPECT_FALSE(options.biases);
-  EXPECT_EQ(options.init, "uniform");
+  EXPECT_EQ(options.init, InitKind::uniform);
   EXPECT_EQ(options.init_scale, 0.05);
 
   const TrainOptions mlp = resolve(preset_options("notebook-mlp"));
-  EXPECT_EQ(mlp.model, "mlp");
-  EXPECT_EQ(mlp.optimizer, "adam");
-  EXPECT_EQ(mlp.loss, "mae");
+  EXPECT_EQ(mlp.model, ModelKind::mlp);
+  EXPECT_EQ(mlp.optimizer, OptimizerChoice::adam);
+  EXPECT_EQ(mlp.loss, LossKind::mae);
   EXPECT_EQ(mlp.learning_rate, 0.005);
   EXPECT_EQ(mlp.batch, 32);
   EXPECT_EQ(mlp.epochs, 250);
@@ -377,7 +377,7 @@ TEST(Options, NotebookPresetIsTheNotebooks) {
   EXPECT_EQ(mlp.item_dim, 8);
   EXPECT_EQ(layer_widths(mlp), (std::vector<std::int64_t>{100, 50, 20, 1}));
   EXPECT_EQ(mlp.activations, "linear,linear,relu");
-  EXPECT_EQ(mlp.output, "relu");
+  EXPECT_EQ(mlp.output, ActivationKind::relu);
   EXPECT_EQ(dropout_rates(mlp), (std::vector<double>{0.2, 0.2}));
   EXPECT_THROW(preset_options("notebook"), InputError);
 }
@@ -526,7 +526,7 @@ TEST_F(OptionTable, DefaultsAreAsItSays) {
   };
   TrainOptions mf;
   TrainOptions mlp = mf;
-  mlp.model = "mlp";
+  mlp.model = ModelKind::mlp;
   mlp.features = "genres";
   const TrainOptions by_default = resolve(mf);
   const TrainOptions network = resolve(mlp);

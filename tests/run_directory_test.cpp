@@ -47,7 +47,7 @@ TEST_F(RunDirectoryTest, ConfigRoundTrip) {
   config.options.reg = 0.1 + 0.2;  // all 17 digits must survive
   config.options.seed = 9007199254740993;
   config.options.biases = false;
-  config.options.optimizer = "adagrad";
+  config.options.optimizer = OptimizerChoice::adagrad;
   write_file_atomically(path("config.toml"), to_toml(config));
   const RunConfig back = read_config(path("config.toml"));
   EXPECT_EQ(to_toml(back), to_toml(config));

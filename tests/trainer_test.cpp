@@ -70,7 +70,7 @@ TEST_P(EveryWay, OverfitsFiftyRatings) {
   overfit.validation = 0.0;
   overfit.init_scale = 0.1;
   overfit.clip = false;
-  overfit.dropout = overfit.model == "mlp" ? "0" : "";
+  overfit.dropout = overfit.model == ModelKind::mlp ? "0" : "";
   const TrainResult result = Trainer(overfit).train(dataset, split.test);
   EXPECT_LT(result.train.rmse, 0.02);
   EXPECT_EQ(result.best_epoch, 600);
@@ -123,8 +123,8 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Trainer, MaeLossLowersTheAbsoluteError) {
   const Dataset dataset = small_dataset();
   TrainOptions options = small_options();
-  options.optimizer = "adam";
-  options.loss = "mae";
+  options.optimizer = OptimizerChoice::adam;
+  options.loss = LossKind::mae;
   options.batch = 32;
   options.learning_rate = 0.01;
   options.epochs = 1;
@@ -137,11 +137,11 @@ TEST(Trainer, NetworkWithDropoutIsTheSameOnAnyThreadCountAndSavedToTheSameDigit)
   const Dataset dataset = small_dataset();
   const Split split = split_random(dataset.ratings, 0.2, 1);
   TrainOptions options = small_options();
-  options.model = "mlp";
-  options.layers = "12,6";
-  options.activations = "tanh,relu";
-  options.output = "sigmoid";
-  options.dropout = "0.2,0.3";
+  options.model = ModelKind::mlp;
+  options.layers = {12, 6};
+  options.activations = {ActivationKind::tanh, ActivationKind::relu};
+  options.output = ActivationKind::sigmoid;
+  options.dropout = {0.2, 0.3};
   options.dense_dropout = 0.1;
   options.batch = 700;  // several pieces of work a step, and a short last batch
   options.epochs = 3;
@@ -167,7 +167,7 @@ TEST(Trainer, KeepsTheEpochWithTheLowestValidationError) {
   options.reg = 0.0;  // overfits: the best epoch is not the last
   options.dim = 32;
   options.init_scale = 0.3;
-  options.schedule = "constant";
+  options.schedule = ScheduleKind::constant;
   options.epochs = 40;
   options.validation = 0.2;
   options.learning_rate = 0.1;
@@ -195,10 +195,10 @@ TEST(Trainer, KeepsTheEpochWithTheLowestValidationError) {
 TEST(Trainer, WarmupRaisesTheRateOverTheFirstSteps) {
   const Dataset dataset = small_dataset();
   TrainOptions options = small_options();
-  options.optimizer = "sgd";
+  options.optimizer = OptimizerChoice::sgd;
   options.batch = 400;  // ten steps an epoch
   options.validation = 0.0;
-  options.schedule = "constant";
+  options.schedule = ScheduleKind::constant;
   options.learning_rate = 4.0;
   options.epochs = 4;
   options.warmup = 2.0;
@@ -236,7 +236,7 @@ TEST(Trainer, DampedStepsAreShorterTheLargerTheGradient) {
   dataset.ratings.ratings = {3.5F, 3.5F};
   dataset.scale = {0.5F, 5.0F, 0.5F};
   TrainOptions options = small_options();
-  options.optimizer = "sgd";
+  options.optimizer = OptimizerChoice::sgd;
   options.init_scale = 0.0;
   options.global_mean = false;
   options.validation = 0.0;
@@ -259,9 +259,9 @@ TEST(Trainer, DampedStepsAreShorterTheLargerTheGradient) {
 TEST(Trainer, NoRatingIsLeftOverForABatchOfItsOwn) {
   const Dataset dataset = small_dataset(257);
   TrainOptions options = small_options();
-  options.optimizer = "sgd";
+  options.optimizer = OptimizerChoice::sgd;
   options.batch = 32;
-  options.schedule = "constant";
+  options.schedule = ScheduleKind::constant;
   options.epochs = 1;
   options.validation = 0.0;
   options.reg = 0.0;
@@ -298,7 +298,7 @@ TEST(Trainer, DefaultsOfLargeBatchesKeepAccuracy) {
     options.batch = 10000;
     const Model large = train();
     const double rmse = large.evaluate(split.test, {"cpu", 1}).rmse;
-    if (options.optimizer == "sgd") {
+    if (options.optimizer == OptimizerChoice::sgd) {
       EXPECT_LT(rmse, 1.01 * small);
     }
     options.threads = 1;
@@ -308,11 +308,11 @@ TEST(Trainer, DefaultsOfLargeBatchesKeepAccuracy) {
     options.damping = 0.0;
     options.beta1 = 0.9;
     options.beta2 = 0.999;
-    options.learning_rate = options.optimizer == "sgd" ? 0.02 * 4096 : 0.005;
+    options.learning_rate = options.optimizer == OptimizerChoice::sgd ? 0.02 * 4096 : 0.005;
     EXPECT_GT(train().evaluate(split.test, {"cpu", 1}).rmse, 1.02 * rmse) << optimizer;
   }
   TrainOptions plain = small_options();
-  plain.optimizer = "sgd";
+  plain.optimizer = OptimizerChoice::sgd;
   plain.batch = 10000;
   plain.damping = 0.0;
   EXPECT_THROW(Trainer(plain).train(dataset, split.train), Error) << "diverges";

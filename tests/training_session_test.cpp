@@ -157,9 +157,9 @@ TEST(TrainingSession, AsksTheDeviceWhatItCanDo) {
     }
     EXPECT_EQ(device->allocated_bytes(), 0U);
   };
-  refused("precision", [](TrainOptions& o) { o.precision = "f16"; });
+  refused("precision", [](TrainOptions& o) { o.precision = EmbeddingPrecision::f16; });
   refused("sgd-kernel", [](TrainOptions& o) { o.sgd_kernel = "lanes=8"; });
-  refused("products", [](TrainOptions& o) { o.model = "mlp", o.products = "tf32"; });
+  refused("products", [](TrainOptions& o) { o.model = ModelKind::mlp, o.products = ProductPrecision::tf32; });
 }
 
 /// The CPU engine, as one whose additions are faster in any order.
@@ -184,7 +184,7 @@ TEST(TrainingSession, AddsGradientsTheWayThatTheDevicePrefers) {
   for (const char* model : {"mf", "mlp"}) {
     TrainOptions options;
     options.model = model;
-    options.optimizer = "adam";
+    options.optimizer = OptimizerChoice::adam;
     options.epochs = 1;
     for (const bool deterministic : {false, true}) {
       options.deterministic = deterministic;

@@ -122,7 +122,7 @@ std::vector<OptionSet> option_sets(const Arguments& arguments) {
   for (const std::string& text : arguments.sets) {
     OptionSet set{text, parse_options(text)};
     set.options.device = arguments.device;
-    if (set.options.epochs == -1) {
+    if (!set.options.epochs) {
       set.options.epochs = arguments.train_epochs;
     }
     sets.push_back(std::move(set));

@@ -71,7 +71,7 @@ class EpochsProbe {
     TrainOptions options;
     options.device = request_.device;
     options.dim = dim;
-    options.precision = precision;
+    options.precision = find_kind<EmbeddingPrecision>(precision).value();
     options.epochs = request_.warmup + request_.epochs;
     return resolve(options);
   }
@@ -91,9 +91,9 @@ class EpochsProbe {
     const StepState start;
     device_.upload(state_view, std::span<const StepState>(&start, 1));
     LearningRateSchedule schedule;
-    schedule.kind = options.schedule == "linear" ? ScheduleKind::linear : ScheduleKind::constant;
-    schedule.base = static_cast<float>(options.learning_rate);
-    schedule.total_steps = options.epochs;
+    schedule.kind = options.schedule;
+    schedule.base = static_cast<float>(options.learning_rate.value());
+    schedule.total_steps = options.epochs.value();
     const auto enqueue_epoch = [&](std::int64_t number) {
       device_.zero(sums_view);
       device_.begin_epoch(state_view, {options.seed, number, count, count, schedule});
@@ -102,7 +102,7 @@ class EpochsProbe {
     };
     Training training;
     std::int64_t number = 0;
-    for (; number < options.epochs && !report_.out_of_time(); ++number) {
+    for (; number < options.epochs.value() && !report_.out_of_time(); ++number) {
       Epoch epoch;
       epoch.seconds = device_.seconds_of([&] { enqueue_epoch(number); });
       epoch.train_rmse = to_metrics(device_.read<ErrorSums>(sums_view), {}).rmse;
@@ -160,14 +160,14 @@ class EpochsProbe {
 
   /// The first parameters; those of one dim are the same for all ways and precisions, and drawing them takes long.
   const TensorMap& start_of(const TrainOptions& options, const ModelSpec& spec) {
-    const auto found = starts_.find(options.dim);
+    const auto found = starts_.find(options.dim.value());
     if (found != starts_.end()) {
       return found->second;
     }
     const Column<float>& values = dataset_.ratings.ratings;
     const double mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
     return starts_
-        .emplace(options.dim, initial_parameters(options, spec, dataset_.users.size(), dataset_.items.size(), mean))
+        .emplace(options.dim.value(), initial_parameters(options, spec, dataset_.users.size(), dataset_.items.size(), mean))
         .first->second;
   }
 

@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include <charconv>
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <stdexcept>
@@ -9,44 +9,30 @@
 #include "bench/gpu_probe/probes.h"
 #include "curate/error.h"
 #include "curate/trainer.h"
-#include "support/printable.h"
+#include "support/split_list.h"
+#include "train/option_text.h"
 #include "train/option_visit.h"
 
 namespace curate::probe {
 namespace {
 
-template <typename T>
-bool read_value(const std::string& text, T& value) {
-  if constexpr (std::is_same_v<T, std::string>) {
-    value = text;
-    return true;
-  } else if constexpr (std::is_same_v<T, bool>) {
-    value = text == "true";
-    return value || text == "false";
-  } else {
-    const char* const end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, value);
-    return error == std::errc() && stop == end;
-  }
-}
-
 bool is_key(const std::string& text) {
-  bool known = false;
-  TrainOptions none;
-  visit_options(none, [&](auto&, const OptionInfo& info) { known = known || text == info.key; });
-  return known;
+  const std::vector<OptionInfo>& table = option_table();
+  return std::any_of(table.begin(), table.end(), [&](const OptionInfo& info) { return text == info.key; });
 }
 
 void set_option(TrainOptions& options, const std::string& key, const std::string& value) {
-  bool read = false;
   visit_options(options, [&](auto& member, const OptionInfo& info) {
-    if (key == info.key) {
-      read = read_value(value, member);
+    if (key != info.key) {
+      return;
+    }
+    if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
+      // As config.toml has it.
+      read_text(info, value == "true" ? "on" : value == "false" ? "off" : value, member);
+    } else {
+      read_text(info, value, member);
     }
   });
-  if (!read) {
-    throw InputError(fmt::format("{}={}: write a value as config.toml has it for {}", key, printable(value), key));
-  }
 }
 
 /// What is measured of a training: epochs up to the end, or to where the time is over.
@@ -61,7 +47,7 @@ Json train(const Report& report, const TrainOptions& options, const Dataset& dat
   events.on_progress = [&](std::int32_t, std::int64_t, std::int64_t) { stop_in_time(); };
   events.on_epoch = [&](const EpochRecord& record) {
     epochs.push_back(record);
-    if (record.epoch < options.epochs) {
+    if (record.epoch < options.epochs.value()) {
       stop_in_time();
     }
   };

@@ -416,7 +416,7 @@ TEST(ProbeProducts, without_the_library_one_line_says_so) {
 TEST(ProbeArguments, option_sets_may_have_commas_in_values) {
   const TrainOptions options =
       parse_options("model=mlp,layers=100,50,lr=0.25,biases=false,seed=7,activations=relu,tanh");
-  EXPECT_EQ(options.model, "mlp");
+  EXPECT_EQ(options.model, ModelKind::mlp);
   EXPECT_EQ(options.layers, "100,50");
   EXPECT_EQ(options.learning_rate, 0.25);
   EXPECT_FALSE(options.biases);

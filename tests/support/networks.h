@@ -61,7 +61,7 @@ inline TrainOptions options_of(const Network& network) {
   }
   if (network.features) {
     options.features = "genre,age,tags";
-    options.feature_dim = "genre=3,age=4,tags=1";
+    options.feature_dim = {{"genre", 3}, {"age", 4}, {"tags", 1}};
   }
   return resolve(options);
 }
