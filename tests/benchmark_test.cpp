@@ -37,7 +37,7 @@ void expect_refused(const std::function<void()>& what, const std::string& part) 
 TEST(BenchmarkLists, AreParsed) {
   EXPECT_EQ(parse_devices("cpu"), Names{"cpu"});
   EXPECT_EQ(parse_devices("cuda,cpu"), (Names{"cuda", "cpu"}));
-  EXPECT_EQ(parse_models("mf,mlp"), (Names{"mf", "mlp"}));
+  EXPECT_EQ(parse_models("mf,mlp"), (std::vector<ModelKind>{ModelKind::mf, ModelKind::mlp}));
   EXPECT_EQ(parse_dims("1,1024,32"), (std::vector<std::int32_t>{1, 1024, 32}));
 }
 
@@ -67,7 +67,7 @@ TEST(BenchmarkDevices, AbsentOnesSayWhy) {
 
 TEST(BenchmarkRows, AreAllCombinationsOfWhatIsHere) {
   BenchmarkOptions options;
-  options.models = {"mf", "mlp"};
+  options.models = {ModelKind::mf, ModelKind::mlp};
   options.dims = {8, 16};
   options.epochs = 3;
   const std::vector<BenchmarkRow> rows =
@@ -128,7 +128,7 @@ TEST(BenchmarkCurve, IsTheMedianOfTheRounds) {
 TEST(BenchmarkWork, IsCountedAsStated) {
   EXPECT_EQ(mf_bytes_per_rating(32, true), 8.0 * 32 + 8 + 4);
   EXPECT_EQ(mf_bytes_per_rating(32, false), 8.0 * 32 + 4);
-  EXPECT_EQ(mf_bytes_per_rating(32, true, "f16"), 4.0 * 32 + 8 + 4);
+  EXPECT_EQ(mf_bytes_per_rating(32, true, EmbeddingPrecision::f16), 4.0 * 32 + 8 + 4);
   TrainOptions options;
   options.model = ModelKind::mlp;
   options.user_dim = 3;
@@ -268,7 +268,7 @@ class BenchmarkRun : public testing::Test {
   static BenchmarkOptions options() {
     BenchmarkOptions options;
     options.devices = {"cpu", "cuda"};
-    options.models = {"mf", "mlp"};
+    options.models = {ModelKind::mf, ModelKind::mlp};
     options.dims = {4, 8};
     options.epochs = 3;
     options.rounds = 2;
@@ -327,7 +327,7 @@ TEST_F(BenchmarkRun, MeasuresEveryConfiguration) {
 
 TEST_F(BenchmarkRun, ATargetCanBeMissed) {
   BenchmarkOptions missed = options();
-  missed.models = {"mf"};
+  missed.models = {ModelKind::mf};
   missed.target_rmse = 0.01;
   const BenchmarkResult result = run_benchmark(missed, devices(), *dataset_, {});
   EXPECT_EQ(result.rows[0].target_rmse, 0.01);

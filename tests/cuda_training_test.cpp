@@ -17,6 +17,7 @@
 #include "tests/emulator/emulator.h"
 #include "tests/emulator/engine.h"
 #include "tests/support/compare.h"
+#include "tests/support/set_option.h"
 
 namespace curate::test {
 namespace {
@@ -38,11 +39,11 @@ TrainOptions options_of(const CudaWay& way, const std::string& device) {
   emulator::add_emulated_engine();
   TrainOptions options;
   options.device = device;
-  options.model = way.model;
-  options.optimizer = way.optimizer;
+  set_option(options, "model", way.model);
+  set_option(options, "optimizer", way.optimizer);
   options.batch = way.batch;
   options.dense_updates = way.dense;
-  options.layers = way.layers;
+  set_option(options, "layers", way.layers);
   if (options.model == ModelKind::mf) {
     options.dim = 8;
   }
@@ -162,7 +163,7 @@ TEST(CudaProducts, rounded_products_train_as_well) {
   for (const char* const layers : {"128,64", "132,64"}) {
     const auto train = [&](const char* device, const char* products) {
       TrainOptions options = options_of({"", "adam", 1024, false, "mlp", layers}, device);
-      options.products = products;
+      set_option(options, "products", products);
       return Trainer(options).train(dataset, dataset.ratings);
     };
     const TrainResult exact = train("cuda-emulated", "f32");
@@ -186,7 +187,7 @@ TEST_P(CudaTraining, sixteen_bits_train_as_well) {
   const Dataset dataset = small_dataset();
   const auto train = [&](const char* device, const char* precision) {
     TrainOptions options = options_of(GetParam(), device);
-    options.precision = precision;
+    set_option(options, "precision", precision);
     return Trainer(options).train(dataset, dataset.ratings);
   };
   const TrainResult exact = train("cuda-emulated", "f32");
@@ -219,7 +220,7 @@ TEST(CudaPrecision, deterministic_gives_the_same_bits_in_every_schedule) {
     for (const char* const precision : {"f16", "bf16"}) {
       TrainOptions options = options_of(way, "cuda-emulated");
       options.deterministic = true;
-      options.precision = precision;
+      set_option(options, "precision", precision);
       const TrainResult first = Trainer(options).train(dataset, dataset.ratings);
       for (const std::string& device : emulator::emulated_devices()) {
         options.device = device;
@@ -255,8 +256,8 @@ TEST(CudaPerRatingSgd, every_rating_is_learnt) {
     const std::vector<float>& biases = result.model.parts().tensors.at("item.bias").values;
     ASSERT_EQ(biases.size(), dataset.ratings.ratings.size());
     EXPECT_EQ(std::count(biases.begin(), biases.end(), 0.0F), 0)
-        << options.device << ", batch " << options.batch << ", " << options.precision << " " << options.sgd_kernel
-        << (options.deterministic ? " deterministic" : "");
+        << options.device << ", batch " << text_of(options.batch) << ", " << text_of(options.precision) << " "
+        << text_of(options.sgd_kernel) << (options.deterministic ? " deterministic" : "");
   };
   for (const std::string device : {"cpu", "cuda-emulated", "cuda-emulated:resident:4,eager"}) {
     TrainOptions options = options_of({"", "sgd", 1, false}, device);
@@ -265,10 +266,10 @@ TEST(CudaPerRatingSgd, every_rating_is_learnt) {
     expect_all_learnt(options);
     if (device != "cpu") {
       for (const char* const kernel : {"split=16", "hot=64"}) {
-        options.sgd_kernel = kernel;
+        set_option(options, "sgd_kernel", kernel);
         expect_all_learnt(options);
       }
-      options.sgd_kernel = "";
+      options.sgd_kernel = {};
       options.precision = EmbeddingPrecision::bf16;
       expect_all_learnt(options);
       options.precision = EmbeddingPrecision::f32;
@@ -297,8 +298,8 @@ TEST(CudaPerRatingSgd, ml_100k_u1_as_good_as_the_cpu_engine) {
     double sum = 0.0;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
       TrainOptions options = options_of({"", "sgd", 1, false}, device);
-      options.precision = precision;
-      options.sgd_kernel = kernel;
+      set_option(options, "precision", precision);
+      set_option(options, "sgd_kernel", kernel);
       options.deterministic = deterministic;
       options.dim = 16;
       options.epochs = 10;

@@ -14,6 +14,7 @@
 #include "curate/trainer.h"
 #include "tests/support/compare.h"
 #include "tests/support/recording_device.h"
+#include "tests/support/set_option.h"
 
 namespace curate::test {
 namespace {
@@ -63,8 +64,8 @@ constexpr DriverWay kNeumf = {"neumf", "neumf", "adam", 64, 0.01};
 
 TrainOptions options_of(const DriverWay& way) {
   TrainOptions options;
-  options.model = way.model;
-  options.optimizer = way.optimizer;
+  set_option(options, "model", way.model);
+  set_option(options, "optimizer", way.optimizer);
   options.batch = way.batch;
   options.learning_rate = way.learning_rate;
   options.dim = 8;
@@ -118,7 +119,7 @@ TEST_P(Driver, nothing_is_learnt_from_the_validation_part) {
   TrainOptions options = options_of(GetParam());
   options.epochs = 1;
   options.validation = 0.25;
-  options.output = options.model == ModelKind::mf ? "" : "linear";
+  set_option(options, "output", options.model == ModelKind::mf ? "" : "linear");
   // The last bias of a network stays where it starts.
   options.learning_rate = options.model == ModelKind::mf ? options.learning_rate : 1e-12;
   const Model model = Trainer(options).train(dataset, dataset.ratings).model;
@@ -197,7 +198,7 @@ TEST_P(Driver, every_epoch_has_all_ratings_in_an_order_of_its_own) {
 // Catches: a rate that stays, that falls by epochs, that begins anew with every epoch, a warm-up that is left out.
 TEST_P(Driver, rate_follows_the_schedule_step_by_step) {
   const Dataset dataset = driver_dataset();
-  for (const char* const schedule : {"linear", "constant"}) {
+  for (const ScheduleKind schedule : {ScheduleKind::linear, ScheduleKind::constant}) {
     for (const double warmup : {0.0, 1.5}) {
       TrainOptions options = options_of(GetParam());
       const bool per_rating = options.batch == 1;
@@ -213,15 +214,15 @@ TEST_P(Driver, rate_follows_the_schedule_step_by_step) {
       std::int64_t step = 0;
       const auto expect_rate = [&](const StepState& state) {
         EXPECT_EQ(state.step, step);
-        double rate = options.learning_rate;
+        double rate = options.learning_rate.value();
         if (options.schedule == ScheduleKind::linear) {
           rate *= 1.0 - static_cast<double>(step) / static_cast<double>(3 * steps);
         }
         if (warmup > 0.0) {
           rate *= std::min(1.0, static_cast<double>(step + 1) / (warmup * static_cast<double>(steps)));
         }
-        EXPECT_NEAR(static_cast<double>(state.learning_rate), rate, 1e-6 * options.learning_rate)
-            << schedule << ", warm-up " << warmup << ", step " << step;
+        EXPECT_NEAR(static_cast<double>(state.learning_rate), rate, 1e-6 * options.learning_rate.value())
+            << name_of(schedule) << ", warm-up " << warmup << ", step " << step;
       };
       for (const Recording::Epoch& epoch : got.epochs) {
         expect_rate(epoch.start);
@@ -334,7 +335,7 @@ TEST(DriverRates, weight_decay_is_that_of_the_learning_rate) {
   const Dataset dataset = driver_dataset();
   for (const auto& [optimizer, damping] : {std::pair{"sgd", 0.0}, {"sgd", 0.5}, {"adagrad", 0.0}, {"adam", 0.0}}) {
     TrainOptions options = options_of(kMf);
-    options.optimizer = optimizer;
+    set_option(options, "optimizer", optimizer);
     if (options.optimizer == OptimizerChoice::sgd) {
       options.damping = damping;
     }
@@ -368,7 +369,7 @@ TEST_P(Driver, best_epoch_comes_back_whole) {
   options.schedule = ScheduleKind::constant;
   options.epochs = 25;
   options.validation = 0.3;
-  options.learning_rate *= 2.0;
+  options.learning_rate = 2.0 * options.learning_rate.value();
   const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
   ASSERT_LT(result.best_epoch, 25) << "data that cannot tell";
   ASSERT_GT(result.best_epoch, 1);
@@ -455,7 +456,7 @@ TEST(DriverClip, errors_of_a_training_are_those_of_clipped_predictions) {
   dataset.scale = {1.0F, 3.0F, 0.5F};
   for (const DriverWay& way : {kPerRating, kMf, kMlp, kNeumf}) {
     TrainOptions options = options_of(way);
-    options.output = options.model == ModelKind::mf ? "" : "linear";
+    set_option(options, "output", options.model == ModelKind::mf ? "" : "linear");
     options.validation = 0.3;
     options.init_scale = 1e-3;
     const auto train = [&](bool clip) {

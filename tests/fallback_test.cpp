@@ -12,6 +12,7 @@
 
 #include "curate/trainer.h"
 #include "tests/support/features.h"
+#include "tests/support/set_option.h"
 #include "train/evaluator.h"
 
 namespace curate::test {
@@ -299,7 +300,7 @@ TEST(ColdItems, ArePredictedByTheirFeatures) {
   for (const char* kind : {"mf", "mlp", "neumf"}) {
     SCOPED_TRACE(kind);
     TrainOptions options;
-    options.model = kind;
+    set_option(options, "model", kind);
     options.features = "genre";
     options.device = "cpu";
     options.threads = 2;

@@ -78,7 +78,8 @@ INSTANTIATE_TEST_SUITE_P(
     Ways, MemoryEstimateTest,
     testing::Values(EstimatedWay{"mf", [](TrainOptions&) {}},
                     EstimatedWay{"mf_adam", [](TrainOptions& options) { options.optimizer = OptimizerChoice::adam; }},
-                    EstimatedWay{"mf_adagrad", [](TrainOptions& options) { options.optimizer = OptimizerChoice::adagrad; }},
+                    EstimatedWay{"mf_adagrad",
+                                 [](TrainOptions& options) { options.optimizer = OptimizerChoice::adagrad; }},
                     EstimatedWay{"mf_sgd_batches",
                                  [](TrainOptions& options) {
                                    options.batch = 100;
@@ -228,7 +229,7 @@ TEST(MemoryEstimate, IsAnUpperBoundOfWhatFusedLayersTake) {
   const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
   const MemoryEstimate estimate = estimate_memory(
       options, {dataset.users.size(), dataset.items.size(), dataset.ratings.size(), dataset.ratings.has_timestamps()});
-  const std::int64_t batch = std::min<std::int64_t>(options.batch, 475);
+  const std::int64_t batch = std::min<std::int64_t>(options.batch.value(), 475);
   const std::int64_t hidden = 4 * (12 + 8) * (2 * batch + 16384);
   EXPECT_NEAR(static_cast<double>(result.device_bytes), static_cast<double>(estimate.arrays() - hidden), 200.0);
 }

@@ -11,6 +11,7 @@
 
 #include "curate/error.h"
 #include "support/atomic_file.h"
+#include "train/option_text.h"
 #include "train/option_visit.h"
 
 namespace curate {
@@ -83,10 +84,48 @@ std::map<std::string, std::string> texts_of(const TrainOptions& options) {
   std::set<const void*> members;
   visit_options(options, [&](const auto& value, const OptionInfo& info) {
     const std::string key(info.key);
-    EXPECT_TRUE(texts.emplace(key, fmt::format("{}", value)).second) << key << " is twice in the table";
+    EXPECT_TRUE(texts.emplace(key, text_of(value)).second) << key << " is twice in the table";
     EXPECT_TRUE(members.insert(&value).second) << key << " sets what another option sets";
   });
   return texts;
+}
+
+/// A value by which that option is known, and that is not its default.
+void set_to(bool& value, std::int32_t /*number*/, const std::string& /*key*/) {
+  value = !value;
+}
+void set_to(std::string& value, std::int32_t number, const std::string& key) {
+  value = fmt::format("{} {}", key, number);
+}
+void set_to(double& value, std::int32_t number, const std::string& /*key*/) {
+  value = 1.0 / static_cast<double>(number);  // of 17 digits
+}
+void set_to(DropoutRates& value, std::int32_t number, const std::string& /*key*/) {
+  value = {1.0 / static_cast<double>(number), 2.0 / static_cast<double>(number)};
+}
+void set_to(std::vector<std::int32_t>& value, std::int32_t number, const std::string& /*key*/) {
+  value = {number, 3, number + 1};
+}
+void set_to(std::vector<ActivationKind>& value, std::int32_t /*number*/, const std::string& /*key*/) {
+  value = {ActivationKind::tanh, ActivationKind::relu};
+}
+void set_to(std::vector<FeatureDim>& value, std::int32_t number, const std::string& key) {
+  value = {{key, number}, {"other", 2}};
+}
+void set_to(MfKernelOptions& value, std::int32_t number, const std::string& /*key*/) {
+  value = {number, number + 1, number + 2, number + 3, true};
+}
+template <NamedKind Kind>
+void set_to(Kind& value, std::int32_t /*number*/, const std::string& /*key*/) {
+  value = static_cast<Kind>(kKindNames<Kind>.size() - 1);
+}
+template <typename T>
+void set_to(T& value, std::int32_t number, const std::string& key) {
+  if constexpr (requires { value.has_value(); }) {
+    set_to(value.emplace(), number, key);
+  } else {
+    value = static_cast<T>(number);
+  }
 }
 
 // Covers every option, those that will come too. Catches: one that config.toml or its reader lacks, or takes for
@@ -97,17 +136,8 @@ TEST_F(RunDirectoryTest, EveryOptionComesBackFromConfig) {
   config.data = "/data/x";
   std::int32_t number = 100;
   visit_options(config.options, [&](auto& value, const OptionInfo& info) {
-    using T = std::decay_t<decltype(value)>;
     ++number;  // no two options have the same value
-    if constexpr (std::is_same_v<T, std::string>) {
-      value = fmt::format("{} {}", info.key, number);
-    } else if constexpr (std::is_same_v<T, bool>) {
-      value = !value;
-    } else if constexpr (std::is_same_v<T, double>) {
-      value = 1.0 / static_cast<double>(number);  // of 17 digits
-    } else {
-      value = static_cast<T>(number);
-    }
+    set_to(value, number, std::string(info.key));
   });
   const std::map<std::string, std::string> expected = texts_of(config.options);
   const std::map<std::string, std::string> by_default = texts_of(defaults);
@@ -163,12 +193,12 @@ TEST_F(RunDirectoryTest, MessagesHaveNoControlCharacters) {
     }
   }
   TrainOptions options;
-  options.model = "\x1b[2J";
+  options.device = "\x1b[2J";
   try {
     resolve(options);
     ADD_FAILURE() << "taken";
   } catch (const InputError& error) {
-    EXPECT_NE(std::string(error.what()).find("`model` \\x1b[2J: not one of"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("`device` \\x1b[2J: not one of"), std::string::npos) << error.what();
   }
 }
 

@@ -10,6 +10,7 @@
 #include "curate/error.h"
 #include "device/device.h"
 #include "models/rating_model.h"
+#include "tests/support/set_option.h"
 
 namespace curate {
 namespace {
@@ -50,8 +51,8 @@ class EveryWay : public testing::TestWithParam<TrainerWay> {
  protected:
   static TrainOptions options() {
     TrainOptions options = small_options();
-    options.model = GetParam().model;
-    options.optimizer = GetParam().optimizer;
+    set_option(options, "model", GetParam().model);
+    set_option(options, "optimizer", GetParam().optimizer);
     options.batch = GetParam().batch;
     options.learning_rate = GetParam().learning_rate;
     options.dense_updates = GetParam().dense;
@@ -70,7 +71,7 @@ TEST_P(EveryWay, OverfitsFiftyRatings) {
   overfit.validation = 0.0;
   overfit.init_scale = 0.1;
   overfit.clip = false;
-  overfit.dropout = overfit.model == ModelKind::mlp ? "0" : "";
+  set_option(overfit, "dropout", overfit.model == ModelKind::mlp ? "0" : "");
   const TrainResult result = Trainer(overfit).train(dataset, split.test);
   EXPECT_LT(result.train.rmse, 0.02);
   EXPECT_EQ(result.best_epoch, 600);
@@ -290,7 +291,7 @@ TEST(Trainer, DefaultsOfLargeBatchesKeepAccuracy) {
   const Split split = split_random(dataset.ratings, 0.1, 1);
   for (const char* optimizer : {"sgd", "adam"}) {
     TrainOptions options = small_options();
-    options.optimizer = optimizer;
+    set_option(options, "optimizer", optimizer);
     options.epochs = 20;
     options.batch = 512;
     const auto train = [&] { return Trainer(options).train(dataset, split.train).model; };
@@ -322,7 +323,7 @@ TEST(Trainer, NonNegativeFactorsAreNeverBelowZero) {
   const Dataset dataset = small_dataset();
   for (const char* optimizer : {"sgd", "adam"}) {
     TrainOptions options = small_options();
-    options.optimizer = optimizer;
+    set_option(options, "optimizer", optimizer);
     options.non_negative = true;
     const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
     for (const char* name : {"user.embedding", "item.embedding"}) {

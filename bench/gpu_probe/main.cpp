@@ -12,8 +12,8 @@
 #include "bench/gpu_probe/probes.h"
 #include "curate/error.h"
 #include "data/movielens_shape.h"
-#include "train/option_text.h"
 #include "support/printable.h"
+#include "train/option_text.h"
 
 namespace curate::probe {
 namespace {

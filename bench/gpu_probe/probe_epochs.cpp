@@ -12,11 +12,11 @@
 #include "benchmark/roof.h"
 #include "curate/error.h"
 #include "data/movielens_like.h"
-#include "train/option_text.h"
 #include "models/rating_model.h"
 #include "solvers/per_rating_sgd.h"
 #include "support/printable.h"
 #include "train/evaluator.h"
+#include "train/option_text.h"
 
 namespace curate::probe {
 namespace {
@@ -167,7 +167,8 @@ class EpochsProbe {
     const Column<float>& values = dataset_.ratings.ratings;
     const double mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
     return starts_
-        .emplace(options.dim.value(), initial_parameters(options, spec, dataset_.users.size(), dataset_.items.size(), mean))
+        .emplace(options.dim.value(),
+                 initial_parameters(options, spec, dataset_.users.size(), dataset_.items.size(), mean))
         .first->second;
   }
 

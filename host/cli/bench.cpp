@@ -65,7 +65,8 @@ void resolve_arguments(const CLI::App& app, BenchArguments& arguments) {
     }
   }
   if (app.get_option("--scale")->count() == 0) {
-    const bool networks = std::find(options.models.begin(), options.models.end(), ModelKind::mlp) != options.models.end();
+    const bool networks =
+        std::find(options.models.begin(), options.models.end(), ModelKind::mlp) != options.models.end();
     arguments.scale = networks ? kDefaultScaleOfNetworks : kDefaultScale;
   }
   if (app.get_option("--plot")->count() > 0) {

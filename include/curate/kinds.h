@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "curate/export.h"
+
 namespace curate {
 
 /// mf: matrix factorization; mlp: a neural network over embeddings; neumf: that and a dot product.
@@ -43,7 +45,7 @@ enum class ProductPrecision : std::uint8_t {
 };
 
 /// Rates of dropout after the users' and the items' embedding.
-struct DropoutRates {
+struct CURATE_API DropoutRates {
   double user = 0.0;
   double item = 0.0;
 
@@ -51,7 +53,7 @@ struct DropoutRates {
 };
 
 /// Columns of a feature's embedding.
-struct FeatureDim {
+struct CURATE_API FeatureDim {
   std::string name;  ///< empty: of every feature
   std::int32_t columns = 0;
 
@@ -59,7 +61,7 @@ struct FeatureDim {
 };
 
 /// How a GPU goes through ratings in an epoch of per-rating SGD, to be measured; 0: the engine's choice.
-struct MfKernelOptions {
+struct CURATE_API MfKernelOptions {
   std::int32_t lanes = 0;  ///< threads that share a rating: 1, 2, 4, 8, 16 or 32, or more of them where rows are long
   std::int32_t ahead = 0;  ///< rows of items that are on their way: 1, 2 or 4
   std::int32_t split = 0;  ///< users of more ratings than that are learnt in pieces side by side, at least 16
@@ -71,55 +73,38 @@ struct MfKernelOptions {
 
 /// Names of an enumeration's values in their order, as options have them.
 template <typename Kind>
-struct KindNames;
+inline constexpr std::array<std::string_view, 0> kKindNames = {};
 template <>
-struct KindNames<ModelKind> {
-  static constexpr std::array<std::string_view, 3> kAll = {"mf", "mlp", "neumf"};
-};
+inline constexpr std::array<std::string_view, 3> kKindNames<ModelKind> = {"mf", "mlp", "neumf"};
 template <>
-struct KindNames<OptimizerChoice> {
-  static constexpr std::array<std::string_view, 4> kAll = {"sgd", "adagrad", "adam", "sgd+adam"};
-};
+inline constexpr std::array<std::string_view, 4> kKindNames<OptimizerChoice> = {"sgd", "adagrad", "adam", "sgd+adam"};
 template <>
-struct KindNames<LossKind> {
-  static constexpr std::array<std::string_view, 2> kAll = {"mse", "mae"};
-};
+inline constexpr std::array<std::string_view, 2> kKindNames<LossKind> = {"mse", "mae"};
 template <>
-struct KindNames<ActivationKind> {
-  static constexpr std::array<std::string_view, 4> kAll = {"linear", "relu", "tanh", "sigmoid"};
-};
+inline constexpr std::array<std::string_view, 4> kKindNames<ActivationKind> = {"linear", "relu", "tanh", "sigmoid"};
 template <>
-struct KindNames<ScheduleKind> {
-  static constexpr std::array<std::string_view, 2> kAll = {"constant", "linear"};
-};
+inline constexpr std::array<std::string_view, 2> kKindNames<ScheduleKind> = {"constant", "linear"};
 template <>
-struct KindNames<InitKind> {
-  static constexpr std::array<std::string_view, 2> kAll = {"normal", "uniform"};
-};
+inline constexpr std::array<std::string_view, 2> kKindNames<InitKind> = {"normal", "uniform"};
 template <>
-struct KindNames<EmbeddingPrecision> {
-  static constexpr std::array<std::string_view, 3> kAll = {"f32", "f16", "bf16"};
-};
+inline constexpr std::array<std::string_view, 3> kKindNames<EmbeddingPrecision> = {"f32", "f16", "bf16"};
 template <>
-struct KindNames<ProductPrecision> {
-  static constexpr std::array<std::string_view, 3> kAll = {"f32", "tf32", "bf16"};
-};
+inline constexpr std::array<std::string_view, 3> kKindNames<ProductPrecision> = {"f32", "tf32", "bf16"};
 
+/// An enumeration whose values have names.
 template <typename Kind>
-concept NamedKind = requires {
-  KindNames<Kind>::kAll;
-};
+concept NamedKind = !kKindNames<Kind>.empty();
 
 template <NamedKind Kind>
 constexpr std::string_view name_of(Kind kind) {
-  return KindNames<Kind>::kAll.at(static_cast<std::size_t>(kind));
+  return kKindNames<Kind>.at(static_cast<std::size_t>(kind));
 }
 
 /// The value of that name; nothing where none has it.
 template <NamedKind Kind>
 constexpr std::optional<Kind> find_kind(std::string_view name) {
-  for (std::size_t kind = 0; kind < KindNames<Kind>::kAll.size(); ++kind) {
-    if (KindNames<Kind>::kAll[kind] == name) {
+  for (std::size_t kind = 0; kind < kKindNames<Kind>.size(); ++kind) {
+    if (kKindNames<Kind>[kind] == name) {
       return static_cast<Kind>(kind);
     }
   }

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "device/dropout_mask.h"
-#include "train/option_text.h"
 #include "models/rating_model.h"
 #include "tests/support/devices.h"
 #include "tests/support/features.h"
+#include "tests/support/set_option.h"
 
 namespace curate::test {
 
@@ -48,12 +48,12 @@ inline std::string label_of(const Network& network) {
 
 inline TrainOptions options_of(const Network& network) {
   TrainOptions options;
-  options.model = network.factors > 0 ? "neumf" : "mlp";
+  options.model = network.factors > 0 ? ModelKind::neumf : ModelKind::mlp;
   options.user_dim = 2;
   options.item_dim = 3;
-  options.layers = network.layers;
-  options.activations = network.activations;
-  options.output = network.output;
+  set_option(options, "layers", network.layers);
+  set_option(options, "activations", network.activations);
+  set_option(options, "output", network.output);
   options.init_scale = 0.7;
   options.seed = 3;
   if (network.factors > 0) {

@@ -27,14 +27,17 @@ inline std::vector<SessionWay> session_ways() {
   };
   return {
       {"per_rating", [](TrainOptions&) {}},
-      {"rate_decay", [](TrainOptions& o) { o.rate_decay = 0.02, o.schedule = ScheduleKind::constant, o.biases = false; }},
+      {"rate_decay",
+       [](TrainOptions& o) { o.rate_decay = 0.02, o.schedule = ScheduleKind::constant, o.biases = false; }},
       {"per_rating_deterministic", [](TrainOptions& o) { o.deterministic = true, o.non_negative = true; }},
       {"sgd", [](TrainOptions& o) { o.batch = 50, o.schedule = ScheduleKind::constant; }},
       {"damped_sgd", [](TrainOptions& o) { o.batch = 300, o.damping = 0.1, o.warmup = 3.5; }},
       {"adagrad", [](TrainOptions& o) { o.optimizer = OptimizerChoice::adagrad, o.weight_decay = 0.01; }},
       {"adam", [](TrainOptions& o) { o.optimizer = OptimizerChoice::adam, o.batch = 70; }},
-      {"adam_dense", [](TrainOptions& o) { o.optimizer = OptimizerChoice::adam, o.batch = 70, o.dense_updates = true; }},
-      {"without_validation", [](TrainOptions& o) { o.optimizer = OptimizerChoice::adam, o.batch = 70, o.validation = 0.0; }},
+      {"adam_dense",
+       [](TrainOptions& o) { o.optimizer = OptimizerChoice::adam, o.batch = 70, o.dense_updates = true; }},
+      {"without_validation",
+       [](TrainOptions& o) { o.optimizer = OptimizerChoice::adam, o.batch = 70, o.validation = 0.0; }},
       {"patience", [](TrainOptions& o) { o.learning_rate = 0.2, o.reg = 0.0, o.patience = 2, o.epochs = 40; }},
       {"features", [](TrainOptions& o) { o.features = "of the test", o.batch = 100; }},
       {"mlp", mlp},
@@ -44,12 +47,18 @@ inline std::vector<SessionWay> session_ways() {
        }},
       {"mlp_patience",
        [mlp](TrainOptions& o) {
-         mlp(o), o.optimizer = OptimizerChoice::adam, o.learning_rate = 0.05, o.schedule = ScheduleKind::constant, o.patience = 1, o.epochs = 40;
+         mlp(o), o.optimizer = OptimizerChoice::adam, o.learning_rate = 0.05, o.schedule = ScheduleKind::constant,
+                 o.patience = 1, o.epochs = 40;
        }},
-      {"neumf", [](TrainOptions& o) { o.model = ModelKind::neumf, o.layers = {9}, o.batch = 64, o.loss = LossKind::mae; }},
+      {"neumf",
+       [](TrainOptions& o) { o.model = ModelKind::neumf, o.layers = {9}, o.batch = 64, o.loss = LossKind::mae; }},
       {"mlp_products_in_bf16", [mlp](TrainOptions& o) { mlp(o), o.products = ProductPrecision::bf16; }, false},
       {"f16", [](TrainOptions& o) { o.precision = EmbeddingPrecision::f16; }, false},
-      {"bf16_adam", [](TrainOptions& o) { o.precision = EmbeddingPrecision::bf16, o.optimizer = OptimizerChoice::adam, o.batch = 70; }, false},
+      {"bf16_adam",
+       [](TrainOptions& o) {
+         o.precision = EmbeddingPrecision::bf16, o.optimizer = OptimizerChoice::adam, o.batch = 70;
+       },
+       false},
   };
 }
 
