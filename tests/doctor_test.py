@@ -10,6 +10,8 @@ import subprocess
 import sys
 import unittest
 
+import skips
+
 PROGRAM = None
 
 
@@ -69,4 +71,4 @@ class DoctorTest(unittest.TestCase):
 
 if __name__ == "__main__":
     PROGRAM = sys.argv.pop(1)
-    unittest.main()
+    skips.main()

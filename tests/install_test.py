@@ -177,7 +177,7 @@ class HeaderTest(InstallCase):
             for line in self.read(name).splitlines():
                 if re.match(r"(struct|class)\b(?!.*;)", line):
                     self.assertRegex(line, r"^(struct|class) CURATE_API ", name)
-                elif re.match(r"\w.*\(", line) and not re.match(r"inline |constexpr |using |template", line):
+                elif re.match(r"\w.*\(", line) and not re.match(r"inline |constexpr |concept |using |template", line):
                     self.assertTrue(line.startswith("CURATE_API "), f"{name}: {line}")
 
 
@@ -231,7 +231,7 @@ class ConsumerTest(InstallCase):
         # The noise alone has a deviation of 0.8.
         self.assertGreater(rmse, 0.7)
         self.assertLess(rmse, 0.95 * self.deviation)
-        for arguments, message in (((self.data, 0), "--dim 0"), ((self.folder / "nowhere",), "nowhere")):
+        for arguments, message in (((self.data, 0), "`dim` 0"), ((self.folder / "nowhere",), "nowhere")):
             result = run(program, *arguments, env=environment)
             self.assertEqual((result.returncode, result.stdout), (2, ""), result.stderr)
             self.assertRegex(result.stderr, r"^bad input: .*" + re.escape(message))

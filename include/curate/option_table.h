@@ -23,7 +23,7 @@ enum class OptionType : std::uint8_t {
 CURATE_API const char* name_of(OptionType type);
 
 /// What there is to say of a training option. Other options are named by their keys in backticks.
-struct OptionInfo {
+struct CURATE_API OptionInfo {
   std::string_view key{};  ///< in config.toml and of InputError
   OptionType type = OptionType::text;
   std::vector<std::string_view> choices{};  ///< of a choice; else empty
