@@ -72,7 +72,7 @@ TEST_P(OldRuns, HaveTheErrorsTheyHad) {
 // All that a run says of itself, down to options that can be trained with again.
 TEST_P(OldRuns, TellHowTheyWereTrained) {
   const RunConfig config = read_config(folder() + "/config.toml");
-  EXPECT_EQ(config.options.model, GetParam().model);
+  EXPECT_EQ(name_of(config.options.model), GetParam().model);
   EXPECT_EQ(config.options.epochs, GetParam().epochs);
   EXPECT_EQ(config.options.clip, GetParam().clip);
   EXPECT_EQ(to_toml(resolve(config.options)), to_toml(config.options));

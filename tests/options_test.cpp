@@ -399,9 +399,9 @@ TEST(Options, NotebookPresetIsTheNotebooks) {
   EXPECT_EQ(mlp.user_dim, 5);
   EXPECT_EQ(mlp.item_dim, 8);
   EXPECT_EQ(layer_widths(mlp), (std::vector<std::int64_t>{100, 50, 20, 1}));
-  EXPECT_EQ(mlp.activations, "linear,linear,relu");
+  EXPECT_EQ(text_of(mlp.activations), "linear,linear,relu");
   EXPECT_EQ(mlp.output, ActivationKind::relu);
-  EXPECT_EQ(dropout_rates(mlp), (std::vector<double>{0.2, 0.2}));
+  EXPECT_EQ(mlp.dropout, (DropoutRates{0.2, 0.2}));
   EXPECT_THROW(preset_options("notebook"), InputError);
 }
 

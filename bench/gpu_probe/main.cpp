@@ -13,6 +13,7 @@
 #include "curate/error.h"
 #include "data/movielens_shape.h"
 #include "support/printable.h"
+#include "support/split_list.h"
 #include "train/option_text.h"
 
 namespace curate::probe {

@@ -132,7 +132,8 @@ class EpochsProbe {
     }
     const auto ratings = static_cast<double>(dataset_.ratings.size());
     const double seconds = 1e-3 * median(milliseconds);
-    const auto bytes = static_cast<std::int64_t>(ratings * mf_bytes_per_rating(dim, true, precision));
+    const auto bytes = static_cast<std::int64_t>(
+        ratings * mf_bytes_per_rating(dim, true, find_kind<EmbeddingPrecision>(precision).value()));
     Json figures = {{"ratings", dataset_.ratings.size()},
                     {"epochs", milliseconds.size()},
                     {"epoch_ms", spread(milliseconds)},
@@ -224,7 +225,9 @@ Way parse_way(const std::string& text) {
     }
     begin = end + 1;
   }
-  way.plan.kernel = parse_sgd_kernel(rest);
+  if (!rest.empty()) {
+    read_text(find_option("sgd_kernel"), rest, way.plan.kernel);
+  }
   return way;
 }
 

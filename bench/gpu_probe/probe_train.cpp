@@ -9,6 +9,7 @@
 #include "bench/gpu_probe/probes.h"
 #include "curate/error.h"
 #include "curate/trainer.h"
+#include "support/printable.h"
 #include "support/split_list.h"
 #include "train/option_text.h"
 #include "train/option_visit.h"

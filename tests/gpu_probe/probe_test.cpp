@@ -417,12 +417,12 @@ TEST(ProbeArguments, option_sets_may_have_commas_in_values) {
   const TrainOptions options =
       parse_options("model=mlp,layers=100,50,lr=0.25,biases=false,seed=7,activations=relu,tanh");
   EXPECT_EQ(options.model, ModelKind::mlp);
-  EXPECT_EQ(options.layers, "100,50");
+  EXPECT_EQ(options.layers, (std::vector<std::int32_t>{100, 50}));
   EXPECT_EQ(options.learning_rate, 0.25);
   EXPECT_FALSE(options.biases);
   EXPECT_EQ(options.seed, 7U);
-  EXPECT_EQ(options.activations, "relu,tanh");
-  EXPECT_EQ(parse_options("sgd_kernel=lanes=8,ahead=1,dim=16").sgd_kernel, "lanes=8,ahead=1");
+  EXPECT_EQ(options.activations, (std::vector<ActivationKind>{ActivationKind::relu, ActivationKind::tanh}));
+  EXPECT_EQ(parse_options("sgd_kernel=lanes=8,ahead=1,dim=16").sgd_kernel, (MfKernelOptions{8, 1}));
   EXPECT_EQ(parse_options("sgd_kernel=lanes=8,ahead=1,dim=16").dim, 16);
   for (const char* const bad : {"nonsense", "batch=many", "bach=4", "optimizer=adam,bach=4", "biases=yes", "dim=1.5"}) {
     EXPECT_THROW(parse_options(bad), InputError) << bad;
