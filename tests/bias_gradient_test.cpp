@@ -80,5 +80,18 @@ TEST_P(BiasGradient, matches_reference) {
   }
 }
 
+// 256 outputs took 8 blocks once, which a GPU hardly notices. Catches: rows that are not cut into slices.
+TEST_P(BiasGradient, long_batches_are_cut) {
+  const auto threads_of = [&](std::int64_t rows, std::int64_t cols) {
+    const std::int64_t before = emulator::counters_of("bias_gradient").threads;
+    const std::vector<float> h(static_cast<std::size_t>(rows * cols), 1.0F);
+    const std::vector<float> sums_of_ones = sums(h, DType::f32, rows, cols, cols, 1 << 16);
+    EXPECT_EQ(sums_of_ones, std::vector<float>(static_cast<std::size_t>(cols), static_cast<float>(rows)));
+    return emulator::counters_of("bias_gradient").threads - before;
+  };
+  const std::int64_t of_a_slice = threads_of(1, 256);
+  EXPECT_EQ(threads_of(128 * 20, 256), 20 * of_a_slice);
+}
+
 }  // namespace
 }  // namespace curate::test

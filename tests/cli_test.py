@@ -1381,7 +1381,7 @@ class OutputTest(CliCase):
 
 
 class OptionsTest(CliCase):
-    """`curate options` is the table that the command line, config.toml and docs/options.md are made of."""
+    """`curate options` is the table that the command line, config.toml and host/cli/README.md are made of."""
 
     def test_json_has_every_option_of_the_config(self):
         table = strict_json(self.curate("options", "--json").stdout)
@@ -1409,9 +1409,9 @@ class OptionsTest(CliCase):
                 self.assertIn(f"default: {option['default']})", text)
 
     def test_the_document_is_as_the_program_makes_it(self):
-        document = Path(__file__).resolve().parent.parent / "docs" / "options.md"
+        document = Path(__file__).resolve().parent.parent / "host" / "cli" / "README.md"
         self.assertEqual(document.read_text(encoding="utf-8"), self.curate("options", "--markdown").stdout,
-                         "make it anew: curate options --markdown > docs/options.md")
+                         "make it anew: curate options --markdown > host/cli/README.md")
 
     def test_one_form_at_a_time(self):
         self.assertEqual(self.run_curate("options", "--json", "--markdown").returncode, 2)

@@ -487,6 +487,21 @@ class CommandTest(KitTest):
             pack.write_archive(self.kit, archive)
         self.assertEqual(list(self.folder.glob("kit.tar*")), [])
 
+    def test_programs_look_for_libraries_in_the_kit_alone(self):
+        """An empty entry of the run path is the folder that one stands in."""
+        def program(name, run_path):
+            built = self.folder / name
+            subprocess.run(["cc", "-x", "c", "-", "-o", built, "-Wl,--disable-new-dtags", f"-Wl,-rpath,{run_path}"],
+                           input="int main(void) { return 0; }", text=True, check=True)
+            return built
+
+        pack.check_run_paths([program("right", "$ORIGIN/../lib")])
+        for wrong in ("$ORIGIN/../lib:", "/usr/local/lib", "$ORIGIN/../lib:/usr/local/lib"):
+            with self.subTest(wrong), self.assertRaisesRegex(pack.Failed, "looks for libraries"):
+                pack.check_run_paths([program("right", "$ORIGIN/../lib"), program("wrong", wrong)])
+        with self.assertRaisesRegex(pack.Failed, "looks for libraries"):
+            pack.check_run_paths([pathlib.Path("/bin/true")])
+
     def test_names_of_probes(self):
         line = {"probe": "rows", "element": "f16", "read": True, "rows": 4, "bytes": 8, "us": 1.5}
         self.assertEqual(probes.name_of("memory", line), "rows f16 read true rows 4")

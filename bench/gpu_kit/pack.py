@@ -17,6 +17,7 @@ import trainings
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MOST_BYTES = 25 << 20
 BUILD_SECONDS = 4 * 3600  # a quarter of an hour on two cores that have nothing else to do
+RUN_PATH = "$ORIGIN/../lib"
 DICTIONARY_BYTES = 192 << 20
 PROGRAMS = {"bin": ["curate", "gpu_probe"], "tests": suites.TEST_PROGRAMS}
 NEEDED = {"curate", "operation_tests", "train_tests"}
@@ -37,10 +38,11 @@ def must(command, seconds=3600, **options):
 
 def build(folder):
     """Builds what there is of the programs for the architecture; names of those that this source does not have."""
-    # An RPATH, not a RUNPATH: it counts for the libraries that libraries need as well.
+    # An RPATH, not a RUNPATH: it counts for the libraries that libraries need as well. As when installed, since a
+    # build's has room for the other kind: an empty entry, which is the folder that one stands in.
     must(["cmake", "-G", "Ninja", "-S", ROOT, "-B", folder, "-DCMAKE_BUILD_TYPE=Release", "-DCURATE_CUDA=ON",
-          "-DCMAKE_CUDA_ARCHITECTURES=90-real", "-DCMAKE_BUILD_RPATH=$ORIGIN/../lib", "-DCMAKE_SKIP_INSTALL_RPATH=ON",
-          "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags"])
+          "-DCURATE_UNITY=ON", "-DCMAKE_CUDA_ARCHITECTURES=90-real", f"-DCMAKE_INSTALL_RPATH={RUN_PATH}",
+          "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON", "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags"])
     known = must(["ninja", "-C", folder, "-t", "targets", "all"]).out
     targets = [name for names in PROGRAMS.values() for name in names]
     absent = [name for name in targets if not re.search(rf"^{name}: phony", known, re.MULTILINE)]
@@ -64,6 +66,14 @@ def libraries(programs):
                 raise Failed(f"{program}: no {match[1]} here")
             found[match[1]] = pathlib.Path(match[2]).resolve()
     return found
+
+
+def check_run_paths(programs):
+    """They look for libraries in the kit alone: an empty entry would be the folder that one stands in."""
+    for program in programs:
+        found = re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", must(["readelf", "-d", program]).out)
+        if found != [RUN_PATH]:
+            raise Failed(f"{program}: looks for libraries in {found}, not in {RUN_PATH} alone")
 
 
 def commit():
@@ -132,7 +142,7 @@ def pack(arguments):
     archive.parent.mkdir(parents=True, exist_ok=True)
     absent = build(source)
     kit = source / "kit"
-    gather(source, kit)
+    check_run_paths(gather(source, kit))
     write_references(kit)
     nvcc = re.search(r"release (\S+),", process.run(["nvcc", "--version"], 10).out + process.run(
         ["/usr/local/cuda/bin/nvcc", "--version"], 10).out)
