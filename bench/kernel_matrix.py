@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Compiles kernels/*.cu for every GPU that cuRate is for, to machine code alone, and fails on a warning, or where a
-kernel of ours spills registers. A line an architecture.
+"""Compiles kernels/*.cu for every GPU that cuRate is for, to machine code alone, and fails on a warning, where a kernel
+of ours spills registers, or where one divides in 64 bits that is not known to. A line an architecture.
 
 usage: bench/kernel_matrix.py [--architectures 80,86,89,90,100,120] [--built FOLDER] [--jobs N] [--kernels NAME,...]
                               [--source FOLDER]
@@ -27,6 +27,10 @@ ARCHITECTURES = ["80", "86", "89", "90", "100", "120"]
 # The longest first, so that none is left alone at the end.
 LONGEST = ["dense_stack", "mf_sgd_epoch", "mf_sgd_blocks", "sort", "update_rows"]
 NOT_OURS = {"sort"}  # some of CUB's kernels spill
+# Kernels that divide in 64 bits: once in a block, or once in a thread that does much besides.
+DIVIDING = {"bag_rows_slices", "bag_rows_add_slices", "bias_gradient", "check_trial", "clamp_rows", "dense_forward",
+            "dense_grad_in", "dense_grad_weight", "dense_stack_add_slices", "dropout", "fill_trial", "mf_sgd_blocks",
+            "rating_errors", "rating_loss", "round_layer", "segment_keys", "write_segments"}
 SKIPPED = 77
 
 
@@ -38,15 +42,18 @@ def code_of(architecture):
 
 
 def compile_one(nvcc, source, architectures):
-    """(file, seconds, exit status, what was said)"""
+    """(file, exit status, what was said, kernels that divide in 64 bits)"""
     root = source.parent.parent
     with tempfile.TemporaryDirectory() as folder:
         command = [nvcc, "-std=c++20", "-O3", "-DNDEBUG", "-DCCCL_DISABLE_NVTX", "-DNVTX_DISABLE", "-Xptxas=-v",
-                   "-fatbin", *map(code_of, architectures), f"-I{root}", f"-I{root / 'host'}", f"-I{root / 'include'}",
-                   "-o", f"{folder}/{source.stem}.fatbin", str(source)]
-        start = time.monotonic()
+                   "-fatbin", "--no-compress", *map(code_of, architectures), f"-I{root}", f"-I{root / 'host'}",
+                   f"-I{root / 'include'}", "-o", f"{folder}/{source.stem}.fatbin", str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return source, time.monotonic() - start, done.returncode, done.stderr
+        dividing = set()
+        if done.returncode == 0 and source.stem not in NOT_OURS:
+            code = pathlib.Path(folder, f"{source.stem}.fatbin").read_bytes()
+            dividing = {kernel_table.demangle(name).split("<")[0] for name in kernel_table.long_divisions(code)}
+        return source, done.returncode, done.stderr, dividing
 
 
 def known_to(nvcc):
@@ -99,14 +106,17 @@ def main():
         sources = []
 
     problems = []
+    dividing = set()
     of = collections.defaultdict(list)
     start = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for source, _, status, log in pool.map(lambda source: compile_one(nvcc, source, architectures), sources):
+        for source, status, log, divides in pool.map(lambda source: compile_one(nvcc, source, architectures), sources):
             warnings = [line for line in log.splitlines() if re.search(r"\b(warning|error)\b", line)]
             problems += [f"{source.name}: {line}" for line in warnings]
             if status != 0 and not warnings:
                 problems.append(f"{source.name}: nvcc ended with {status}\n{log}")
+            problems += [f"{source.name}: {name}_kernel divides in 64 bits" for name in sorted(divides - DIVIDING)]
+            dividing |= divides
             for code, name, usage in kernel_table.read_usage(log):
                 if source.stem not in NOT_OURS:
                     of[code].append((source, name, usage))
@@ -128,7 +138,9 @@ def main():
               "registers")
         if not kernels:
             problems.append(f"sm_{architecture}: no kernel was compiled")
-    print(f"{len(sources)} files in {time.monotonic() - start:.0f} s")
+    if sources and not arguments.kernels:
+        problems += [f"DIVIDING names {name}, which does not divide" for name in sorted(DIVIDING - dividing)]
+    print(f"{len(sources)} files in {time.monotonic() - start:.0f} s; {len(dividing)} kernels divide in 64 bits")
     if problems:
         sys.exit("\n".join(["kernel_matrix.py:", *problems]))
 

@@ -10,6 +10,7 @@ of a multiprocessor's threads that can be there at once by registers and shared 
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -63,6 +64,36 @@ def read_usage(log):
             shared = re.search(r"(\d+) bytes smem", match[2])
             yield architecture, name, {"registers": int(match[1]), "shared": int(shared[1]) if shared else 0, **usage}
             name = None
+
+
+def _symbols(image):
+    """(name, name of its section) of every symbol of a program in ELF, of 64 bits and little-endian."""
+    start, = struct.unpack_from("<Q", image, 0x28)
+    count, names = struct.unpack_from("<HH", image, 0x3c)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", image, start + 64 * i) for i in range(count)]
+
+    def text(strings, offset):
+        begin = sections[strings][4] + offset
+        return image[begin:image.index(b"\0", begin)].decode()
+
+    for _, kind, _, _, offset, size, strings, *_ in sections:
+        if kind == 2:  # a table of symbols
+            for at in range(offset, offset + size, 24):
+                name, _, _, section = struct.unpack_from("<IBBH", image, at)
+                if section < count:
+                    yield text(strings, name), text(names, sections[section][0])
+
+
+def long_divisions(code):
+    """The mangled kernels of machine code (what nvcc writes with -cubin, or with -fatbin --no-compress) that divide in
+    64 bits: the compiler calls a function of some 70 instructions for that."""
+    found = set()
+    at = code.find(b"\x7fELF")
+    while at >= 0:
+        found |= {section.removeprefix(".text.") for name, section in _symbols(code[at:])
+                  if re.search(r"_(div|rem)_[su]64$", name)}
+        at = code.find(b"\x7fELF", at + 4)
+    return found
 
 
 def compile_kernels(source, architecture):

@@ -134,7 +134,7 @@ class RunTest(KitTest):
         self.assertIn("| optimizer=adam,dim=64,batch=4096 | 20 | 10 | 0.5 |", self.summary)
         self.assertIn("| products | ok |", self.summary)
         product = "product inputs 256 outputs 128 bf16 weight_gradient"
-        self.assertIn(f"| {product} BGRADB | 10 | 12.5 | 4000 | 1.5 | 1.25 |", self.summary)
+        self.assertIn(f"| {product} BGRADB | 10 | 12.5 | 4000 | 1.5 | 1.25 | 1.5 |", self.summary)
         self.assertIn(f"| {product} none |  | 12.5 |", self.summary)
         self.assertEqual(lines[("products", "product inputs 64 outputs 1 bf16")]["status"], "skipped")
         calls = self.calls()
@@ -302,7 +302,10 @@ class RunTest(KitTest):
         self.assertEqual(lines[("trainings", "mf sgd")]["status"], "cut")
         for stage in ("memory", "epochs", "train", "products", "ncu", "sanitize", "pytorch"):
             self.assertEqual(lines[(stage, "")]["status"], "cut", stage)
+            self.assertIn(f"| {stage} | all of it | cut | no time left for this stage |", self.summary)
         self.assertIn("| pytorch | cut |", self.summary)
+        self.assertEqual(lines[("run", "")]["problem"].split("; ")[1],
+                         "no time for: memory, epochs, train, products, ncu, sanitize, pytorch")
         self.gone(self.calls())
 
     def test_the_limit_holds_for_the_kit_itself(self):
@@ -479,6 +482,20 @@ class CommandTest(KitTest):
         done = subprocess.run([SCRIPT, "table", path], capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("| dim 32 f32 hot=32 |  | 2 |", done.stdout)
+
+    def test_predictions_stand_beside_figures_of_their_sizes_alone(self):
+        figure = {"stage": "epochs", "name": "dim 32 f32 hot=32", "status": "ok",
+                  "figures": {"epoch_ms": {"median": 2.0}}}
+        expected = {"epochs": {"dim 32 f32 hot=32": 4.0}}
+        for told, beside in (({"device": "cuda", "like": "ml-20m", "scale": 1.0}, True),
+                             ({"device": "cuda:1", "like": "ml-20m", "scale": 1.0}, True),
+                             ({"device": "cuda-emulated", "like": "ml-20m", "scale": 1.0}, False),
+                             ({"device": "cuda", "like": "ml-20m", "scale": 0.1}, False),
+                             ({"device": "cuda", "like": "ml-100k", "scale": 1.0}, False)):
+            pack_line = {"stage": "run", "name": "pack", "status": "note", "figures": told}
+            text = table.markdown([pack_line, figure], expected)
+            self.assertEqual("| dim 32 f32 hot=32 | 4 | 2 | 0.5 |" in text, beside, told)
+            self.assertEqual("No prediction stands beside" in text, not beside, told)
 
     def test_too_large_an_archive_is_none(self):
         archive = self.folder / "kit.tar.xz"

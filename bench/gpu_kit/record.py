@@ -83,6 +83,11 @@ def latest(lines):
     return list(kept.values())
 
 
+def not_begun(line):
+    """Whether a line is about a stage that there was no time for: one that was begun counts what it did."""
+    return bool(line.get("whole")) and line["status"] == "cut" and not line.get("figures")
+
+
 def read(path):
     """Lines of a file of results; what is not whole, because its writer was killed, is left out."""
     lines = []

@@ -239,9 +239,9 @@ def run_stages(arguments, start, results, selection, stages):
         kit.folder = kit.source_build
         results.add("run", "programs", "note", f"built from source: {why}")
         stages = [BUILD, *stages]
-    results.add("run", "pack", "note", figures={**kit.manifest, "device": kit.device,
-                                                "date": datetime.date.today().isoformat(), "seconds": arguments.seconds,
-                                                "only": arguments.only})
+    results.add("run", "pack", "note", figures={**kit.manifest, "device": kit.device, "like": kit.like,
+                                                "scale": kit.scale, "date": datetime.date.today().isoformat(),
+                                                "seconds": arguments.seconds, "only": arguments.only})
     begun = time.monotonic() - start
     for (name, _, function), at in zip(stages, shares(stages, arguments.seconds - RESERVE - begun)):
         kit.deadline = min(end, start + begun + at)
@@ -252,7 +252,9 @@ def run_stages(arguments, start, results, selection, stages):
         summarize(arguments.out, results)
     count = {status: sum(line["status"] == status for line in record.latest(results.lines) if not line.get("whole"))
              for status in ("failed", "cut")}
-    results.add("run", "", "failed" if count["failed"] else "ok", f"{count['failed']} failed, {count['cut']} cut",
-                time.monotonic() - start, whole=True)
+    told = f"{count['failed']} failed, {count['cut']} cut"
+    if not_begun := [line["stage"] for line in results.lines if record.not_begun(line)]:
+        told += f"; no time for: {', '.join(not_begun)}"
+    results.add("run", "", "failed" if count["failed"] else "ok", told, time.monotonic() - start, whole=True)
     summarize(arguments.out, results)
     return 1 if count["failed"] else 0

@@ -20,6 +20,13 @@ def predictions():
     return {stage: values for stage, values in found.items() if isinstance(values, dict)}
 
 
+def comparable(lines):
+    """Whether figures are of the sizes, and of the kind of device, that predictions are for."""
+    pack = next((line.get("figures", {}) for line in lines if (line["stage"], line["name"]) == ("run", "pack")), {})
+    return (pack.get("device", "cuda").startswith("cuda") and pack.get("device") != "cuda-emulated"
+            and (pack.get("like", "ml-20m"), pack.get("scale", 1.0)) == ("ml-20m", 1.0))
+
+
 def _number(value):
     """A prediction's figure: a number, or the first of the usual ones in an object."""
     if isinstance(value, dict):
@@ -55,6 +62,15 @@ def _median(value):
 
 def _beside(measured, expected):
     return measured / expected if measured is not None and expected else None
+
+
+def _slower(stage, figures):
+    """Of a product: how many times as long the algorithm takes that the rule chooses as the fastest one."""
+    if stage != "products":
+        return []
+    right = [one for one in figures.get("algorithms", []) if not one.get("problem")]
+    chosen = next((one["us"] for one in right if one.get("chosen")), None)
+    return [_beside(chosen, min((one["us"] for one in right), default=None))]
 
 
 def _head(lines):
@@ -128,10 +144,11 @@ def _measured(lines, expected):
                 predicted = None if key in seen else _predicted(expected, stage, key or "")
                 seen.add(key)
                 rows.append([line["name"], predicted, _median(figures.get("us")), _median(figures.get("gbps")),
-                             _median(figures.get("tflops")), _beside(own, predicted)])
+                             _median(figures.get("tflops")), _beside(own, predicted), *_slower(stage, figures)])
         if rows:
             text += ["", f"## {title}", "", *_table(
-                ["what", "*predicted*", "us", "GB/s", "TFLOP/s", "times the prediction"], rows)]
+                ["what", "*predicted*", "us", "GB/s", "TFLOP/s", "times the prediction",
+                 *(["times the fastest algorithm"] if stage == "products" else [])], rows)]
     return text + _tools(of)
 
 
@@ -162,9 +179,16 @@ def _tools(of):
 def markdown(lines, expected=None):
     lines = record.latest(lines)
     expected = predictions() if expected is None else expected
-    text = _head(lines) + _stages(lines) + _measured(lines, expected) + _problems(lines)
-    left_out = [line for line in lines if line["status"] in ("cut", "skipped") and not line.get("whole")]
+    text = _head(lines) + _stages(lines)
+    if not comparable(lines):
+        expected = {}
+        text += ["", "No prediction stands beside these figures: predictions are for a GPU and for ratings like ml-20m, "
+                     "all of them."]
+    text += _measured(lines, expected) + _problems(lines)
+    left_out = [line for line in lines
+                if record.not_begun(line) or (line["status"] in ("cut", "skipped") and not line.get("whole"))]
     if left_out:
         text += ["", "## Cut and skipped", "", *_table(["stage", "what", "status", "why"], [
-            [line["stage"], line["name"], line["status"], line.get("problem", "")[:300]] for line in left_out])]
+            [line["stage"], line["name"] or "all of it", line["status"], line.get("problem", "")[:300]]
+            for line in left_out])]
     return "\n".join(text) + "\n"

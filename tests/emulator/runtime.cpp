@@ -663,33 +663,20 @@ cudaError_t cudaFree(void* address) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  return cudaMemcpy2DAsync(to, bytes, from, bytes, bytes, 1, kind, stream);
-}
-cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-                              std::size_t row_bytes, std::size_t rows, cudaMemcpyKind kind, cudaStream_t stream) {
-  CURATE_MAY_FAIL("cudaMemcpy2DAsync");
+  CURATE_MAY_FAIL("cudaMemcpyAsync");
   if (stream->capturing() && kind != cudaMemcpyDeviceToDevice) {
     return curate::emulator::remember(cudaErrorStreamCaptureUnsupported);
   }
-  if (rows > 1 && (to_pitch < row_bytes || from_pitch < row_bytes)) {
-    return curate::emulator::remember(cudaErrorInvalidValue);
-  }
   return curate::emulator::remember(
       stream->enqueue({"memcpy", [=]() -> std::string {
-                         if (rows == 0 || row_bytes == 0) {
+                         if (bytes == 0) {
                            return "";
                          }
-                         const auto fits = [&](const void* address, std::size_t pitch) {
-                           return curate::emulator::is_device_memory(address, (rows - 1) * pitch + row_bytes);
-                         };
-                         if ((kind != cudaMemcpyHostToDevice && !fits(from, from_pitch)) ||
-                             (kind != cudaMemcpyDeviceToHost && !fits(to, to_pitch))) {
+                         if ((kind != cudaMemcpyHostToDevice && !curate::emulator::is_device_memory(from, bytes)) ||
+                             (kind != cudaMemcpyDeviceToHost && !curate::emulator::is_device_memory(to, bytes))) {
                            return "a copy leaves the allocation of its device memory";
                          }
-                         for (std::size_t row = 0; row < rows; ++row) {
-                           std::memcpy(static_cast<std::byte*>(to) + row * to_pitch,
-                                       static_cast<const std::byte*>(from) + row * from_pitch, row_bytes);
-                         }
+                         std::memcpy(to, from, bytes);
                          return "";
                        }}));
 }
