@@ -525,8 +525,7 @@ TEST_F(OptionTable, WhatItDoesNotOfferIsRefused) {
   for (const OptionInfo& info : option_table()) {
     const bool whole = info.type == OptionType::whole_number;
     if (std::isfinite(info.least)) {
-      // Further below: in the library -1 is "auto" for some, and 0 is for batch.
-      refused(info, fmt::format("{}", whole ? info.least - 3.0 : info.least > 0.0 ? info.least / 2.0 : -0.5));
+      refused(info, fmt::format("{}", whole ? info.least - 1.0 : info.least > 0.0 ? info.least / 2.0 : -0.5));
     }
     if (std::isfinite(info.most)) {
       refused(info, fmt::format("{}", info.most + 1.0));

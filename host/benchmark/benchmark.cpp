@@ -297,7 +297,7 @@ std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const 
         train.validation = kBenchmarkHeldOut;
         if (device.opened->has_own_memory()) {
           train.precision = options.precision;
-          train.sgd_kernel = model == ModelKind::mf ? options.sgd_kernel : MfKernelOptions();
+          train.sgd_kernel = model == ModelKind::mf ? options.sgd_kernel : std::nullopt;
         }
         row.options = resolve(train);
         row.unit = is_network(model) ? "flops" : "bytes";

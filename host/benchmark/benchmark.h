@@ -25,7 +25,7 @@ struct BenchmarkOptions {
   std::uint64_t seed = 1;
   bool biases = true;                                      ///< mf
   EmbeddingPrecision precision = EmbeddingPrecision::f32;  ///< TrainOptions::precision, of GPUs
-  MfKernelOptions sgd_kernel;                              ///< TrainOptions::sgd_kernel, of mf on GPUs
+  std::optional<MfKernelOptions> sgd_kernel;               ///< TrainOptions::sgd_kernel, of mf on GPUs
   std::optional<double> target_rmse;                       ///< nothing: see default_target
 };
 

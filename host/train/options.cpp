@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string_view>
 #include <type_traits>
@@ -54,7 +55,13 @@ void check(const OptionInfo& info, const T& value) {
   } else if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
     const auto number = static_cast<double>(value);
     if (!(std::isfinite(number) && number >= info.least && number <= info.most)) {
-      throw InputError(std::string(info.key), text_of(value), fmt::format("must be {}", info.values));
+      throw InputError(std::string(info.key), text_of(value), fmt::format("must be {}", values_of(info)));
+    }
+  } else if constexpr (NamedKind<T>) {
+    const auto rank = static_cast<std::size_t>(value);
+    const std::string name = rank < kKindNames<T>.size() ? text_of(value) : fmt::format("number {}", rank);
+    if (std::find(info.choices.begin(), info.choices.end(), name) == info.choices.end()) {
+      refuse_choice(info, name);
     }
   } else if constexpr (requires { check_value(info, value); }) {
     check_value(info, value);
@@ -83,7 +90,6 @@ void resolve_network(TrainOptions& options) {
   fill(options.dense_reg, 0.0);
   fill(options.products, ProductPrecision::f32);
   options.biases = false;
-  require(options.output != ActivationKind::tanh, "output", options.output, "not one of linear, relu, sigmoid");
   if (options.model == ModelKind::neumf) {
     fill(options.factors, *options.dim);
     require(options.output == ActivationKind::linear, "output", options.output,
@@ -186,6 +192,18 @@ double default_reg(const TrainOptions& options, bool per_rating) {
   return mixed ? 0.045 : per_rating ? 0.055 : 0.07;
 }
 
+void resolve_damping(TrainOptions& options, bool per_rating) {
+  if (!options.damping) {
+    options.damping = default_damping(options, per_rating);
+  }
+  if (options.damping.value_or(0.0) != 0.0) {
+    require(options.optimizer == OptimizerChoice::sgd_and_adam || options.optimizer == OptimizerChoice::sgd, "damping",
+            options.damping, "only SGD has it; give `optimizer` sgd, or leave it out");
+    require(!per_rating, "damping", options.damping,
+            "per-rating SGD steps on one rating at a time and has `rate_decay`; give `batch` 1024 as well");
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> preset_names() {
@@ -283,15 +301,7 @@ TrainOptions resolve(const TrainOptions& given) {
     refuse("adam_lr", options.adam_lr,
            "only the optimizer sgd+adam has that beside `lr`; give `optimizer` sgd+adam, or `lr`");
   }
-  if (!options.damping) {
-    options.damping = default_damping(options, per_rating);
-  }
-  if (options.damping.value_or(0.0) != 0.0) {
-    require(mixed || options.optimizer == OptimizerChoice::sgd, "damping", options.damping,
-            "only SGD has it; give `optimizer` sgd, or leave it out");
-    require(!per_rating, "damping", options.damping,
-            "per-rating SGD steps on one rating at a time and has `rate_decay`; give `batch` 1024 as well");
-  }
+  resolve_damping(options, per_rating);
   const auto [beta1, beta2] = default_betas(options);
   fill(options.beta1, beta1);
   fill(options.beta2, beta2);
@@ -299,7 +309,7 @@ TrainOptions resolve(const TrainOptions& given) {
           fmt::format("must be 0 to the {} epochs of the run", *options.epochs));
   require(options.warmup == 0.0 || !per_rating, "warmup", options.warmup,
           "per-rating SGD has one rate an epoch; give `batch` 1024 or `optimizer` adam as well");
-  require(options.sgd_kernel == MfKernelOptions() || per_rating, "sgd_kernel", options.sgd_kernel,
+  require(!options.sgd_kernel || per_rating, "sgd_kernel", options.sgd_kernel,
           "only per-rating SGD of mf has it; remove it, or leave out `batch`, `optimizer` and `model`");
   require(options.rate_decay == 0.0 || per_rating, "rate_decay", options.rate_decay,
           featured_mf ? "only per-rating SGD has it, which takes no features; remove one of the two"
