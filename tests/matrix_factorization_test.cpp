@@ -467,7 +467,7 @@ TEST(MatrixFactorizationFeatures, AreTrainedInMiniBatches) {
   const auto model = make_model(*cpu, featured_spec(), featured_tensors(true));
   auto& factorization = dynamic_cast<Factorization&>(*model);
   EXPECT_FALSE(factorization.tables().has_value());
-  EXPECT_THROW(make_per_rating_sgd(*cpu, factorization, {}, resolve({})), std::invalid_argument);
+  EXPECT_THROW(make_per_rating_sgd(*cpu, factorization, {}, {}), std::invalid_argument);
 }
 
 TEST(MatrixFactorizationFeatures, StartAtZero) {
