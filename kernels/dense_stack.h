@@ -14,8 +14,8 @@ namespace curate::cuda {
 // multiprocessor.
 
 /// The rule: up to four layers, none wider than 128; in f32 those alone whose weights stay in shared memory. A block
-/// keeps a tile of rows with all layers' values there, and the weights where there is room beside them. Then a stack is
-/// bound by arithmetic, not by memory, and takes a quarter of the launches. Where the weights come from the L2 cache
+/// keeps a tile of rows with all layers' values there, and the weights if there is room beside them. Then a stack is
+/// bound by arithmetic, not by memory, and takes a quarter of the launches. If the weights come from the L2 cache
 /// for every tile (some 12,000 of them and more), tensor cores are still faster than what the layers' values would take
 /// to and from memory; f32, where the backward pass multiplies a third more than layer by layer, is not. The numbers
 /// are estimates: no GPU has measured them yet.

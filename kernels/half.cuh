@@ -89,7 +89,7 @@ auto with_element(DType dtype, const Body& body) {
   }
 }
 
-/// body(T()) for the type of a batch's values: float, or Bf16 where they go into layers that are multiplied in bf16.
+/// body(T()) for the type of a batch's values: float, or Bf16 if they go into layers that are multiplied in bf16.
 template <typename Body>
 auto with_values(DType dtype, const Body& body) {
   return dtype == DType::bf16 ? body(Bf16()) : body(float());

@@ -104,7 +104,7 @@ class LineTexts {
   std::vector<ShortText> stars_;
 };
 
-/// First users of pieces of about equally many ratings, which depend on the data set alone, and the end.
+/// First users of pieces of about equally many ratings, and the end. Pieces depend on the data set alone.
 std::vector<std::int32_t> cut_in_pieces(const MovielensLike& like) {
   std::vector<std::int32_t> first_users = {0};
   for (std::int32_t user = 1; user < like.shape().users; ++user) {

@@ -12,8 +12,8 @@ struct MiniBatchOptions {
 
 MiniBatchOptions mini_batch_options(const TrainOptions& resolved);
 
-/// A batch has all the ratings at most. SGD's rate is that of a batch of the size asked for, which by default it is in
-/// proportion to: it goes down with it.
+/// The options for that many ratings: a batch has all of them at most. SGD's learning rate, by default in proportion to
+/// the batch asked for, goes down with it.
 TrainOptions fit_batch(const TrainOptions& resolved, std::int64_t ratings);
 
 /// Steps of an optimizer on the gradients of batches, which every epoch draws in another order (Device::permute). The

@@ -24,7 +24,7 @@ class Evaluator {
   Metrics evaluate(RatingModel& model) const;
 
  private:
-  /// Ratings by what predicts them; the errors of those that no model does are in `cold`.
+  /// Ratings by what predicts them; `cold` has the errors of those that no model predicts.
   struct Parts {
     Parts(const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
     RatingTable warm;

@@ -350,7 +350,8 @@ void visit_options(Options&& options, Visitor&& visit) {
                                     .examples = {"on"}});
 }
 
-/// Whether there is a value: nothing, an empty list, and a kernel without wishes are left to resolve().
+/// Whether a value is given. resolve() fills in an empty optional, an empty list, and kernel options that ask for
+/// nothing.
 template <typename T>
 bool is_given(const T& value) {
   if constexpr (std::is_same_v<T, MfKernelOptions>) {

@@ -131,7 +131,7 @@ void refuse_network_options(const TrainOptions& options) {
 /// Beyond it the most active user or the most popular film may have so many ratings in a batch that SGD overshoots.
 constexpr std::int64_t kLargestPlainSgd = 1024;
 
-/// Beyond it an epoch has few steps for Adam as it is in small batches.
+/// Beyond it an epoch has too few steps for Adam as it is in small batches.
 constexpr std::int64_t kLargeBatch = 4096;
 
 bool is_large_batch(const TrainOptions& options) {
@@ -163,7 +163,7 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
   return 0.05;
 }
 
-/// Nothing where there is none, so that runs of plain SGD say nothing of it.
+/// Nothing if there is none, so that runs of plain SGD say nothing of it.
 std::optional<double> default_damping(const TrainOptions& options, bool per_rating) {
   // A row with n ratings in the batch steps n times as far as for one of them, all from the same point: with n beyond
   // 1 / (rate per rating) it overshoots and diverges, however slowly the rate rises before. Rows with few ratings must

@@ -23,11 +23,11 @@ class CURATE_API InputError : public Error {
   /// An option is to blame: what() is "`key` problem: remedy".
   InputError(const std::string& key, const std::string& problem, const std::string& remedy);
 
-  /// The option's key, as option_table() and config.toml have it; empty where no option is to blame.
+  /// The option's key, as option_table() and config.toml have it; empty if no option is to blame.
   const std::string& key() const noexcept { return key_; }
-  /// What is wrong, mostly the value that was given; empty where no option is to blame.
+  /// What is wrong, mostly the value that was given; empty if no option is to blame.
   const std::string& problem() const noexcept { return problem_; }
-  /// What to give instead; empty where no option is to blame.
+  /// What to give instead; empty if no option is to blame.
   const std::string& remedy() const noexcept { return remedy_; }
 
  private:

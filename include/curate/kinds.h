@@ -62,10 +62,10 @@ struct CURATE_API FeatureDim {
 
 /// How a GPU goes through ratings in an epoch of per-rating SGD, to be measured; 0: the engine's choice.
 struct CURATE_API MfKernelOptions {
-  std::int32_t lanes = 0;  ///< threads that share a rating: 1, 2, 4, 8, 16 or 32, or more of them where rows are long
-  std::int32_t ahead = 0;  ///< rows of items that are on their way: 1, 2 or 4
-  std::int32_t split = 0;  ///< users of more ratings than that are learnt in pieces side by side, at least 16
-  std::int32_t hot_items = 0;      ///< most rated items whose changes a block gathers before it adds them
+  std::int32_t lanes = 0;      ///< threads that share a rating: 1, 2, 4, 8, 16 or 32, or more of them if rows are long
+  std::int32_t ahead = 0;      ///< rows of items that are on their way: 1, 2 or 4
+  std::int32_t split = 0;      ///< users of more ratings than that are learnt in pieces side by side, at least 16
+  std::int32_t hot_items = 0;  ///< most rated items whose changes a block gathers before it adds them
   bool scalar_reductions = false;  ///< changes are added by element
 
   bool operator==(const MfKernelOptions&) const = default;
@@ -100,7 +100,7 @@ constexpr std::string_view name_of(Kind kind) {
   return kKindNames<Kind>.at(static_cast<std::size_t>(kind));
 }
 
-/// The value of that name; nothing where none has it.
+/// The value of that name; nothing if none has it.
 template <NamedKind Kind>
 constexpr std::optional<Kind> find_kind(std::string_view name) {
   for (std::size_t kind = 0; kind < kKindNames<Kind>.size(); ++kind) {

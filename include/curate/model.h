@@ -64,7 +64,7 @@ class CURATE_API Model {
   /// user_dim + item_dim + those of all features, the last one's outputs 1. Of neumf: those of mlp and user.factors
   /// [users, factors], item.factors [items, factors]. For every feature SIDE.NAME.embedding [values, its dim], in mf
   /// [values, dim] and, with biases, SIDE.NAME.bias [values]. Of all: fallback.user [users], fallback.item [items],
-  /// fallback.mean [1]. The counts are training ratings by dense id. Throws InputError where they do not fit together.
+  /// fallback.mean [1]. The counts are training ratings by dense id. Throws InputError if they do not fit together.
   struct Parts {
     ModelSpec spec;
     TensorMap tensors;

@@ -10,8 +10,8 @@
 
 namespace curate {
 
-/// All that decides a training run apart from its data. What is not given (an empty optional or list) is filled in by
-/// resolve(), by model and optimizer; what only networks have must not be given for others.
+/// All options of a training run. resolve() fills in what is not given (an empty optional or list), by model and
+/// optimizer. What only networks have must not be given for other models.
 struct CURATE_API TrainOptions {
   std::string preset;                        ///< "", "notebook-mf" or "notebook-mlp"; set by preset_options
   ModelKind model = ModelKind::mf;           ///< what is said of mlp holds for neumf too
@@ -33,9 +33,9 @@ struct CURATE_API TrainOptions {
   std::optional<std::int32_t> epochs;
   std::optional<double> learning_rate;  ///< by optimizer and batch
   std::optional<double> adam_lr;        ///< sgd_and_adam: learning rate of Adam
-  /// Mini-batch SGD of users' and items' vectors, and of their biases: an element whose gradient g, summed over the
-  /// batch, has had root mean square s in its latest steps moves by lr * g / batch / (1 + damping * s), 0 or more; 0:
-  /// plain SGD; where not given by batch, and absent where it would be 0
+  /// Mini-batch SGD of users' and items' vectors and biases: an element moves by lr * g / batch / (1 + damping * s),
+  /// with g its gradient summed over the batch and s the root mean square of g in the latest steps. 0 or more; 0: plain
+  /// SGD. If not given: by batch, and absent if that is 0
   std::optional<double> damping;
   double rate_decay = 0.0;  ///< batch 1: rows of n ratings learn at lr / sqrt(1 + rate_decay n (epochs so far + 1/2))
   ScheduleKind schedule = ScheduleKind::linear;
@@ -44,8 +44,8 @@ struct CURATE_API TrainOptions {
   std::optional<double> dense_reg;  ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; 0
   std::optional<ProductPrecision> products;  ///< mlp, CUDA: rounding of what wide layers multiply; f32
   double weight_decay = 0.0;  ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
-  /// 1: per-rating SGD (mf); more: mini-batches, of SGD without damping up to an eighth smaller where few ratings would
-  /// be left for the last one; mf 1 with sgd, else 1024; mlp 512
+  /// 1: per-rating SGD (mf); more: mini-batches. SGD without damping takes up to an eighth less if few ratings would be
+  /// left for the last batch. mf 1 with sgd, else 1024; mlp 512
   std::optional<std::int64_t> batch;
   bool biases = true;                ///< mf: user and item biases
   bool global_mean = true;           ///< mf: the mean training rating is added; mlp: the first predictions are near it
@@ -62,8 +62,8 @@ struct CURATE_API TrainOptions {
   std::uint64_t seed = 1;
   std::string device = "auto";  ///< auto, cpu, cuda, cuda:N (the GPU numbered N)
   std::int32_t threads = 0;     ///< CPU threads; 0: all
-  /// Of users' and items' embeddings, on a GPU (biases, what features and dense layers have, and the saved model are
-  /// f32)
+  /// Of users' and items' embeddings on a GPU; biases, the parameters of features and dense layers, and the saved model
+  /// are f32
   EmbeddingPrecision precision = EmbeddingPrecision::f32;
   MfKernelOptions sgd_kernel;  ///< per-rating SGD on a GPU
   bool deterministic = false;  ///< same bits whatever the number of threads and the order of execution
