@@ -150,7 +150,7 @@ void DenseProducts::reserve_rounded(const DenseSize& size) {
   }
 }
 
-/// Nobody may load a library while a capture runs: whoever captures without prepare_dense() gets the tiled kernels.
+/// No library is loaded while a capture runs: a capture without prepare_dense() gets the tiled kernels.
 bool DenseProducts::takes(const DenseSize& size, bool capturing) {
   if (!(capturing ? library_.loaded() : library_.load())) {
     return false;

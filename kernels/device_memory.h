@@ -11,8 +11,8 @@ namespace curate::cuda {
 /// cudaMalloc. Not inside a capture.
 cudaError_t allocate_memory(void** data, std::size_t bytes, cudaStream_t stream);
 
-/// Whatever was enqueued before may still use it. Without a pool this waits for the stream. Errors are those of earlier
-/// operations, and others report them.
+/// Operations enqueued before may still use the memory. Without a pool this waits for the stream. Errors here are those
+/// of earlier operations, which later calls report.
 void free_memory(void* data, cudaStream_t stream) noexcept;
 
 /// Keeps freed memory in a GPU's pool for as long as one of these lives, then gives all of it back to the driver.

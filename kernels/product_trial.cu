@@ -25,7 +25,7 @@ __device__ float trial_value(std::uint32_t matrix, std::int64_t i, std::int64_t 
   return static_cast<float>(mixed(place + static_cast<std::uint32_t>(j)) % 5U) - 2.0F;
 }
 
-/// Added to a bias if the product writes a mask: no sum is 0 then, of which libraries may have the bit on or off.
+/// Added to a bias if the product writes a mask: then no sum is 0. Libraries differ in the bit of a 0.
 constexpr float kOffZero = 0.5F;
 
 __device__ float trial_bias(Epilogue epilogue, std::int64_t c) {

@@ -103,7 +103,7 @@ class RoofSamples {
     roof.groups = groups_;
     roof.samples = samples_;
     roof.work_per_second = spread_of(samples_).median;
-    // A probe of item rows says how many a second; a rating has one, whatever else it moves.
+    // A rating has one item row, whatever else it moves: the probe counts by the rating.
     roof.ratings_per_second =
         roof.work_per_second / (bytes_per_rating_ > 0.0 ? bytes_per_rating_ : row.work_per_rating);
     return roof;

@@ -105,7 +105,7 @@ struct BenchmarkRow {
 struct BenchmarkResult {
   std::vector<BenchmarkDevice> devices;
   std::vector<BenchmarkRow> rows;  ///< by device, model and dim, as asked for; none for absent devices
-  bool peak_by_row = true;         ///< false: peak_memory is that of all that came before too
+  bool peak_by_row = true;         ///< false: peak_memory counts what came before, too
 };
 
 /// The highest of the lowest RMSEs of the curves: each of them reaches it.

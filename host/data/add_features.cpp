@@ -230,7 +230,7 @@ Feature read_column(const FeatureRequest& request, const Dataset& dataset) {
   return to_feature(made, column.side);
 }
 
-/// What the data set's own files say, read when first asked for.
+/// What the data set's own files say; read when first asked for.
 class OwnFeatures {
  public:
   explicit OwnFeatures(const Dataset& dataset) : dataset_(dataset) {}

@@ -104,7 +104,7 @@ PathKind kind_of(const InputFile& file) {
                          kDownloadRemedy);
     }
   }
-  // Servers and browsers unpack gzip on the way and keep the name; nobody does that to zip.
+  // Servers and browsers unpack gzip on the way and keep the name. They do not unpack zip.
   if (zip_name) {
     throw_source_error(file.path(), "this is no zip archive, though its name says so",
                        "download it again, or rename it if it is text");

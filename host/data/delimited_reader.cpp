@@ -465,8 +465,8 @@ DelimitedFormat detect_format(std::string_view text, const std::string& file, De
     throw_input_error(file, line_number(text, start), fmt::format("{} ({})", what, excerpt(line)), remedy);
   };
 
-  // The first separator that yields numbers, else the first that yields enough fields: a header may hold anything, and
-  // 1;2;3,5;4,0 has commas.
+  // The first separator that yields numbers, else the first one that yields enough fields: a header may hold anything,
+  // and 1;2;3,5;4,0 has commas.
   DelimitedFormat format;
   const auto tell_text_ids = [&](const std::vector<std::string_view>& first_row) {
     format.user_text = is_text_id(first_row, format.user);

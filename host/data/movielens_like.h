@@ -78,8 +78,8 @@ class ExpectedRating {
   std::vector<double> table_;  ///< empty: always computed
 };
 
-/// A data set like a release of MovieLens, planned as a whole and drawn user by user: every number is a function of
-/// the options and of its place. Users are 0..users-1 with raw ids 1..users, items 0..items-1 in order of raw id.
+/// A data set like a release of MovieLens. It is planned as a whole and drawn user by user: every number depends on the
+/// options and its place alone. Users are 0..users-1 with raw ids 1..users, items 0..items-1 in order of raw id.
 class MovielensLike {
  public:
   /// Throws InputError.

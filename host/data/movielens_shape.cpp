@@ -169,7 +169,7 @@ std::vector<std::int32_t> activity_by_rank(const MovielensShape& shape) {
       },
       0.01, normal.front());
 
-  // Whole numbers, each next to its own, such that their sums are those of the shape.
+  // Whole numbers, each next to its real one, whose sums are those of the shape.
   std::vector<std::int32_t> counts(users);
   double sum = 0.0;
   std::int64_t given = 0;

@@ -171,7 +171,7 @@ template <bool kUsual, bool kTimed>
     const float rating = rating_number(begins[layout.rating], ends[layout.rating], odd);
     block.ratings[rows] = rating;
     if (layout.skipped < layout.fields) {
-      // A timestamp that nobody wants has to start with a digit; the slow path judges any other.
+      // A timestamp that is not wanted has to start with a digit; the slow path judges any other.
       odd |= static_cast<unsigned char>(*begins[layout.skipped] - '0') > 9 ? 1U : 0U;
     }
     if constexpr (!kUsual) {

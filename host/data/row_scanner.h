@@ -46,8 +46,8 @@ class RowScanner {
   std::uint32_t user_;
   std::uint32_t item_;
   std::uint32_t rating_;
-  std::uint32_t timestamp_;  ///< past the last field if there is none or nobody wants it
-  std::uint32_t skipped_;    ///< the timestamp that nobody wants; past the last field if there is none
+  std::uint32_t timestamp_;  ///< past the last field if there is none, or if it is not wanted
+  std::uint32_t skipped_;    ///< a timestamp that is not wanted; past the last field if there is none
   float low_;
   float high_;
   bool applies_;

@@ -72,7 +72,7 @@ char* append_time(char* out, std::int64_t time) {
   return out + 10 - skip;
 }
 
-/// The texts of which lines consist.
+/// The texts that lines consist of.
 class LineTexts {
  public:
   LineTexts(const MovielensLike& like, const LineFormat& format) : separator_(format.separator) {

@@ -31,7 +31,7 @@ struct CudaTrial {
   int machine_code = 0;        ///< architecture of the code that ran
   int ptx = 0;                 ///< architecture of the PTX that it was made from
 
-  /// Whether the driver compiled the kernels for this GPU, which takes a while when a program is started first.
+  /// Whether the driver compiled the kernels for this GPU. That takes a while when a program first starts.
   bool compiled_by_driver() const;
 };
 

@@ -18,8 +18,8 @@ struct Storage {
 };
 
 /// A table of one embedding per row, with an optional bias that lives in the same padded row, so that a rating touches
-/// one stretch of memory per side. Or one embedding per value of a feature, of which a user or item has the mean over
-/// its values.
+/// one stretch of memory per side. Or a table of one embedding per value of a feature; a user or item then has the mean
+/// of the embeddings of its values.
 class EmbeddingTable {
  public:
   EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias, const Storage& storage = {});

@@ -10,8 +10,8 @@
 
 namespace curate {
 
-/// One layer of a network: [batch, inputs] to [batch, outputs]. Layers are written against device.h only and know
-/// nothing of each other; a stack of them is run by NeuralNetwork.
+/// One layer of a network: [batch, inputs] to [batch, outputs]. Layers are written against device.h only and do not
+/// know each other; NeuralNetwork runs a stack of them.
 class Layer {
  public:
   Layer() = default;
@@ -41,8 +41,8 @@ class Layer {
 
   /// Enqueues batch.out = layer(batch.in).
   virtual void forward(const DenseBatch& batch, const MatrixView& state) const = 0;
-  /// Enqueues the gradients of the parameters and grad.in, from grad.out (which may be overwritten) and what forward
-  /// has seen and made.
+  /// Enqueues the gradients of the parameters and grad.in, from grad.out (which it may overwrite) and from what forward
+  /// has read and written.
   virtual void backward(const DenseBatch& grad, const DenseBatch& batch, const MatrixView& state) = 0;
   /// Adds the layer to a stack that its device works on as a whole, and to `gradients` the views that its gradients go
   /// to: absent views before prepare_gradients.

@@ -57,8 +57,8 @@ class RatingModel {
   virtual std::vector<NamedParameter> gradients() const = 0;
   /// What an optimizer steps on. Its step sets the gradients to zero again.
   virtual Trainables trainables() const = 0;
-  /// Enqueues forward, loss and backward of state's batch: gradients() then hold the gradient of the batch's objective,
-  /// but for the L2 of features and dense weights, which the optimizer's step adds.
+  /// Enqueues forward, loss and backward of state's batch. gradients() then hold the gradient of the batch's objective,
+  /// except for the L2 of features and dense weights, which the optimizer's step adds.
   virtual void enqueue_gradients(const EpochView& epoch) = 0;
 
   /// Enqueues: adds the errors of all ratings to sums.

@@ -56,7 +56,7 @@ struct PlotPage {
   std::string note;  ///< below the title, broken into lines
   std::vector<PlotPanel> panels;
   int columns = 2;
-  bool shared_legend = false;  ///< one below all panels, that of the first
+  bool shared_legend = false;  ///< one below all panels: that of the first panel
 };
 
 /// One SVG document with all panels, row by row. Text may be anything: it is escaped, and what no XML can hold becomes

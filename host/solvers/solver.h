@@ -46,7 +46,7 @@ class Solver {
   /// are added to the sums. `progress` may be empty.
   virtual void enqueue_epoch(const Progress& progress) = 0;
 
-  /// All that the epochs to come depend on, beside the model's parameters and the state.
+  /// All that the epochs to come depend on, besides the model's parameters and the state.
   virtual std::vector<NamedParameter> slots() const { return {}; }
 };
 

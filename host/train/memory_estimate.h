@@ -31,10 +31,10 @@ struct TrainingSize {
 };
 
 /// Bytes that a training run needs at its peak. Everything but `scratch`, `gpu_scratch` and `host` lies in arrays of
-/// the device and is known to the byte. With R the ratings trained on, V those of the validation slice (R + V =
-/// ratings), U and I the users and items, B the batch (R if that is less), S = ceil(R / B) the steps of an epoch,
-/// and p(n) = n rounded up to a multiple of 4. Networks have buffers of 128 rows at a time for batches of 512 and more
-/// (batch_rows()): for them B is that in `batches` and `gpu_scratch`:
+/// the device and is known to the byte. R is the number of ratings trained on, V that of the validation slice (R + V =
+/// ratings), U and I are the numbers of users and items, B is the batch (R if that is less), S = ceil(R / B) the steps
+/// of an epoch, and p(n) is n rounded up to a multiple of 4. Networks have buffers of 128 rows at a time for batches of
+/// 512 and more (batch_rows()): for them B is that in `batches` and `gpu_scratch`:
 ///
 ///   ratings     12 (R + V): user, item and rating as read; mini-batches: 12 R for those in the epoch's order and 4 R
 ///               for the order; per-rating SGD on a CPU: 4 R packed (8 R if they are not on a grid of half-stars)

@@ -24,7 +24,7 @@ struct Trained {
 /// goes through ratings.
 void check_device(Device& device, const TrainOptions& resolved);
 
-/// All that the epochs to come depend on, beside the options and the data.
+/// All that the epochs to come depend on, besides the options and the data.
 struct SessionState {
   TensorMap parameters;  ///< of the model
   TensorMap slots;       ///< of the optimizer

@@ -88,7 +88,7 @@ class CURATE_API Model {
   /// Predictions for raw ids, in order. Throws InputError for a device that is not here, as evaluate does.
   std::vector<Prediction> predict(std::span<const RawPair> pairs, const ComputeOptions& compute = {}) const;
 
-  /// Errors on ratings whose ids are the model's dense ids; ids at or past users.size() or items.size() are cold.
+  /// Errors on ratings whose ids are the model's dense ids; ids from users.size() or items.size() on are cold.
   Metrics evaluate(const RatingTable& ratings, const ComputeOptions& compute = {}) const;
 
   /// `ratings` of a data set with ids of its own, in the model's dense ids; unknown ids become -1, which evaluate takes

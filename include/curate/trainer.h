@@ -26,7 +26,8 @@ struct CURATE_API EpochRecord {
   bool best = false;  ///< lowest validation RMSE so far (or the latest epoch, without validation)
 };
 
-/// Called from train(), in its thread; any may be empty. What they throw ends the training and leaves train().
+/// Called from train(), in its thread; any may be empty. An exception from one of them ends the training and leaves
+/// train().
 struct CURATE_API TrainEvents {
   /// What is done next that takes a while: "setting up", "training", "evaluating".
   std::function<void(const char* phase)> on_phase;
