@@ -33,7 +33,7 @@ CreatedDirectory::CreatedDirectory(std::string path, const std::string& label) :
   if (!fs::is_directory(path_, error)) {
     fail("not a directory");
   }
-  // A root user passes access() on read-only media: only writing tells.
+  // access() allows a root user to write on read-only media: only writing tells.
   const std::string probe = path_ + "/.curate-probe";
   try {
     write_file_atomically(probe, "");

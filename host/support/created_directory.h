@@ -4,11 +4,11 @@
 
 namespace curate {
 
-/// A directory to write into, created with its parents where need be. What was created and is still empty goes away
-/// again with the object, unless keep() was called: a command that fails leaves nothing behind.
+/// A directory to write into, created with its parents if need be. The destructor removes what was created and is still
+/// empty, unless keep() was called: a command that fails leaves nothing behind.
 class CreatedDirectory {
  public:
-  /// `label` starts the message of the InputError that is thrown where nothing can be written there.
+  /// `label` starts the message of the InputError that is thrown if nothing can be written there.
   CreatedDirectory(std::string path, const std::string& label);
   CreatedDirectory(const CreatedDirectory&) = delete;
   CreatedDirectory& operator=(const CreatedDirectory&) = delete;
@@ -21,7 +21,7 @@ class CreatedDirectory {
   void remove_created() noexcept;
 
   std::string path_;
-  std::string topmost_;  ///< the first directory that did not exist before; "" where all did
+  std::string topmost_;  ///< the first directory that did not exist before; "" if all did
 };
 
 }  // namespace curate

@@ -8,20 +8,20 @@
 
 namespace curate {
 
-/// A folder that a command writes a set of files into: all of them or none. They are written elsewhere first; until
-/// commit() the folder is as it was, and is gone again where it was not there.
+/// A folder that a command writes a set of files into: all of them or none. They are written elsewhere first. Until
+/// commit() the folder stays as it was, and one that was not there goes away again.
 class OutputFolder {
  public:
   /// Tells the names of the files that such a command writes.
   using IsOurs = std::function<bool(const std::string& name)>;
 
-  /// Throws InputError where the folder holds such files, unless `overwrite`.
+  /// Throws InputError if the folder holds such files, unless `overwrite`.
   OutputFolder(const std::string& path, bool overwrite, IsOurs is_ours);
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
   ~OutputFolder();
 
-  /// What the constructor throws for, without making anything.
+  /// Throws as the constructor does, and makes nothing.
   static void check(const std::string& path, bool overwrite, const IsOurs& is_ours);
 
   /// As messages call a file of the folder.

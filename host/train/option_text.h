@@ -31,7 +31,7 @@ template <NamedKind Kind>
 std::string text_of(Kind kind) {
   return std::string(name_of(kind));
 }
-/// Empty where there is none.
+/// Empty if there is none.
 template <typename T>
 std::string text_of(const std::optional<T>& value) {
   return value ? text_of(*value) : "";

@@ -137,7 +137,7 @@ void refuse_network_options(const TrainOptions& options) {
 /// Beyond it the most active user or the most popular film may have so many ratings in a batch that SGD overshoots.
 constexpr std::int64_t kLargestPlainSgd = 1024;
 
-/// Beyond it an epoch has few steps for Adam as it is in small batches.
+/// Beyond it an epoch has too few steps for Adam as it is in small batches.
 constexpr std::int64_t kLargeBatch = 4096;
 
 bool is_large_batch(const TrainOptions& options) {
@@ -156,8 +156,8 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
   }
   const auto batch = static_cast<double>(*options.batch);
   if (has_sgd_of_rows(options, per_rating)) {
-    // The gradient is a mean over the batch while a row sees few of its ratings: with a rate in proportion to the batch
-    // a rating moves its rows as far whatever the batch. default_damping keeps that from overshooting.
+    // The gradient is a mean over the batch, and a row has few of the batch's ratings. With a rate in proportion to the
+    // batch a rating moves its rows as far in any batch. default_damping keeps that from overshooting.
     return (options.optimizer == OptimizerChoice::sgd ? 0.02 : options.model == ModelKind::mf ? 0.012 : 0.01) * batch;
   }
   if (options.optimizer == OptimizerChoice::adam) {
@@ -169,11 +169,11 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
   return 0.05;
 }
 
-/// Nothing where there is none, so that runs of plain SGD say nothing of it.
+/// Nothing if there is none, so that runs of plain SGD say nothing of it.
 std::optional<double> default_damping(const TrainOptions& options, bool per_rating) {
-  // A row with n ratings in the batch steps n times as far as for one of them, all from the same point: with n beyond
-  // 1 / (rate per rating) it overshoots and diverges, however slowly the rate rises before. Rows with few ratings must
-  // keep the whole rate, or they learn too little in the few steps there are.
+  // A row with n ratings in the batch steps n times as far as with one, all from the same point. With n beyond 1 /
+  // (rate per rating) it overshoots and diverges, however slowly the rate rises before. Rows with few ratings must keep
+  // the whole rate, or they learn too little in the few steps there are.
   return *options.batch > kLargestPlainSgd && has_sgd_of_rows(options, per_rating) ? std::optional(0.1) : std::nullopt;
 }
 

@@ -22,7 +22,7 @@ enum class OptionType : std::uint8_t {
 /// "choice", "list of choices", "whole number", "number", "on or off", "text".
 CURATE_API const char* name_of(OptionType type);
 
-/// What there is to say of a training option. Other options are named by their keys in backticks.
+/// Describes a training option. Other options are named by their keys in backticks.
 struct CURATE_API OptionInfo {
   std::string_view key{};  ///< in config.toml and of InputError
   OptionType type = OptionType::text;
@@ -41,7 +41,7 @@ struct CURATE_API OptionInfo {
 /// documentation read. A preset, which sets several, is not among them.
 CURATE_API const std::vector<OptionInfo>& option_table();
 
-/// The option of that key. Throws InputError where there is none.
+/// The option of that key. Throws InputError if there is none.
 CURATE_API const OptionInfo& find_option(std::string_view key);
 
 /// What an option takes, in words: its choices with commas between them, `values`, or "LEAST to MOST" of a number.

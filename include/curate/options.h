@@ -10,9 +10,9 @@
 
 namespace curate {
 
-/// All that decides a training run apart from its data. What is not given (an empty optional or list) is filled in by
-/// resolve(), by model and optimizer; what only networks have must not be given for others. option_table() has range,
-/// unit and default of every option.
+/// All options of a training run. resolve() fills in what is not given (an empty optional or list), by model and
+/// optimizer. What only networks have must not be given for other models. option_table() has range, unit and default of
+/// every option.
 struct CURATE_API TrainOptions {
   std::string preset;                        ///< "", "notebook-mf" or "notebook-mlp"; set by preset_options
   ModelKind model = ModelKind::mf;           ///< what is said of mlp below holds for neumf too
@@ -36,9 +36,9 @@ struct CURATE_API TrainOptions {
   std::optional<std::int32_t> epochs;     ///< passes over the training ratings, at most; default: mf 20, mlp 25
   std::optional<double> learning_rate;    ///< default: by optimizer and batch
   std::optional<double> adam_lr;          ///< sgd_and_adam: learning rate of Adam; default: mf 0.004, mlp 0.005
-  /// Mini-batch SGD of users' and items' vectors, and of their biases: an element whose gradient g, summed over the
-  /// batch, has had root mean square s in its latest steps moves by lr * g / batch / (1 + damping * s), 0 or more; 0:
-  /// plain SGD; default: 0.1 for batches above 1024, else none
+  /// Mini-batch SGD of users' and items' vectors and biases: an element moves by lr * g / batch / (1 + damping * s),
+  /// with g its gradient summed over the batch and s the root mean square of g in the latest steps; 0: plain SGD.
+  /// Default: 0.1 for batches above 1024, else none.
   std::optional<double> damping;
   double rate_decay = 0.0;  ///< batch 1: rows of n ratings learn at lr / sqrt(1 + rate_decay n (epochs so far + 1/2))
   ScheduleKind schedule = ScheduleKind::linear;
@@ -48,8 +48,8 @@ struct CURATE_API TrainOptions {
       dense_reg;  ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; default: 0
   std::optional<ProductPrecision> products;  ///< mlp, CUDA: rounding of what wide layers multiply; default: f32
   double weight_decay = 0.0;  ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
-  /// 1: per-rating SGD (mf); more: mini-batches, of SGD without damping up to an eighth smaller where few ratings would
-  /// be left for the last one; default: mf 1 with sgd, else 1024; mlp 512
+  /// 1: per-rating SGD (mf); more: mini-batches. SGD without damping takes up to an eighth less if few ratings would be
+  /// left for the last batch. Default: mf 1 with sgd, else 1024; mlp 512.
   std::optional<std::int64_t> batch;
   bool biases = true;                ///< mf: user and item biases
   bool global_mean = true;           ///< mf: the mean training rating is added; mlp: the first predictions are near it
