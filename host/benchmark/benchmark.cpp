@@ -268,7 +268,7 @@ std::vector<CurvePoint> curve_of(const std::vector<std::vector<EpochRecord>>& ro
 std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const std::vector<BenchmarkDevice>& devices) {
   if (options.epochs && *options.epochs < 2) {
     throw InputError("epochs", fmt::format("{}", *options.epochs),
-                     "must be 2 or more, for the first epoch counts apart");
+                     "must be 2 or more: the first epoch is counted apart");
   }
   if (options.rounds < 1) {
     throw InputError("rounds", fmt::format("{}", options.rounds), "must be 1 or more");

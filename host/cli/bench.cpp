@@ -183,7 +183,7 @@ Command add_bench(CLI::App& root) {
       ->transform(whole_number<std::int32_t>)
       ->capture_default_str();
   app->add_option("--target-rmse", arguments->target_rmse,
-                  "RMSE to take the time to (default: of each model the worst of its best)");
+                  "RMSE to take the time to (default: for each model the highest of its rows' best RMSEs)");
   app->add_option("--seed", options.seed, "seed of every random number")
       ->transform(whole_number<std::uint64_t>)
       ->capture_default_str();

@@ -103,7 +103,8 @@ std::vector<OptionInfo> chosen(const std::string& name) {
 }  // namespace
 
 Command add_options(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("options", "every option of a training: what it does, takes, and is by default");
+  CLI::App* app =
+      root.add_subcommand("options", "every option of a training: what it does, what it takes, its default");
   struct Request {
     std::string name;
     bool json = false;

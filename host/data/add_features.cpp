@@ -160,7 +160,7 @@ TextColumn read_text_column(const FeatureRequest& request, const Dataset& datase
     const auto at = static_cast<std::size_t>(*row);
     if (column.lines[at] != 0) {
       throw_input_error(file, reader.line(),
-                        fmt::format("{} stands on line {} already", printable(fields[0]), column.lines[at]),
+                        fmt::format("{} is on line {} already", printable(fields[0]), column.lines[at]),
                         "give one line to each; several values go into one field with | between them");
     }
     column.lines[at] = reader.line();

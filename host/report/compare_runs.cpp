@@ -356,7 +356,7 @@ std::string common_options(const RunComparison& comparison) {
     }
   }
   if (rest) {
-    texts.emplace_back("the rest as by default");
+    texts.emplace_back("all other options at their defaults");
   }
   return fmt::format("{}", fmt::join(texts, ", "));
 }

@@ -116,12 +116,12 @@ void resolve_features(TrainOptions& options) {
   fill(options.feature_reg, 0.01);
   require(options.feature_dim.empty(), "feature_dim", options.feature_dim,
           "in mf features have the columns of users and items; give `dim` alone");
-  refuse("feature_dropout", options.feature_dropout, "only networks have that; give `model` mlp as well");
+  refuse("feature_dropout", options.feature_dropout, "only networks have that; give `model` mlp or neumf as well");
 }
 
 /// A model without layers takes none of the options of layers.
 void refuse_network_options(const TrainOptions& options) {
-  constexpr const char* kRemedy = "only the mlp model has that; give `model` mlp as well";
+  constexpr const char* kRemedy = "only networks have that; give `model` mlp or neumf as well";
   refuse("user_dim", options.user_dim, kRemedy);
   refuse("item_dim", options.item_dim, kRemedy);
   refuse("layers", options.layers, kRemedy);
