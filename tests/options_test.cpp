@@ -484,6 +484,9 @@ TEST_F(OptionTable, HasEveryOptionWithAllThatIsSaidOfIt) {
     EXPECT_FALSE(values_of(info).empty()) << info.key;
     EXPECT_FALSE(info.examples.empty()) << info.key;
     EXPECT_EQ(info.choices.empty(), info.type != OptionType::choice && info.type != OptionType::choices) << info.key;
+    const bool number = info.type == OptionType::whole_number || info.type == OptionType::number;
+    EXPECT_TRUE(!number || std::isfinite(info.least)) << info.key;
+    EXPECT_LT(info.least, info.most) << info.key;
   });
   EXPECT_EQ(option_table().size(), count);
   EXPECT_THROW(find_option("learning_rate"), InputError) << "a member's name, not a key";
