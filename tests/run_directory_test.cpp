@@ -113,7 +113,7 @@ void set_to(std::vector<FeatureDim>& value, std::int32_t number, const std::stri
   value = {{key, number}, {"other", 2}};
 }
 void set_to(MfKernelOptions& value, std::int32_t number, const std::string& /*key*/) {
-  value = {number, number + 1, number + 2, number + 3, true};
+  value = {8, 4, number, number + 1, true};
 }
 /// Not its default, and in options whose values have the same names not the same one.
 template <NamedKind Kind>
