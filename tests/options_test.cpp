@@ -111,7 +111,7 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
 TEST(Options, DefaultsOfSmallBatchesAreWhatTheyWere) {
   for (const char* optimizer : {"sgd", "adam", "adagrad"}) {
     TrainOptions options;
-    set_option(options, "optimizer", optimizer);
+    test::set_or_clear(options, "optimizer", optimizer);
     options.batch = optimizer == std::string("sgd") ? 1024 : 4096;
     const TrainOptions resolved = resolve(options);
     EXPECT_FALSE(resolved.damping) << optimizer;
@@ -167,7 +167,7 @@ TEST(Options, LargeBatchesOfSgdGrowTheRateAndDampTheRows) {
 TEST(Options, LargeBatchesOfAdamHaveALargerRateAndAShorterMemory) {
   for (const char* model : {"mf", "mlp"}) {
     TrainOptions options;
-    set_option(options, "model", model);
+    test::set_or_clear(options, "model", model);
     options.optimizer = OptimizerChoice::adam;
     options.batch = 16384;
     const TrainOptions resolved = resolve(options);
@@ -208,8 +208,8 @@ TEST(Options, ResolveIsIdempotent) {
     for (const char* optimizer : {"", "sgd", "adagrad", "adam"}) {
       for (const char* features : {"", "genres"}) {
         TrainOptions options;
-        set_option(options, "model", model);
-        set_option(options, "optimizer", optimizer);
+        test::set_or_clear(options, "model", model);
+        test::set_or_clear(options, "optimizer", optimizer);
         options.features = features;
         const TrainOptions once = resolve(options);
         EXPECT_EQ(to_toml(once), to_toml(resolve(once)));
