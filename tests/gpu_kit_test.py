@@ -497,6 +497,20 @@ class CommandTest(KitTest):
             self.assertEqual("| dim 32 f32 hot=32 | 4 | 2 | 0.5 |" in text, beside, told)
             self.assertEqual("No prediction stands beside" in text, not beside, told)
 
+    def test_a_configuration_that_meets_the_limit_is_cut(self):
+        for stopped, status in (("limit", "cut"), ("idle", "failed")):
+            kit = mock.Mock(patience=1, device="cuda")
+            kit.left.side_effect = [60, 60, 3, 3]
+            kit.command.return_value = process.Ended(["gpu_probe"], -9, 42.0, stopped)
+            probes.Probe(kit, "train", []).all([["a", "b"]], probes.train_groups, probes.train_arguments)
+            told = {call.args[1]: call.args[2] for call in kit.results.add.call_args_list}
+            self.assertEqual((told["a"], told["b"]), (status, "cut"), stopped)
+
+    def test_shortened_measurements_are_marked(self):
+        figure = {"stage": "epochs", "name": "dim 32 f32 hot=32", "status": "ok",
+                  "figures": {"epoch_ms": {"median": 2.0}, "shortened": True}}
+        self.assertIn("| dim 32 f32 hot=32 (fewer epochs than asked for) |", table.markdown([figure], {}))
+
     def test_too_large_an_archive_is_none(self):
         archive = self.folder / "kit.tar.xz"
         archive.write_text("an older one")

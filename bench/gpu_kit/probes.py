@@ -157,8 +157,9 @@ class Probe:
             again = []
             if not well and missing:
                 suspect, *again = missing
-                self.seen[suspect] = "failed"
-                self.kit.results.add(self.stage, suspect, "failed",
+                # The limit is the time that was left for all of them: no fault of the one that it met.
+                self.seen[suspect] = "cut" if ended.stopped == "limit" else "failed"
+                self.kit.results.add(self.stage, suspect, self.seen[suspect],
                                      f"its process ended before its figures came: {ended.problem()}")
             elif failed:
                 # One failure may have broken the GPU's context for those behind it, which then fail or are cut.

@@ -128,7 +128,8 @@ def _measured(lines, expected):
             if "epoch_ms" in figures:
                 own, predicted = _median(figures["epoch_ms"]), _predicted(expected, stage, line["name"])
                 rate = figures.get("ratings_per_second")
-                rows.append([line["name"], predicted, own, _beside(own, predicted), rate / 1e6 if rate else None,
+                name = line["name"] + (" (fewer epochs than asked for)" if figures.get("shortened") else "")
+                rows.append([name, predicted, own, _beside(own, predicted), rate / 1e6 if rate else None,
                              figures.get("train_rmse")])
         if rows:
             text += ["", f"## {title}", "", *_table(
