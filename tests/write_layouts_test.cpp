@@ -16,8 +16,8 @@
 #include "curate/error.h"
 #include "data/features.h"
 #include "data/split_request.h"
+#include "runs/run_data.h"
 #include "support/buffered_file.h"
-#include "train/run_directory.h"
 
 namespace curate {
 namespace {
