@@ -15,7 +15,9 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -33,63 +35,73 @@ namespace {
 std::atomic<int> calls_before_death = 0;  ///< 0: the process lives
 std::atomic<bool> slowly = false;         ///< calls take long enough for other processes to come between
 std::atomic<bool> locks = true;           ///< whether the file system has some
+std::atomic<int> calls_before_error = 0;  ///< 0: none fails
 std::function<void()> at_mkdir;           ///< what another process does just before the next folder is made
+std::function<void()> at_flock;           ///< and before the next lock
 
-void before_call() {
+/// False where the call fails.
+bool before_call() {
   if (slowly) {
     ::usleep(300);
   }
   if (calls_before_death > 0 && --calls_before_death == 0) {
     ::kill(::getpid(), SIGKILL);
   }
+  if (calls_before_error > 0 && --calls_before_error == 0) {
+    errno = EIO;
+    return false;
+  }
+  return true;
 }
 
-int done(long result) {
-  return static_cast<int>(result);
+void let_others(std::function<void()>& act) {
+  if (const auto meanwhile = std::exchange(act, nullptr)) {
+    meanwhile();
+  }
+}
+
+template <typename... Arguments>
+int call(long number, Arguments... arguments) {
+  return before_call() ? static_cast<int>(::syscall(number, arguments...)) : -1;
 }
 
 }  // namespace
 
+// Libraries shall find them too.
+#pragma GCC visibility push(default)
 extern "C" {
 
 int rename(const char* from, const char* to) noexcept {
-  before_call();
-  return done(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+  return call(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 int unlink(const char* path) noexcept {
-  before_call();
-  return done(::syscall(SYS_unlinkat, AT_FDCWD, path, 0));
+  return call(SYS_unlinkat, AT_FDCWD, path, 0);
 }
 int unlinkat(int folder, const char* path, int flags) noexcept {
-  before_call();
-  return done(::syscall(SYS_unlinkat, folder, path, flags));
+  return call(SYS_unlinkat, folder, path, flags);
 }
 int rmdir(const char* path) noexcept {
-  before_call();
-  return done(::syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR));
+  return call(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
 }
 int mkdir(const char* path, mode_t mode) noexcept {
-  before_call();
-  if (const auto meanwhile = std::exchange(at_mkdir, nullptr)) {
-    meanwhile();
-  }
-  return done(::syscall(SYS_mkdirat, AT_FDCWD, path, mode));
+  let_others(at_mkdir);
+  return call(SYS_mkdirat, AT_FDCWD, path, mode);
 }
 int flock(int file, int how) noexcept {
-  before_call();
+  let_others(at_flock);
   if (!locks) {
     errno = ENOLCK;
     return -1;
   }
-  return done(::syscall(SYS_flock, file, how));
+  return call(SYS_flock, file, how);
 }
 /// What is killed has no need of the disk.
 int fsync(int /*file*/) {
-  before_call();
-  return 0;
+  return before_call() ? 0 : -1;
 }
 
 }  // extern "C"
+#pragma GCC visibility pop
 
 namespace curate {
 namespace {
@@ -116,7 +128,8 @@ class OutputFolderTest : public testing::Test {
   }
   ~OutputFolderTest() override {
     locks = true;
-    at_mkdir = nullptr;
+    calls_before_error = 0;
+    at_mkdir = at_flock = nullptr;
     fs::remove_all(root_);
   }
 
@@ -237,7 +250,11 @@ TEST_F(OutputFolderTest, AKillAtAnyCallLosesNothing) {
   int call = 1;
   for (; killed_at(call); ++call) {
     check(fmt::format("killed at call {}", call));
-    // The next one that writes there, with no reader before.
+    // The next ones that write there, with no reader before: one that fails, and one that does not.
+    killed_at(call);
+    const bool is_new = is_unsettled(folder) || fs::exists(folder + "/d");
+    { const OutputFolder failed(folder, true, is_ours); }
+    EXPECT_EQ(read_files(folder, is_new ? "d" : "c"), is_new ? kNew : kOld) << "killed at call " << call;
     killed_at(call);
     write(folder, {{"b", "newer"}});
     EXPECT_EQ(files_of("set"), (Files{{"b", "newer"}, {"other", "stays"}})) << "killed at call " << call;
@@ -249,6 +266,34 @@ TEST_F(OutputFolderTest, AKillAtAnyCallLosesNothing) {
   EXPECT_EQ(files_of("set"), (Files{{"a", "new"}, {"b", "new"}, {"d", "new"}, {"other", "stays"}}));
   EXPECT_EQ(seen, (std::set<std::string>{"between", "new", "old"}));
   EXPECT_GT(call, 20);
+}
+
+// Catches: files that are thrown away because they could not be put in place, errors that nobody hears of.
+TEST_F(OutputFolderTest, AnErrorOfAnyCallLosesNothing) {
+  const std::string folder = path("set");
+  std::set<std::string> seen;
+  int left = 0;
+  for (int call = 1; left == 0; ++call) {
+    fs::remove_all(folder);
+    write(folder, kOld);
+    calls_before_error = call;
+    std::string told;
+    try {
+      write(folder, kNew);
+    } catch (const Error& error) {
+      told = error.what();
+    }
+    left = calls_before_error.exchange(0);
+    const bool is_new = is_unsettled(folder) || fs::exists(folder + "/d");
+    const std::string what = fmt::format("call {}: {}", call, told);
+    EXPECT_TRUE(is_new || !told.empty()) << what;
+    EXPECT_TRUE(told.empty() || told.find("nput/output error") != std::string::npos) << what;
+    EXPECT_EQ(told.find("they are whole, and the next command") != std::string::npos, is_unsettled(folder)) << what;
+    seen.insert(is_unsettled(folder) ? "between" : is_new ? "new" : "old");
+    EXPECT_EQ(read_files(folder, is_new ? "d" : "c"), is_new ? kNew : kOld) << what;
+    EXPECT_EQ(files_of("set"), is_new ? kNew : kOld) << what;
+  }
+  EXPECT_EQ(seen, (std::set<std::string>{"between", "new", "old"}));
 }
 
 // Catches: a folder that a killed process claimed and that nobody gets any more, or that passes for a whole set.
@@ -471,6 +516,28 @@ TEST_F(OutputFolderTest, ReadersSeeOneSet) {
   EXPECT_GT(seen.size(), 10U) << reads << " reads";
 }
 
+// Catches: a set that is read in part and counts, because its files are all there.
+TEST_F(OutputFolderTest, ASetThatCameMeanwhileIsReadAgain) {
+  const std::string folder = path("set");
+  for (const bool fails : {false, true}) {
+    write(folder, kOld);
+    int times = 0;
+    const auto texts = read_set(folder, "b", [&] {
+      std::string text = read_file(folder + "/a");
+      if (++times == 1) {
+        write(folder, kNew);
+        if (fails) {
+          throw InputError("gone");
+        }
+      }
+      return text + " " + read_file(folder + "/b");
+    });
+    EXPECT_EQ(texts, "new new");
+    EXPECT_EQ(times, 2);
+  }
+  EXPECT_THROW(read_set(folder, "b", []() -> int { throw InputError("wrong"); }), InputError);
+}
+
 // Catches: a process that waits for ever where there are no locks, or takes a claim that it cannot know to be left.
 TEST_F(OutputFolderTest, WithoutLocksALeftClaimIsRemovedByHand) {
   const std::string folder = path("set");
@@ -559,6 +626,30 @@ TEST_F(OutputFolderTest, FilesOfKilledProcessesAreRemovedAndOthersStay) {
   write_file_atomically(path("file.1.1.tmp"), "");
   remove_abandoned_files(file);
   EXPECT_EQ(count(), 3) << "nobody can tell";
+}
+
+// Catches: a new file that gets the end of one that was left, or is removed before it is locked.
+TEST_F(OutputFolderTest, ANewFileIsItsOwn) {
+  const std::string file = path("file");
+  int number = 0;
+  {
+    const NewFile first(file);
+    const std::string name = fs::directory_iterator(root_)->path().filename().string();
+    ASSERT_EQ(std::sscanf(name.c_str(), fmt::format("file.{}.%d.tmp", ::getpid()).c_str(), &number), 1) << name;
+  }
+  const fs::path left = path(fmt::format("file.{}.{}.tmp", ::getpid(), number + 1));
+  std::ofstream(left) << "a long text";
+  write_file_atomically(file, "short");
+  EXPECT_EQ(read_file(file), "short");
+  EXPECT_TRUE(fs::exists(left));
+  bool removed = false;
+  at_flock = [&] {
+    remove_abandoned_files(file);
+    removed = true;
+  };
+  write_file_atomically(file, "shorter");
+  EXPECT_TRUE(removed);
+  EXPECT_EQ(read_file(file), "shorter");
 }
 
 TEST_F(OutputFolderTest, ManyProcessesWriteOneFile) {

@@ -38,12 +38,14 @@ std::string in_hidden(const std::string& folder, const char* name) {
                   folder, std::strerror(reason)));
 }
 
-/// A folder's entries are on the disk then.
-void sync_folder(const std::string& path) {
+[[noreturn]] void fail_to_write(const std::string& path) {
+  throw Error(fmt::format("{}: cannot write: {}", path, std::strerror(errno)));
+}
+
+/// A folder's entries are on the disk then. False: errno says why not.
+bool sync_folder(const std::string& path) {
   const FileDescriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder.get() < 0 || (::fsync(folder.get()) != 0 && errno != EINVAL)) {  // EINVAL: not on this file system
-    throw Error(fmt::format("{}: cannot write: {}", path, std::strerror(errno)));
-  }
+  return folder.get() >= 0 && (::fsync(folder.get()) == 0 || errno == EINVAL);  // EINVAL: not on this file system
 }
 
 bool exists(const std::string& path) {
@@ -53,7 +55,7 @@ bool exists(const std::string& path) {
 
 void make_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) != 0) {
-    throw Error(fmt::format("{}: cannot write: {}", path, std::strerror(errno)));
+    fail_to_write(path);
   }
 }
 
@@ -112,18 +114,23 @@ void place(const std::string& folder) {
       fail_to_place(folder, errno);
     }
   };
+  const auto sync = [&] {
+    if (!sync_folder(folder)) {
+      fail_to_place(folder, errno);
+    }
+  };
   // As long as no new file has come, those in the folder are old.
   if (std::all_of(set.names.begin(), set.names.end(),
                   [&](const std::string& name) { return exists(new_path(name)); })) {
     for (const std::string& name : set.old) {
       move(fmt::format("{}/{}", folder, name), fmt::format("{}/{}", in_hidden(folder, "old"), name));
     }
-    sync_folder(folder);
+    sync();
   }
   for (const std::string& name : set.names) {
     move(new_path(name), fmt::format("{}/{}", folder, name));
   }
-  sync_folder(folder);
+  sync();
   if (::unlink(in_hidden(folder, "set").c_str()) != 0) {
     fail_to_place(folder, errno);
   }
@@ -168,9 +175,13 @@ void publish_set(const std::string& folder, const std::vector<std::string>& old,
     }
   }
   make_folder(in_hidden(folder, "old"));
-  sync_folder(in_hidden(folder, "new"));
+  if (!sync_folder(in_hidden(folder, "new"))) {
+    fail_to_write(in_hidden(folder, "new"));
+  }
   write_file_atomically(in_hidden(folder, "set"), set_text({old, names}));
-  sync_folder(fmt::format("{}/{}", folder, FolderClaim::kHidden));
+  if (!sync_folder(fmt::format("{}/{}", folder, FolderClaim::kHidden))) {
+    fail_to_place(folder, errno);
+  }
   place(folder);
 }
 
