@@ -593,6 +593,17 @@ TEST_F(OutputFolderTest, ASetThatLeadsOutOfItsFolderIsRefused) {
             std::string::npos);
 }
 
+TEST_F(OutputFolderTest, AHalfSetThatCannotBeWrittenToSaysWhatToDo) {
+  const std::string folder = path("set");
+  fs::create_directories(folder + "/.publishing/new");
+  fs::create_directories(folder + "/.publishing/old");
+  write_file_atomically(folder + "/.publishing/new/a", "new");
+  write_file_atomically(folder + "/.publishing/set", "new a\n");
+  calls_before_error = 1;
+  EXPECT_NE(refusal([&] { settle_set(folder); }).find("read that folder once as a user who may"), std::string::npos);
+  EXPECT_EQ(read_files(folder, "a"), (Files{{"a", "new"}}));
+}
+
 TEST_F(OutputFolderTest, AFolderInTheWayOfAFileIsRefused) {
   fs::create_directories(path("set/a"));
   EXPECT_NE(refusal([&] { OutputFolder(path("set"), true, is_ours); }).find("holds a folder a; give another"),

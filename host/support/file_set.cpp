@@ -141,11 +141,11 @@ void place(const std::string& folder) {
 std::optional<FolderClaim> claim_to_settle(const std::string& folder) {
   try {
     return FolderClaim::try_claim(folder, "");
-  } catch (const InputError& error) {
+  } catch (const InputError&) {
     throw InputError(
-        fmt::format("{}; files there were about to be replaced when a command was killed, and this one, "
-                    "which goes on with it, has to write there",
-                    error.what()));
+        fmt::format("{}: a command was killed while it replaced the files there, and this one, which has to "
+                    "go on with it, cannot write there; read that folder once as a user who may",
+                    folder));
   }
 }
 

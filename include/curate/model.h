@@ -81,8 +81,8 @@ class CURATE_API Model {
   /// Reads model.safetensors, users.tsv, items.tsv and features.json of a run directory: all of one model, even while
   /// another one is written there. Throws InputError naming file and remedy.
   static Model load(const std::string& run_directory);
-  /// Writes these files, all of them or none, in place of those of a model that was there; creates the directory. Throws
-  /// InputError where nothing can be written there or another process is at work.
+  /// Writes these files, all of them or none, in place of those of a model that was there; creates the directory.
+  /// Throws InputError where nothing can be written there or another process is at work.
   void save(const std::string& run_directory) const;
 
   const Parts& parts() const { return parts_; }
