@@ -33,8 +33,8 @@ __device__ float slope(float y, const Activation& activation) {
   return 1.0F;
 }
 
-/// A gradient by y = activation(z) as one by z. Not gradient * 0: an infinite gradient behind a relu that is off stays
-/// off.
+/// Turns a gradient by y = activation(z) into one by z. If the slope is 0 the result is 0, also for an infinite
+/// gradient, whose product with 0 would be NaN.
 template <ActivationKind kKind>
 __device__ float times_slope(float gradient, float y, const Activation& activation) {
   const float factor = slope<kKind>(y, activation);

@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(kBlockThreads)
       });
 }
 
-/// A batch's gradients, and for which rows of the table and in how many stretches they are looked through.
+/// A batch's gradients, the rows of the table that they are summed for, and the number of slices of the batch.
 struct BatchRows {
   Rows<const float> grad;
   std::int64_t first;
@@ -122,7 +122,7 @@ struct BatchRows {
 
 /// partial[slice, row, :] = what the slice's ratings add to grad_table[first + row, :].
 /// partial [slices, rows, cols] f32, contiguous. A group of lanes takes a row and a slice and looks through all bags
-/// there: per rating and row of the table 4 m + 12 bytes, and 4 cols where it is in the bag. Deterministic.
+/// there: per rating and row of the table 4 m + 12 bytes, and 4 cols if it is in the bag. Deterministic.
 template <int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
     bag_rows_slices_kernel(Rows<float> partial, BatchRows batch, Bags bags, RowShare share, const StepState* state) {

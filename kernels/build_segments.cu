@@ -69,7 +69,7 @@ void build_segments(cudaStream_t stream, const SegmentsView& out, const MatrixVi
   if (count == 0) {
     return;
   }
-  // Sorting takes time by the bit. counts has a row for every batch.
+  // Every bit of a key costs the sort time. counts has a row for every batch.
   const auto bits = [](std::int64_t values) {
     return values <= 1 ? 0 : static_cast<int>(std::bit_width(static_cast<std::uint64_t>(values - 1)));
   };

@@ -9,7 +9,7 @@
 namespace curate::cuda {
 namespace {
 
-/// to[r, c] = from[r, c] for r < rows, rounded to the nearest where the types differ. to [rows, cols] of To, from
+/// to[r, c] = from[r, c] for r < rows, rounded to the nearest if the types differ. to [rows, cols] of To, from
 /// [rows, cols] of From. Neighbouring threads take neighbouring packs. As many bytes an element as both have.
 /// Deterministic.
 template <int kVector, typename To, typename From>

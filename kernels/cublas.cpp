@@ -41,8 +41,8 @@ Cublas::Cublas(const CublasFunctions& functions, cudaStream_t stream, const GpuS
   check(functions_.create(&handle_), "cublasCreate_v2", "setting up");
   try {
     check(functions_.set_stream(handle_, stream_), "cublasSetStream_v2", "setting up");
-    // Its own one is allocated when it is first needed, which may be inside a capture. After the stream, which resets
-    // it.
+    // cuBLAS would allocate a workspace of its own when it first needs one, which may be inside a capture. After the
+    // stream, which resets it.
     check(functions_.set_workspace(handle_, workspace_.data(), workspace_bytes(gpu)), "cublasSetWorkspace_v2",
           "setting up");
     check(

@@ -30,14 +30,14 @@ struct CublasFunctions {
                          cublasComputeType_t, cublasGemmAlgo_t) = nullptr;
 };
 
-/// Looks for the library. Where there is none that will do, `problem` says so in one line.
+/// Looks for the library. If there is none that will do, `problem` says so in one line.
 std::optional<CublasFunctions> find_cublas(std::string& problem);
 
 /// cuBLAS on one stream, for products that cuBLASLt has no algorithm for: it chooses its own, and has no epilogues.
 /// Deterministic with one version of the library on one kind of GPU.
 class Cublas {
  public:
-  /// Allocates: not inside a capture. Throws DeviceError where the library does not start.
+  /// Allocates: not inside a capture. Throws DeviceError if the library does not start.
   Cublas(const CublasFunctions& functions, cudaStream_t stream, const GpuShape& gpu);
   Cublas(const Cublas&) = delete;
   Cublas& operator=(const Cublas&) = delete;
@@ -45,11 +45,11 @@ class Cublas {
 
   const std::string& file() const { return functions_.file; }
 
-  /// Calls a product without epilogue once and compares what comes out with sums of ours, unless that was done. Whether
-  /// it is right. Not inside a capture. Throws DeviceError where the GPU has failed.
+  /// Calls a product without epilogue once, unless that was done, and compares the result with sums of ours. Returns
+  /// whether it is right. Not inside a capture. Throws DeviceError if the GPU has failed.
   bool prepare(const char* operation, const Product& product);
 
-  /// Why it is not, in one line; empty where it is.
+  /// Why it is not, in one line; empty if it is.
   std::string why(const Product& product) const;
 
   /// Enqueues a product that prepare() found right; inside captures too.

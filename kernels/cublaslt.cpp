@@ -16,7 +16,7 @@
 namespace curate::cuda {
 namespace {
 
-/// The library said no to a product: for another way to try.
+/// The library refused a product: the caller tries another way.
 struct Refused {
   std::string why;
 };
@@ -297,7 +297,7 @@ std::vector<CublasLt::Candidate> CublasLt::ask_heuristic(const Plan& plan) const
             "cublasLtMatmulPreferenceSetAttribute");
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes_);
-  // The library takes 256 for granted.
+  // The library assumes 256 unless it is told.
   const auto element = static_cast<std::uint32_t>(size_of(plan.product.out));
   const bool rows_aligned = plan.product.out_ld * element % kProductAlignment == 0;
   for (const auto attribute :
@@ -419,7 +419,7 @@ std::string CublasLt::try_algorithm(const char* operation, const Plan& plan, con
   if (status == CUBLAS_STATUS_SUCCESS) {
     return trial.right() ? "" : fmt::format("cublasLtMatmul of {} gives wrong sums", functions_.file);
   }
-  // What the library could not start is its problem; what the GPU cannot go on after is everybody's.
+  // What the library could not start is this product's problem alone, unless the GPU itself has failed.
   cudaGetLastError();
   cuda::check(cudaStreamSynchronize(stream_), operation, __FILE__, __LINE__);
   return fmt::format("cublasLtMatmul: {}", name_of(status));

@@ -41,7 +41,7 @@ struct CublasLtFunctions {
   decltype(&::cublasLtMatmul) matmul = nullptr;
 };
 
-/// Looks for the library. Where there is none that will do, `problem` says so in one line.
+/// Looks for the library. If there is none that will do, `problem` says so in one line.
 std::optional<CublasLtFunctions> find_cublaslt(std::string& problem);
 
 /// For `doctor`: the version, or why there is none.
@@ -53,7 +53,7 @@ struct AlgorithmTime {
   int tile = 0;               ///< cublasLtMatmulTile_t
   int split_k = 1;            ///< parts of the depth that are summed up side by side
   float waves = 0.0F;         ///< of blocks on the GPU, by the library's count
-  float microseconds = 0.0F;  ///< median; 0 where it does not run
+  float microseconds = 0.0F;  ///< median; 0 if it does not run
   std::string problem;        ///< empty: it runs and is right
   bool chosen = false;
 };
@@ -64,14 +64,14 @@ struct AlgorithmTime {
 /// version of the library on one kind of GPU gives the same bits on every run:
 ///
 ///   the library's first algorithm; for a product with few tiles and a long depth the first that keeps half of the GPU
-///   busy by splitting the depth, the library's first one with the depth split by us being the last to be asked; where
+///   busy by splitting the depth, the library's first one with the depth split by us being the last to be asked; if
 ///   none does, the one that keeps most of it busy.
 ///
 /// With CURATE_TIME_PRODUCTS set in the environment the fastest of all of them is chosen by time instead, once for
 /// every product of the process: then two runs may differ in their last bits.
 class CublasLt {
  public:
-  /// Allocates: not inside a capture. Throws DeviceError where the library does not start.
+  /// Allocates: not inside a capture. Throws DeviceError if the library does not start.
   CublasLt(const CublasLtFunctions& functions, cudaStream_t stream, const GpuShape& gpu);
   CublasLt(const CublasLt&) = delete;
   CublasLt& operator=(const CublasLt&) = delete;
@@ -79,21 +79,21 @@ class CublasLt {
 
   const std::string& file() const { return functions_.file; }
 
-  /// Chooses an algorithm, unless that was done. Whether there is one. Not inside a capture. Throws DeviceError where
-  /// the GPU has failed. `operation` stands in errors.
+  /// Chooses an algorithm, unless that was done. Returns whether there is one. Not inside a capture. Throws DeviceError
+  /// if the GPU has failed. `operation` stands in errors.
   bool prepare(const char* operation, const Product& product);
 
-  /// Why prepare() found none, in one line; empty where it did.
+  /// Why prepare() found none, in one line; empty if it did.
   std::string why(const Product& product) const;
 
-  /// What prepare() chose: "algorithm 21, tile 20, 16 parts". Empty where it found none.
+  /// What prepare() chose: "algorithm 21, tile 20, 16 parts". Empty if it found none.
   std::string choice(const Product& product) const;
 
   /// Enqueues a product that prepare() has an algorithm for; inside captures too.
   void multiply(const char* operation, const Product& product, const ProductMemory& memory);
 
   /// The times of all algorithms that prepare() chooses from, in the library's order, then those split by us; medians
-  /// of `repeats` calls. Not inside a capture. Nothing where the library has none.
+  /// of `repeats` calls. Not inside a capture. Nothing if the library has none.
   std::vector<AlgorithmTime> time_algorithms(const char* operation, const Product& product, int repeats = 5);
 
  private:
@@ -104,12 +104,12 @@ class CublasLt {
   };
 
   Plan* find(const Product& product) const;
-  /// Descriptors and, in order of preference, algorithms. Throws Refused where the library says no.
+  /// Descriptors and, in order of preference, algorithms. Throws Refused if the library says no.
   void describe(Plan& plan) const;
   void set_epilogue(const Plan& plan) const;
   cublasStatus_t set_pointers(const Plan& plan, const void* bias, const void* mask) const;
   std::vector<Candidate> ask_heuristic(const Plan& plan) const;
-  /// The first candidate with its depth split by us, where that is sound.
+  /// The first candidate with its depth split by us, if that is sound.
   std::optional<Candidate> split(const Plan& plan, const Candidate& candidate) const;
   bool worth_splitting(const Product& product) const;
   std::int64_t wanted_parts(const Product& product) const;

@@ -404,7 +404,7 @@ class CudaDevice : public Device {
     }
   }
 
-  /// Nothing comes between a copy to or from the host's memory and this: that memory is gone where an error is thrown.
+  /// Called right after a copy to or from the host's memory: an error thrown in between would free that memory.
   void wait() const { check_now(cudaStreamSynchronize(stream()), "synchronize"); }
 
   /// A program may have devices on several GPUs.

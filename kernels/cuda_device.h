@@ -7,7 +7,7 @@
 
 namespace curate::cuda {
 
-/// The engine on a GPU, counted from 0. Throws DeviceError where there is none that works. `name` is what info() calls
+/// The engine on a GPU, counted from 0. Throws DeviceError if there is none that works. `name` is what info() calls
 /// it. `debugging`: see debug_devices().
 std::unique_ptr<Device> make_device(const std::string& name, int gpu = 0, bool debugging = false);
 

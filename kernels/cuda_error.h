@@ -5,7 +5,7 @@
 namespace curate::cuda {
 
 /// Throws DeviceError unless `error` is cudaSuccess: what was called, CUDA's name for the error and its words, where.
-/// AsyncDeviceError where a kernel went wrong while it ran.
+/// AsyncDeviceError if a kernel went wrong while it ran.
 void check(cudaError_t error, const char* what, const char* file, int line);
 
 }  // namespace curate::cuda

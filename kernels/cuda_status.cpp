@@ -25,7 +25,7 @@ std::string describe_error(cudaError_t error) {
   return fmt::format("{}: {}", cudaGetErrorName(error), cudaGetErrorString(error));
 }
 
-/// Why no GPU can be used; empty where there are some.
+/// Why no GPU can be used; empty if there are some.
 std::string why_no_gpu(const CudaStatus& status, cudaError_t counting) {
   if (status.driver_version == 0) {
     return "no NVIDIA driver is installed";
@@ -43,7 +43,7 @@ std::string why_no_gpu(const CudaStatus& status, cudaError_t counting) {
 }
 
 /// What a GPU makes of sums that are known, by a kernel that reads, one that adds atomically, and a graph of both;
-/// empty where they are right.
+/// empty if they are right.
 std::string wrong_answer(Device& device) {
   constexpr std::int64_t kRows = 7;
   constexpr std::int64_t kColumns = 5;

@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   });
 }
 
-/// grad[b, j] *= activation'(z), taken from out[b, j], for b < batch_count; where `clear` is set, grad[b, j] = 0 for
+/// grad[b, j] *= activation'(z), taken from out[b, j], for b < batch_count; if `clear` is set, grad[b, j] = 0 for
 /// the other b < rows, whatever it was. grad, out [rows, outputs] f32. Neighbouring threads take neighbouring packs, 12
 /// bytes an element. Deterministic.
 template <int kVector>

@@ -28,8 +28,8 @@ bool is_wide(const DenseSize& size) {
   return size.batch >= kShortest && size.inputs >= kNarrowest && size.outputs >= kNarrowest;
 }
 
-/// Whether it gets them as they lie in memory. Its fast kernels load 16 bytes at once, so that rows have to begin
-/// there: those of the weights do where widths are multiples of four.
+/// Whether a library takes a layer's matrices as they lie in memory. Its fast kernels load 16 bytes at once, so every
+/// row has to begin at a multiple of 16 bytes; the rows of the weights do if widths are multiples of four.
 bool suits_library(const DenseSize& size, std::initializer_list<MatrixView> matrices) {
   constexpr std::int64_t kFloats = 4;
   return is_wide(size) && size.inputs % kFloats == 0 && size.outputs % kFloats == 0 &&
@@ -150,7 +150,7 @@ void DenseProducts::reserve_rounded(const DenseSize& size) {
   }
 }
 
-/// Nobody may load a library while a capture runs: whoever captures without prepare_dense() gets the tiled kernels.
+/// No library is loaded while a capture runs: a capture without prepare_dense() gets the tiled kernels.
 bool DenseProducts::takes(const DenseSize& size, bool capturing) {
   if (!(capturing ? library_.loaded() : library_.load())) {
     return false;

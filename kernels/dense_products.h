@@ -16,14 +16,14 @@
 
 namespace curate::cuda {
 
-/// The products of dense layers: by NVIDIA's libraries where layers are wide and a library is there and right, else by
+/// The products of dense layers: by NVIDIA's libraries if layers are wide and a library is there and right, else by
 /// tiles of our own.
 class DenseProducts {
  public:
   /// Allocates; looks for no library yet.
   DenseProducts(cudaStream_t stream, const GpuShape& gpu);
 
-  /// Device::prepare_dense: of a wide layer with matrices as models lay them out every product is called once.
+  /// Device::prepare_dense. Calls every product of a wide layer once, with matrices as models lay them out.
   void prepare(const DenseSize& size, ProductPrecision precision);
 
   /// What prepare() was told last.
@@ -37,7 +37,7 @@ class DenseProducts {
   void backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                 const DenseParams& params, const Activation& activation, const MatrixView& state, bool capturing);
 
-  /// How a stack of layers goes by the library as a whole, if it does. Not inside a capture.
+  /// How the library takes a stack of layers as a whole; nothing if it does not. Not inside a capture.
   std::optional<DenseStackPlan> plan_stack(const DenseStack& stack, std::int64_t batch);
   /// Device::dense_stack_forward of a stack that plan_stack() took.
   void stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
@@ -60,7 +60,7 @@ class DenseProducts {
     const void* data;
     std::int64_t ld;
   };
-  /// A layer's operands of one operation, rounded where that is asked for.
+  /// A layer's operands of one operation, rounded if that is asked for.
   class Operands;
 
   /// A stack that plan_stack() took, in a workspace that has to have room for it.
@@ -70,7 +70,7 @@ class DenseProducts {
   void reserve_rounded(const DenseSize& size);
   bool multiply(const char* operation, const Product& product, const MatrixView& out, const Operand& first,
                 const Operand& second, const MatrixView& bias);
-  /// What was asked for in less than f32 is not done in f32 unseen.
+  /// Throws DeviceError if less than f32 was asked for: such a product is not done in f32 without a word.
   void refuse_f32(const char* operation, const Product& product) const;
 
   cudaStream_t stream_;

@@ -18,7 +18,7 @@ constexpr int kWarps = kBlockThreads / 32;
 /// How the warps of a block share a product of a tile's rows: two beside each other share its rows, four its columns.
 constexpr int kWarpsDown = 2;
 constexpr int kWarpsAcross = kWarps / kWarpsDown;
-/// What every GPU of today has for a block that asks.
+/// Shared memory that every GPU of today has for a block that asks for it.
 constexpr std::size_t kMostSharedBytes = std::size_t{99} << 10U;
 /// Blocks of a grid, each of which goes through tiles in turns: two for every multiprocessor of an H100, and the same
 /// on every other GPU, as sums are by block.
@@ -31,9 +31,9 @@ __host__ __device__ constexpr int eights(int count) {
 }
 
 /// A layer as the kernels take it. Offsets are words from the beginning of shared memory (warp_product.cuh). There are
-///   values   [tile rows, padded inputs + 1]: what goes into the layer, rounded; going backward then the gradient by
-///            what came out of the layer before, by its sums; column `inputs` holds 1, others past it 0
-///   weights  [padded outputs, padded inputs], rounded, the rest 0; nothing where they do not stay
+///   values   [tile rows, padded inputs + 1]: the layer's inputs, rounded; on the way back the gradient by the sums of
+///            the layer before takes their place; column `inputs` holds 1, others past it 0
+///   weights  [padded outputs, padded inputs], rounded, the rest 0; nothing if they do not stay
 ///   biases   [outputs up to a multiple of 8] f32
 struct StackLayer {
   const float* weight;  ///< [outputs, inputs]
@@ -58,7 +58,7 @@ struct Stack {
   int layers;
   int last_values;  ///< what comes out of the last layer, [tile rows, padded outputs]
   int last_ld;
-  int panel;        ///< where weights do not stay: a panel of them,
+  int panel;        ///< if weights do not stay: a panel of them,
   int panel_depth;  ///< and how deep it is; 0: they stay
   int lane_bits;    ///< 2^lane_bits threads share a row of the first layer's inputs
   int shared_words;
@@ -82,7 +82,7 @@ __device__ float or_one(float value, int column, int width) {
   return column < width ? value : column == width ? 1.0F : 0.0F;
 }
 
-/// The same for two neighbours, what does not depend on the row.
+/// The same for two neighbouring columns: the part that does not depend on the row.
 struct TwoColumns {
   bool there[2];
   float filler[2];
@@ -286,7 +286,7 @@ __device__ void drop(const StackLayer& layer, const Values& values, const Words&
   __syncthreads();
 }
 
-/// The gradient by a layer's sum from that by what its dropout made of its output, `dropped`.
+/// The gradient by a layer's sum, from the gradient by `dropped`, the layer's output after its dropout.
 template <ActivationKind kKind>
 __device__ float by_sum(float gradient, float dropped, const StackLayer& layer) {
   const float result =
@@ -363,7 +363,7 @@ __device__ void go_forward(const Stack& stack, const Words& shared, std::int64_t
 /// out[b, :] = the stack's output for in[b, :], b < batch_count.
 /// out [batch, outputs of the last layer], in [batch, inputs of the first], weights [outputs, inputs] and biases
 /// [outputs] of every layer, all f32. A block keeps the weights, or a panel of them, in shared memory and goes through
-/// tiles of 32 kHeight rows; its warps share every product's rows and columns. 4 (inputs + outputs) bytes a row; where
+/// tiles of 32 kHeight rows; its warps share every product's rows and columns. 4 (inputs + outputs) bytes a row; if
 /// weights do not stay, 4 inputs outputs of every layer a tile more, from the L2 cache. Deterministic.
 template <ProductPrecision kPrecision, int kHeight>
 __global__ void __launch_bounds__(kBlockThreads, 2)
@@ -481,9 +481,9 @@ struct StackGradients {
   float* bias[kMostLayers];
 };
 
-/// grad_weight [outputs, inputs] and grad_bias [outputs] of every layer = the slices' partial sums, added in order, but
-/// for eight turns whose sums are added at last; zeros for an empty batch. A block takes 32 elements of a slice's
-/// partial sums, its warps the slices in turns. 4 (slices + 1) bytes an element. Deterministic.
+/// grad_weight [outputs, inputs] and grad_bias [outputs] of every layer = the slices' partial sums; zeros for an empty
+/// batch. Each of a block's eight warps adds every eighth slice in order, and the eight sums are added in order at
+/// last. A block takes 32 elements of a slice's partial sums. 4 (slices + 1) bytes an element. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
     dense_stack_add_slices_kernel(const __grid_constant__ StackGradients gradients, const float* partial,
                                   const __grid_constant__ Stack stack, std::int64_t slices, int tile_rows,

@@ -8,7 +8,7 @@
 namespace curate::cuda {
 namespace {
 
-/// Who keeps a GPU's pool, and what the pool kept before the first of them.
+/// The number of objects that keep a GPU's pool, and what the pool kept before the first of them.
 struct Keepers {
   int count = 0;
   std::uint64_t kept_before = 0;

@@ -7,8 +7,8 @@ namespace curate::cuda {
 namespace {
 
 /// prediction[b] = *mean + user_bias[b] + item_bias[b] + <user[b, :], item[b, :]> for b < batch_count.
-/// prediction [batch] f32; user, item [batch, dim] f32; biases [batch] f32 or absent; mean [1] f32. A group of lanes
-/// takes a rating, each lane every so manyth pack, and shuffles add up. Per rating 8 dim + 12 bytes, 2 dim flops.
+/// prediction [batch] f32; user, item [batch, dim] f32; biases [batch] f32 or absent; mean [1] f32. A group of n lanes
+/// takes a rating, each lane every n-th pack, and shuffles add up. Per rating 8 dim + 12 bytes, 2 dim flops.
 /// Deterministic.
 template <int kVector>
 __global__ void __launch_bounds__(kBlockThreads)

@@ -4,8 +4,8 @@
 
 namespace curate::cuda {
 
-/// Where the blocks of a grid leave their sums, and how many have; for one grid at a time. `arrived` is 0 between
-/// grids.
+/// Memory for the sums of a grid's blocks, and the number of blocks that have left theirs; for one grid at a time.
+/// `arrived` is 0 between grids.
 struct ErrorScratch {
   static constexpr int kMostBlocks = 2048;
   ErrorSums partial[kMostBlocks];

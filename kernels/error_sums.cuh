@@ -37,8 +37,9 @@ __device__ inline ErrorSums block_sum(ErrorSums sums) {
   return total;
 }
 
-/// *sums += the sum over all threads of the grid, in an order that depends on the grid's size alone: the block that
-/// comes last adds what all have left. All threads of all blocks, of kBlockThreads, must call it, at most kMostBlocks.
+/// *sums += the sum over all threads of the grid, in an order that depends on the grid's size alone: the last block to
+/// arrive adds what all blocks have left. All threads of all blocks, of kBlockThreads, must call it, at most
+/// kMostBlocks.
 __device__ inline void add_over_grid(ErrorSums* sums, ErrorSums own, ErrorScratch* scratch) {
   CURATE_SHARED(int, is_last, 1);
   const ErrorSums block = block_sum(own);

@@ -35,9 +35,9 @@ void find_function(void* library, const char* name, Function& function, std::str
   }
 }
 
-/// Looks for a library of the CUDA toolkit, `name` being "libcublas.so": of the toolkit's major version that this was
-/// built with, then of older ones, which run wherever this program does; a newer one could ask for a newer driver.
-/// `find_all(library, functions)` gives the first function that is missing, or nothing. Where no library will do,
+/// Looks for a library of the CUDA toolkit, by a `name` like "libcublas.so": first of the toolkit's major version that
+/// this was built with, then of older ones, which run wherever this program does; a newer one could need a newer
+/// driver. `find_all(library, functions)` gives the first function that is missing, or nothing. If no library will do,
 /// `problem` says so in one line.
 template <typename Functions, typename FindAll>
 std::optional<Functions> find_library(const char* name, FindAll find_all, std::string& problem) {

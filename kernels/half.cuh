@@ -41,8 +41,8 @@ __device__ inline Bf16 to_nearest<Bf16>(float value) {
 #endif
 }
 
-/// Up or down to a neighbour, to each with the probability that makes the mean the value itself; `random` are 16 random
-/// bits, the lower half of a word. Numbers that T has stay as they are.
+/// Rounds up or down to a neighbour, to each with the probability that makes the mean the value itself. `random`: 16
+/// random bits, the lower half of a word. Numbers that T has stay as they are.
 template <typename T>
 __device__ T to_stochastic(float value, unsigned random);
 
@@ -89,7 +89,7 @@ auto with_element(DType dtype, const Body& body) {
   }
 }
 
-/// body(T()) for the type of a batch's values: float, or Bf16 where they go into layers that are multiplied in bf16.
+/// body(T()) for the type of a batch's values: float, or Bf16 if they go into layers that are multiplied in bf16.
 template <typename Body>
 auto with_values(DType dtype, const Body& body) {
   return dtype == DType::bf16 ? body(Bf16()) : body(float());

@@ -11,7 +11,7 @@
 
 namespace curate::cuda {
 
-/// Threads of a block, where a kernel asks for nothing else.
+/// Threads of a block, if a kernel asks for nothing else.
 constexpr int kBlockThreads = 256;
 
 struct Geometry {

@@ -13,14 +13,14 @@
 namespace curate::cuda {
 namespace {
 
-/// The same product without its epilogue, but for a bias: that lies in `out` before.
+/// The same product without its epilogue. If that adds a bias, the product adds to `out`, which holds the bias before.
 Product without_epilogue(Product product) {
   product.adds = adds_bias(product.epilogue);
   product.epilogue = Epilogue::none;
   return product;
 }
 
-/// What could not be started, unless the GPU itself has failed: then DeviceError.
+/// Why the library could not start. Throws DeviceError if the GPU itself has failed.
 std::string problem_of(const LibraryError& error, cudaStream_t stream) {
   cudaGetLastError();
   CURATE_CUDA_CHECK(cudaStreamSynchronize(stream));

@@ -23,34 +23,34 @@ enum class ProductWay : std::uint8_t {
   none,      ///< by no library
 };
 
-/// What became of a product, for whoever wants to know.
+/// How a product is done, and why not in a better way.
 struct ProductReport {
   std::string product;
   ProductWay way = ProductWay::none;
-  std::string choice;  ///< of the algorithm, where cuBLASLt does it
-  std::string why;     ///< the better ways were not taken
+  std::string choice;  ///< of the algorithm, if cuBLASLt does it
+  std::string why;     ///< why the better ways were not taken
 };
 
-/// Products by NVIDIA's libraries, each in the first of ProductWay's ways that was called and found right before: what
-/// a library lacks, refuses or computes wrongly on a GPU that nobody has tried costs a kernel, not the run. Epilogues
-/// with a mask have the first way only, since masks are a library's own; so has no other product.
+/// Products by NVIDIA's libraries, each in the first of ProductWay's ways that was called and found right before. What
+/// a library lacks, refuses or computes wrongly on a GPU that nobody has tried costs a kernel, not the run. A product
+/// with a mask has the first way only, since masks are a library's own; every other product has all ways.
 class LibraryProducts {
  public:
   /// Loads nothing yet. `scratch` is for sums of slices.
   LibraryProducts(cudaStream_t stream, const GpuShape& gpu, const DenseScratch& scratch);
 
-  /// Loads cuBLASLt, or cuBLAS where it is not there or does not start; unless that was done. Whether there is one.
-  /// Not inside a capture.
+  /// Loads cuBLASLt, or cuBLAS if cuBLASLt is not there or does not start; once. Returns whether there is one. Not
+  /// inside a capture.
   bool load();
   bool loaded() const { return lt_ != nullptr || cublas_ != nullptr; }
   /// Why load() found none.
   const std::string& why_not() const { return why_not_; }
 
-  /// Finds the way, unless that was done, and calls the product once on memory of its own. Whether there is one. Inside
-  /// a capture a product that was not prepared before is a std::logic_error.
+  /// Finds the way, unless that was done, and calls the product once on memory of its own. Returns whether there is
+  /// one. Inside a capture a product that was not prepared before is a std::logic_error.
   bool prepare(const char* operation, const Product& product);
 
-  /// prepare(), then enqueues the product. False where no library does it: nothing is enqueued then. `operation` stands
+  /// prepare(), then enqueues the product. False if no library does it: nothing is enqueued then. `operation` stands
   /// in errors.
   bool multiply(const char* operation, const Product& product, const ProductMemory& memory);
 

@@ -27,10 +27,10 @@ float from_ordered_bits(unsigned bits) {
   return std::bit_cast<float>((bits & 0x80000000U) != 0 ? bits & 0x7FFFFFFFU : ~bits);
 }
 
-/// What ratings have to be to be packed.
+/// Whether ratings can be packed: the start of their grid, and whether one is off it.
 struct RatingGrid {
   unsigned lowest;  ///< ~ordered_bits() of the lowest, 0 before: the largest wins
-  unsigned misses;  ///< 1 where one is off the grid
+  unsigned misses;  ///< 1 if one is off the grid
 };
 
 /// grid->lowest, over ratings [count] f32. One thread a rating, 4 bytes each. Deterministic.
@@ -47,7 +47,7 @@ __device__ float place_on_grid(float rating, float start) {
   return truncf((rating - start) * (1.0F / kGridStep));
 }
 
-/// grid->misses = 1 where a rating has no place. ratings [count] f32. One thread a rating. Deterministic.
+/// grid->misses = 1 if a rating has no place. ratings [count] f32. One thread a rating. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
     check_grid_kernel(RatingGrid* grid, const float* ratings, std::int64_t count, float start) {
   const std::int64_t e = global_thread();
@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     return;
   }
   const auto block = static_cast<std::uint64_t>(group_of_user[u] * blocks + group_of_item[items[e]]);
-  // A user's ratings lie together even where places are more than their bits: only their order is less random then.
+  // A user's ratings lie together even if places are more than their bits: only their order is less random then.
   const std::uint64_t place = static_cast<std::uint64_t>(place_of_user[u]) % kPlaces;
   keys[e] = block << kBlockShift | place << kPlaceShift | random >> (32 - kPlaceShift);
 }

@@ -27,7 +27,7 @@ struct WideRating {
 /// A plan's ratings as kernels take them.
 struct PlannedRatings {
   const std::uint32_t* packed;  ///< [ratings], or null
-  const WideRating* wide;       ///< [ratings], where packed is null
+  const WideRating* wide;       ///< [ratings], if packed is null
   float grid_start;
 };
 
@@ -47,7 +47,7 @@ struct UserPiece {
   std::int32_t shared;  ///< not 0: other pieces of the user are learnt meanwhile
 };
 
-/// Ratings grouped for mf_sgd_epoch. 4 bytes a rating, 8 where they are not on a grid; 4 a user and 4 an item; while it
+/// Ratings grouped for mf_sgd_epoch. 4 bytes a rating, 8 if they are not on a grid; 4 a user and 4 an item; while it
 /// is made 32 bytes a rating more, and what the sort takes.
 ///
 /// Plain plans: by user, in an order within the user that the seed draws once, cut into pieces of at most `split`

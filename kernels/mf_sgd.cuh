@@ -35,8 +35,9 @@ struct Lane {
   int packs;  ///< of a row
 };
 
-/// `value`, which the compiler takes for another one each time. From sm_100 on it would work out the places of 32 packs
-/// once, before the loop over ratings, and spill them; to work them out again costs an instruction a pack.
+/// Returns `value`, which the compiler takes for another number at each call. Otherwise, from sm_100 on, it would work
+/// out the places of 32 packs once, before the loop over ratings, and spill them; working them out again costs an
+/// instruction a pack.
 __device__ inline int opaque(int value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
   asm volatile("mov.b32 %0, %0;" : "+r"(value));
@@ -120,9 +121,9 @@ __device__ void store_row(T* row, const LaneRow<kVector, kPacks>& values, const 
   });
 }
 
-/// row += change, by reductions. In 16 bits `before` + change, where before is what was read, is rounded
-/// stochastically, and the difference to before is what is added: of numbers that others add to meanwhile none is lost.
-/// kScalar: element by element, of 16 bits by pairs.
+/// row += change, by reductions. `before` is the row as it was read. In 16 bits before + change is rounded
+/// stochastically, and its difference to `before` is added, so that nothing of what others add meanwhile is lost.
+/// kScalar: element by element, in 16 bits pair by pair.
 template <bool kScalar, typename T, int kVector, int kPacks>
 __device__ void add_to_row(T* row, const LaneRow<kVector, kPacks>& before, const LaneRow<kVector, kPacks>& change,
                            const Lane& lane, RoundingStream& rounding) {
@@ -217,8 +218,8 @@ struct RowRates {
 template <int kVector>
 constexpr int kMostPacks = 32 / kVector;
 
-/// body(T(), elements of a pack) for the tables' type and layout. Of f32 single elements that are left at the end of a
-/// row would need a way of their own: where there are some, all are single.
+/// body(T(), elements of a pack) for the tables' type and layout. In f32, elements left over at the end of a row would
+/// need code of their own: if there are some, packs are single elements.
 template <typename Body>
 void with_sgd_element(const MfTables& tables, const Body& body) {
   with_element(tables.user.dtype, [&](auto element) {

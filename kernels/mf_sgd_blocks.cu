@@ -30,7 +30,7 @@ struct Blocks {
 /// tables.user [users, dim], tables.item [items, dim] of T, biases f32, maybe absent; sums [1]. A group of lanes has
 /// group w of the users and the w-th group of the items after the round's first one, and goes through their ratings one
 /// after the other, in odd epochs from the last one; the next item's row is on its way meanwhile. Per rating 8 bytes of
-/// the plan (12 where ratings are not packed), dim elements read and written, and as many again where the user is
+/// the plan (12 if ratings are not packed), dim elements read and written, and as many again if the user is
 /// another than before; 8 dim flops. Deterministic: as if the blocks came one after the other.
 template <typename T, int kVector, int kPacks, bool kNonNegative>
 __global__ void CURATE_BLOCKS_BOUNDS mf_sgd_blocks_kernel(Factors<T, float> tables, const float* mean, ErrorSums* sums,

@@ -19,7 +19,7 @@ enum class Epilogue : std::uint8_t {
 };
 
 /// out [rows, cols] = first second, all row-major, with `depth` terms to a sum. An operand may lie in memory
-/// transposed: first as [depth, rows], second as [cols, depth]. Operands are f32, or bf16 where the precision is; then
+/// transposed: first as [depth, rows], second as [cols, depth]. Operands are f32, or bf16 if the precision is; then
 /// `out` may be bf16, and so is a bias that is added with it. A mask has mask_bytes(cols) for every row; what its bits
 /// mean is the library's secret, and whether the bit of a sum that is exactly 0 is on.
 struct Product {

@@ -25,7 +25,7 @@ __device__ float trial_value(std::uint32_t matrix, std::int64_t i, std::int64_t 
   return static_cast<float>(mixed(place + static_cast<std::uint32_t>(j)) % 5U) - 2.0F;
 }
 
-/// Added to a bias where the product writes a mask: no sum is 0 then, of which libraries may have the bit on or off.
+/// Added to a bias if the product writes a mask: then no sum is 0. Libraries differ in the bit of a 0.
 constexpr float kOffZero = 0.5F;
 
 __device__ float trial_bias(Epilogue epilogue, std::int64_t c) {
@@ -34,7 +34,7 @@ __device__ float trial_bias(Epilogue epilogue, std::int64_t c) {
 
 constexpr std::int64_t kStrip = 32;  ///< elements of a row that a thread fills
 
-/// to[r, c] = element [r, c] of the trial's matrix, [c, r] where it lies transposed, and `shift`. to [rows, cols] of T.
+/// to[r, c] = element [r, c] of the trial's matrix, [c, r] if it lies transposed, and `shift`. to [rows, cols] of T.
 /// A thread takes 32 elements of a row. Deterministic.
 template <typename T>
 __global__ void __launch_bounds__(kBlockThreads) fill_trial_kernel(Rows<T> to, std::int64_t rows, std::int64_t cols,
@@ -65,8 +65,8 @@ __device__ bool bias_is_added(Epilogue epilogue) {
          epilogue == Epilogue::add_bias_relu_mask;
 }
 
-/// *wrong = the number of samples that are not what the product says. out [rows, cols] of T, bias [rows] f32 where it
-/// is the product's result, mask [rows, mask_ld bytes] where there is one: a row has to have as many bits on as it has
+/// *wrong = the number of samples that are not what the product says. out [rows, cols] of T, bias [rows] f32 if it
+/// is the product's result, mask [rows, mask_ld bytes] if there is one: a row has to have as many bits on as it has
 /// outputs above 0. A warp takes a sample, the four corners and others anywhere. depth flops each. Deterministic.
 template <typename T>
 __global__ void __launch_bounds__(kBlockThreads)

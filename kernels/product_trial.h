@@ -11,10 +11,10 @@
 
 namespace curate::cuda {
 
-/// A product's first call, before any capture and on memory of its own: a library loads its kernels then, which inside
-/// a capture may not be, and what it computes is compared with sums of our own. Operands are whole numbers from -2 to
-/// 2, whose sums are exact in every order and precision, so that a term that is left out shows. Where there is a mask
-/// no sum is 0: what its bit is there is the library's.
+/// A product's first call, before any capture and on memory of its own. The library loads its kernels then, which it
+/// may not do inside a capture, and its result is compared with sums of our own. Operands are whole numbers from -2 to
+/// 2, whose sums are exact in every order and precision, so that a term that is left out shows. With a mask no sum is
+/// 0: the library decides what the bit of a 0 is.
 class ProductTrial {
  public:
   /// Allocates, for as long as it lives, and fills the operands.
@@ -26,7 +26,7 @@ class ProductTrial {
   const ProductMemory& memory() const { return memory_; }
 
   /// Whether the call since reset() did what the product says, in `kSamples` elements and in the bias or the mask that
-  /// belong to them. Blocks. Throws DeviceError where the GPU failed.
+  /// belong to them. Blocks. Throws DeviceError if the GPU failed.
   bool right();
 
  private:

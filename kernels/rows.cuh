@@ -132,7 +132,7 @@ struct Pack {
       return from_word<T>(__ldcg(reinterpret_cast<const Word<T>*>(from)));
     }
   }
-  /// The same as load(), which the emulator counts the bytes of.
+  /// The same as load(); the emulator counts the bytes of this one.
   template <typename T>
   __device__ static Pack load_global(const T* from) {
     if constexpr (sizeof(Word<T>) == 2) {

@@ -17,7 +17,7 @@ class Scratch {
  public:
   Scratch(cudaStream_t stream, std::int64_t count) : stream_(stream) {
     void* data = nullptr;
-    // Not nothing: CUB takes a null pointer for the question of how much it needs.
+    // At least one byte: CUB takes a null pointer for the question of how much it needs.
     const std::size_t bytes = count > 0 ? static_cast<std::size_t>(count) * sizeof(T) : 1;
     CURATE_CUDA_CHECK(allocate_memory(&data, bytes, stream));
     data_ = static_cast<T*>(data);

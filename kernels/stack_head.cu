@@ -18,7 +18,7 @@ constexpr int kMostPacks = static_cast<int>(kWidestHead) / (32 * kVector);
 /// and the same on every other GPU, as sums are by block.
 constexpr std::int64_t kMostHeadBlocks = 528;
 
-/// to.weight[j, k] = weight[j, k] and to.bias[j] = bias[j], rounded to the nearest; *poison = NaN where one of them is
+/// to.weight[j, k] = weight[j, k] and to.bias[j] = bias[j], rounded to the nearest; *poison = NaN if one of them is
 /// infinite or NaN. weight [outputs, inputs], bias [outputs] f32, contiguous; to.weight [outputs, inputs], to.bias
 /// [outputs] bf16. One thread an element, 6 bytes each. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)

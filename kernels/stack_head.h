@@ -23,7 +23,7 @@ struct RoundedLayer {
   Bf16* bias = nullptr;  ///< [outputs]
 };
 
-/// Rounds a layer's parameters to the nearest. Where one of them is not finite, poison [1] f32 becomes NaN.
+/// Rounds a layer's parameters to the nearest. If one of them is not finite, poison [1] f32 becomes NaN.
 void round_layer(cudaStream_t stream, const RoundedLayer& to, float* poison, const DenseParams& from);
 
 /// out[b] = activation(bias + <in[b, :], weight> + *poison). in [batch, n] bf16, n a multiple of 4 up to kWidestHead,
@@ -32,7 +32,7 @@ void stack_head_forward(cudaStream_t stream, const MatrixView& out, const Matrix
                         const float* poison, const MatrixView& state);
 
 /// With h[b] = grad.out[b] * activation'(z): grad_params, and grad.in [batch, n] bf16 by the sums that `in` came from
-/// by relu and then `dropout`, zeros for rows past the count: h[b] * weight / (1 - dropout) where in[b, :] is above 0.
+/// by relu and then `dropout`, zeros for rows past the count: h[b] * weight / (1 - dropout) if in[b, :] is above 0.
 void stack_head_backward(cudaStream_t stream, const DenseBatch& grad, const DenseParams& grad_params,
                          const MatrixView& in, const DenseStackLayer& layer, float dropout, const MatrixView& state,
                          const DenseScratch& scratch);

@@ -19,7 +19,7 @@ struct KernelCode {
   int machine_code = 0;
   int ptx = 0;  ///< that it was made from
 };
-/// Throws DeviceError where there is none.
+/// Throws DeviceError if there is none.
 KernelCode code_of_kernels();
 
 /// Architectures that the compiler was asked for.

@@ -26,7 +26,7 @@ struct ByRows {
   __device__ float at(std::int64_t line, std::int64_t k) const {
     return line < lines && k < depth ? data.row(line)[k] : 0.0F;
   }
-  /// Of which of both neighbouring threads should take neighbours.
+  /// Whether neighbouring threads should take neighbours of the depth; else neighbouring lines.
   static constexpr bool kAlongDepth = true;
 };
 

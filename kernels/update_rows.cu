@@ -47,7 +47,7 @@ __global__ void CURATE_UPDATE_BOUNDS update_rows_kernel(Trained<T> table, Segmen
   }
 }
 
-/// The same step on all rows; nothing where the batch has no rating. Extents, sharing and bytes as above.
+/// The same step on all rows; nothing if the batch has no rating. Extents, sharing and bytes as above.
 template <typename T, OptimizerKind kKind, int kVector>
 __global__ void CURATE_UPDATE_BOUNDS update_dense_kernel(Trained<T> table, std::int64_t rows, OptimizerParams params,
                                                          RowShare share, const StepState* state) {

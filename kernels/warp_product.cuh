@@ -174,7 +174,7 @@ __device__ void add_product_f32(WarpSums<kHeight>& sum, const Words& shared, con
 /// The registers of 16 lines of the first operand, or of two times 8 of the second one, for kUnit elements of the
 /// depth: to[0], to[1] and to[2], to[3] are the halves of the depth of the second operand's eights; the first operand
 /// has them the other way round. Without `both` the second eight is the first one again. kNeighbours: which k stands
-/// where is free as long as both operands agree; where both have their lines across, a lane's two numbers are
+/// where is free as long as both operands agree; if both have their lines across, a lane's two numbers are
 /// neighbours, so that no bank is met twice.
 template <ProductPrecision kPrecision, bool kFirst, bool kNeighbours, typename Words, typename Operand>
 __device__ void load_operand(std::uint32_t (&to)[4], const Words& shared, const Operand& operand, int line, bool both,
@@ -242,7 +242,7 @@ __device__ void add_product_mma(WarpSums<kHeight>& sum, const Words& shared, con
   }
 }
 
-/// sum += a b over k in [0, depth). Nothing where `wide` is 0. All lanes of the warp must call it.
+/// sum += a b over k in [0, depth). Nothing if `wide` is 0. All lanes of the warp must call it.
 template <ProductPrecision kPrecision, int kHeight, typename Words, typename A, typename B>
 __device__ void add_product(WarpSums<kHeight>& sum, const Words& shared, const A& a, const B& b,
                             const ProductExtents& extents) {

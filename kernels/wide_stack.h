@@ -12,9 +12,9 @@
 
 namespace curate::cuda {
 
-/// A stack of wide layers by NVIDIA's libraries, multiplied in bf16, with everything between its layers in bf16: hidden
-/// outputs and their gradients are rounded when a product writes them and read as they are by the next ones. Biases,
-/// relus and their slopes are part of the products where cuBLASLt has that; what it lacks of one product costs that
+/// A stack of wide layers by NVIDIA's libraries, multiplied in bf16, with everything between its layers in bf16: a
+/// product rounds hidden outputs and their gradients when it writes them, and the next ones read them as they are.
+/// Biases, relus and their slopes are part of the products if cuBLASLt has that. What it lacks for a product costs that
 /// product a kernel:
 ///
 ///   bias and relu        fill_with_bias before it, relu_in_place after it
@@ -24,10 +24,10 @@ namespace curate::cuda {
 ///
 /// The last layer, of one output, is a kernel of our own (stack_head.h).
 ///
-/// The library's relu is max(x, 0), which of NaN may make 0: a diverged network would look well. So the outputs are NaN
-/// where a hidden layer's parameter is not finite; the last layer hides nothing. Whatever else goes out of bounds while
+/// The library's relu is max(x, 0), which may make 0 of NaN: a diverged network would look well. So all outputs are NaN
+/// if a hidden layer's parameter is not finite; the last layer hides nothing. Anything else that is not finite while
 /// training makes a parameter so in the same step: the gradient of a weight is a sum over what goes into its layer, and
-/// 0 times infinity or NaN is NaN. What does not show: a sum that overflows both ways from finite terms.
+/// 0 times infinity or NaN is NaN. One thing does not show: a sum that overflows both ways from finite terms.
 class WideStack {
  public:
   /// Lays a stack out in its workspace, of `batch` rows. The library, the stack and the workspace have to outlive this.

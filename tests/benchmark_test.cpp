@@ -81,7 +81,7 @@ TEST(BenchmarkRows, AreAllCombinationsOfWhatIsHere) {
   EXPECT_EQ(rows[2].options.validation, kBenchmarkHeldOut);
   options.epochs = 1;
   expect_refused([&] { benchmark_rows(options, {}); }, "`epochs`");
-  options.epochs = -1;
+  options.epochs = std::nullopt;
   options.rounds = 0;
   expect_refused([&] { benchmark_rows(options, {}); }, "`rounds`");
   options.rounds = 1;

@@ -193,6 +193,7 @@ class Options(BadInput):
     def test_values(self):
         cases = [("--split", v) for v in ("half", "random", "random:0", "random:1", "random:x", "time:2", "user:0.1")]
         cases += [("--folds", 1), ("--folds", -2), ("--dim", 0), ("--dim", -3), ("--dim", 5000)]
+        cases += [("--dim", "abc"), ("--dim", 99999999999), ("--epochs", 3000000000), ("--output", "tanh")]
         cases += [("--lr", 0), ("--lr", "nan"), ("--lr", -5), ("--reg", -2), ("--epochs", 0), ("--validation", 1.5)]
         cases += [("--optimizer", "als"), ("--device", "foo"), ("--precision", "f16"), ("--loss", "mae")]
         cases += [("--rating-range", v) for v in ("5", "5:1", "a:b", "1:nan")]
@@ -214,8 +215,8 @@ class Options(BadInput):
 
     def test_usage(self):
         path = self.write(GOOD)
-        for arguments in ([], ["train", path, "--dim", "abc"], ["train", path, "--no-such-flag"], ["data"],
-                          ["nonsense"], ["train", path, "--dim", 99999999999], ["train", path, "more"],
+        for arguments in ([], ["train", path, "--no-such-flag"], ["data"],
+                          ["nonsense"], ["train", path, "more"],
                           ["train", path, "--dim"], ["evaluate"], ["predict"], ["data", "generate"],
                           ["data", "inspect"], ["data", "nonsense"], ["doctor", "more"]):
             with self.subTest(arguments):

@@ -1391,7 +1391,8 @@ class OptionsTest(CliCase):
         self.assertEqual(set(config) - set(known),
                          {"data", "test", "split", "folds", "fold", "rating_range", "text_ids"} & set(config))
         lr = next(option for option in table if option["key"] == "lr")
-        self.assertEqual(lr, {"key": "lr", "flag": "--lr", "type": "number", "choices": [], "takes": "above 0", "unit": "",
+        self.assertEqual(lr, {"key": "lr", "flag": "--lr", "type": "number", "choices": [],
+                              "takes": "1e-12 to 1000000", "least": 1e-12, "most": 1e6, "unit": "",
                               "default": "by optimizer and batch", "sentence": "learning rate", "examples": ["0.02"]})
 
     def test_text_is_for_reading(self):
@@ -1400,6 +1401,16 @@ class OptionsTest(CliCase):
                       "columns)\n  default  --dim\n  example  --user-dim 16\n", text)
         self.assertIn("  example  --no-biases\n", text)
         self.assertNotIn("`", text)
+
+    def test_one_alone(self):
+        for name in ("rate-decay", "rate_decay"):
+            text = self.curate("options", name).stdout
+            self.assertTrue(text.startswith("--rate-decay\n"), text)
+            self.assertEqual(text.count("takes"), 1)
+        self.assertEqual([option["key"] for option in strict_json(self.curate("options", "lr", "--json").stdout)], ["lr"])
+        refused = self.run_curate("options", "learning-rate")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("no option is called learning_rate; `curate options` lists them", refused.stderr)
 
     def test_help_of_train_says_the_same(self):
         text = " ".join(self.curate("train", "--help").stdout.split())

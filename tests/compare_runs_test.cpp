@@ -119,7 +119,7 @@ TEST_F(CompareRunsTest, RunsAreSortedByTestRmseAndTheBestIsMarked) {
   EXPECT_EQ(
       comparison_table(comparison),
       "in all runs: data /data/u1.base, test /data/u1.test, model mf, optimizer sgd, epochs 20, lr 0.03, reg 0.055, "
-      "batch 1, validation 0.05, seed 1, device cpu, the rest as by default\n"
+      "batch 1, validation 0.05, seed 1, device cpu, all other options at their defaults\n"
       "\n"
       "          epochs   best                          test     test    whole   validation\n"
       "run  dim     run  epoch  parameters  seconds     RMSE      MAE    stars         RMSE\n"

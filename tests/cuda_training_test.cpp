@@ -39,11 +39,11 @@ TrainOptions options_of(const CudaWay& way, const std::string& device) {
   emulator::add_emulated_engine();
   TrainOptions options;
   options.device = device;
-  set_option(options, "model", way.model);
-  set_option(options, "optimizer", way.optimizer);
+  set_or_clear(options, "model", way.model);
+  set_or_clear(options, "optimizer", way.optimizer);
   options.batch = way.batch;
   options.dense_updates = way.dense;
-  set_option(options, "layers", way.layers);
+  set_or_clear(options, "layers", way.layers);
   if (options.model == ModelKind::mf) {
     options.dim = 8;
   }
@@ -163,7 +163,7 @@ TEST(CudaProducts, rounded_products_train_as_well) {
   for (const char* const layers : {"128,64", "132,64"}) {
     const auto train = [&](const char* device, const char* products) {
       TrainOptions options = options_of({"", "adam", 1024, false, "mlp", layers}, device);
-      set_option(options, "products", products);
+      set_or_clear(options, "products", products);
       return Trainer(options).train(dataset, dataset.ratings);
     };
     const TrainResult exact = train("cuda-emulated", "f32");
@@ -187,7 +187,7 @@ TEST_P(CudaTraining, sixteen_bits_train_as_well) {
   const Dataset dataset = small_dataset();
   const auto train = [&](const char* device, const char* precision) {
     TrainOptions options = options_of(GetParam(), device);
-    set_option(options, "precision", precision);
+    set_or_clear(options, "precision", precision);
     return Trainer(options).train(dataset, dataset.ratings);
   };
   const TrainResult exact = train("cuda-emulated", "f32");
@@ -220,7 +220,7 @@ TEST(CudaPrecision, deterministic_gives_the_same_bits_in_every_schedule) {
     for (const char* const precision : {"f16", "bf16"}) {
       TrainOptions options = options_of(way, "cuda-emulated");
       options.deterministic = true;
-      set_option(options, "precision", precision);
+      set_or_clear(options, "precision", precision);
       const TrainResult first = Trainer(options).train(dataset, dataset.ratings);
       for (const std::string& device : emulator::emulated_devices()) {
         options.device = device;
@@ -266,7 +266,7 @@ TEST(CudaPerRatingSgd, every_rating_is_learnt) {
     expect_all_learnt(options);
     if (device != "cpu") {
       for (const char* const kernel : {"split=16", "hot=64"}) {
-        set_option(options, "sgd_kernel", kernel);
+        set_or_clear(options, "sgd_kernel", kernel);
         expect_all_learnt(options);
       }
       options.sgd_kernel = {};
@@ -298,8 +298,8 @@ TEST(CudaPerRatingSgd, ml_100k_u1_as_good_as_the_cpu_engine) {
     double sum = 0.0;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
       TrainOptions options = options_of({"", "sgd", 1, false}, device);
-      set_option(options, "precision", precision);
-      set_option(options, "sgd_kernel", kernel);
+      set_or_clear(options, "precision", precision);
+      set_or_clear(options, "sgd_kernel", kernel);
       options.deterministic = deterministic;
       options.dim = 16;
       options.epochs = 10;

@@ -64,8 +64,8 @@ constexpr DriverWay kNeumf = {"neumf", "neumf", "adam", 64, 0.01};
 
 TrainOptions options_of(const DriverWay& way) {
   TrainOptions options;
-  set_option(options, "model", way.model);
-  set_option(options, "optimizer", way.optimizer);
+  set_or_clear(options, "model", way.model);
+  set_or_clear(options, "optimizer", way.optimizer);
   options.batch = way.batch;
   options.learning_rate = way.learning_rate;
   options.dim = 8;
@@ -119,7 +119,7 @@ TEST_P(Driver, nothing_is_learnt_from_the_validation_part) {
   TrainOptions options = options_of(GetParam());
   options.epochs = 1;
   options.validation = 0.25;
-  set_option(options, "output", options.model == ModelKind::mf ? "" : "linear");
+  set_or_clear(options, "output", options.model == ModelKind::mf ? "" : "linear");
   // The last bias of a network stays where it starts.
   options.learning_rate = options.model == ModelKind::mf ? options.learning_rate : 1e-12;
   const Model model = Trainer(options).train(dataset, dataset.ratings).model;
@@ -335,7 +335,7 @@ TEST(DriverRates, weight_decay_is_that_of_the_learning_rate) {
   const Dataset dataset = driver_dataset();
   for (const auto& [optimizer, damping] : {std::pair{"sgd", 0.0}, {"sgd", 0.5}, {"adagrad", 0.0}, {"adam", 0.0}}) {
     TrainOptions options = options_of(kMf);
-    set_option(options, "optimizer", optimizer);
+    set_or_clear(options, "optimizer", optimizer);
     if (options.optimizer == OptimizerChoice::sgd) {
       options.damping = damping;
     }
@@ -456,7 +456,7 @@ TEST(DriverClip, errors_of_a_training_are_those_of_clipped_predictions) {
   dataset.scale = {1.0F, 3.0F, 0.5F};
   for (const DriverWay& way : {kPerRating, kMf, kMlp, kNeumf}) {
     TrainOptions options = options_of(way);
-    set_option(options, "output", options.model == ModelKind::mf ? "" : "linear");
+    set_or_clear(options, "output", options.model == ModelKind::mf ? "" : "linear");
     options.validation = 0.3;
     options.init_scale = 1e-3;
     const auto train = [&](bool clip) {

@@ -109,7 +109,7 @@ TEST(Fallback, RowsWithUnknownValuesAloneAreNotDescribed) {
 TensorMap drawn_tensors(const ModelSpec& spec) {
   TrainOptions options;
   options.dim = 2;
-  TensorMap tensors = initial_parameters(options, spec, kUsers, kItems, 3.0);
+  TensorMap tensors = initial_parameters(resolve(options), spec, kUsers, kItems, 3.0);
   float next = -0.4F;
   for (auto& [name, tensor] : tensors) {
     for (float& value : tensor.values) {
@@ -300,7 +300,7 @@ TEST(ColdItems, ArePredictedByTheirFeatures) {
   for (const char* kind : {"mf", "mlp", "neumf"}) {
     SCOPED_TRACE(kind);
     TrainOptions options;
-    set_option(options, "model", kind);
+    set_or_clear(options, "model", kind);
     options.features = "genre";
     options.device = "cpu";
     options.threads = 2;

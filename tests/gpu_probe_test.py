@@ -131,12 +131,12 @@ class GpuProbeTest(unittest.TestCase):
         lines = self.lines("train", "--data", self.data, "--epochs", 3,
                            "--set", "optimizer=adam,batch=64,dim=8,validation=0.1",
                            "--set", "lr=1000,dim=8",
-                           "--set", "model=mf,precision=f64",
+                           "--set", "model=mf,output=relu",
                            "--set", "model=mlp,dim=8,layers=16,8,batch=64,epochs=2,dropout=0.1,0.2",
                            "--set", "sgd_kernel=lanes=2,ahead=1,dim=8,validation=0")
         self.assertEqual(len(lines), 5)
         self.assert_measured([lines[0], *lines[3:]])
-        for line, word in ((lines[1], "diverged"), (lines[2], "precision")):
+        for line, word in ((lines[1], "diverged"), (lines[2], "output")):
             self.assertIn(word, line["error"])
             self.assertNotIn("epoch_ms", line)
         self.assertEqual([line["epochs"] for line in (lines[0], lines[3], lines[4])], [2, 1, 2])
@@ -224,7 +224,9 @@ class GpuProbeTest(unittest.TestCase):
                 (["epochs", "--data", "/nowhere"], "nowhere"),
                 (["train"], "--set"),
                 (["train", "--set", "bach=4"], "key=value"),
-                (["train", "--set", "batch=many"], "config.toml"),
+                (["train", "--set", "batch=many"], "`batch` many: write a whole number"),
+                (["train", "--set", "precision=f64"], "not one of f32, f16, bf16"),
+                (["train", "--set", "size=4"], "key=value"),
                 (["products", "--layers", "64"], "inputs of the first layer"),
                 (["products", "--batch", "0"], "1 to"),
                 (["products", "--precision", "f16"], "bf16,tf32,f32")):

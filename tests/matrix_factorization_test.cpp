@@ -166,7 +166,7 @@ TensorMap featured_tensors(bool biases) {
   TrainOptions options;
   options.dim = 3;
   options.biases = biases;
-  TensorMap tensors = initial_parameters(options, featured_spec(), 4, 5, 3.5);
+  TensorMap tensors = initial_parameters(resolve(options), featured_spec(), 4, 5, 3.5);
   float next = 0.4F;
   for (auto& [name, tensor] : tensors) {
     for (float& value : tensor.values) {
@@ -473,7 +473,7 @@ TEST(MatrixFactorizationFeatures, AreTrainedInMiniBatches) {
 TEST(MatrixFactorizationFeatures, StartAtZero) {
   TrainOptions options;
   options.dim = 3;
-  const TensorMap tensors = initial_parameters(options, featured_spec(), 4, 5, 3.5);
+  const TensorMap tensors = initial_parameters(resolve(options), featured_spec(), 4, 5, 3.5);
   for (const char* name : {"item.genre.embedding", "user.age.bias", "item.tags.embedding"}) {
     const std::vector<float>& values = tensors.at(name).values;
     EXPECT_EQ(values, std::vector<float>(values.size(), 0.0F)) << name;

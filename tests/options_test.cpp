@@ -111,7 +111,7 @@ TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
 TEST(Options, DefaultsOfSmallBatchesAreWhatTheyWere) {
   for (const char* optimizer : {"sgd", "adam", "adagrad"}) {
     TrainOptions options;
-    set_option(options, "optimizer", optimizer);
+    test::set_or_clear(options, "optimizer", optimizer);
     options.batch = optimizer == std::string("sgd") ? 1024 : 4096;
     const TrainOptions resolved = resolve(options);
     EXPECT_FALSE(resolved.damping) << optimizer;
@@ -167,7 +167,7 @@ TEST(Options, LargeBatchesOfSgdGrowTheRateAndDampTheRows) {
 TEST(Options, LargeBatchesOfAdamHaveALargerRateAndAShorterMemory) {
   for (const char* model : {"mf", "mlp"}) {
     TrainOptions options;
-    set_option(options, "model", model);
+    test::set_or_clear(options, "model", model);
     options.optimizer = OptimizerChoice::adam;
     options.batch = 16384;
     const TrainOptions resolved = resolve(options);
@@ -208,8 +208,8 @@ TEST(Options, ResolveIsIdempotent) {
     for (const char* optimizer : {"", "sgd", "adagrad", "adam"}) {
       for (const char* features : {"", "genres"}) {
         TrainOptions options;
-        set_option(options, "model", model);
-        set_option(options, "optimizer", optimizer);
+        test::set_or_clear(options, "model", model);
+        test::set_or_clear(options, "optimizer", optimizer);
         options.features = features;
         const TrainOptions once = resolve(options);
         EXPECT_EQ(to_toml(once), to_toml(resolve(once)));
@@ -484,6 +484,9 @@ TEST_F(OptionTable, HasEveryOptionWithAllThatIsSaidOfIt) {
     EXPECT_FALSE(values_of(info).empty()) << info.key;
     EXPECT_FALSE(info.examples.empty()) << info.key;
     EXPECT_EQ(info.choices.empty(), info.type != OptionType::choice && info.type != OptionType::choices) << info.key;
+    const bool number = info.type == OptionType::whole_number || info.type == OptionType::number;
+    EXPECT_TRUE(!number || std::isfinite(info.least)) << info.key;
+    EXPECT_LT(info.least, info.most) << info.key;
   });
   EXPECT_EQ(option_table().size(), count);
   EXPECT_THROW(find_option("learning_rate"), InputError) << "a member's name, not a key";
@@ -525,8 +528,7 @@ TEST_F(OptionTable, WhatItDoesNotOfferIsRefused) {
   for (const OptionInfo& info : option_table()) {
     const bool whole = info.type == OptionType::whole_number;
     if (std::isfinite(info.least)) {
-      // Further below: in the library -1 is "auto" for some, and 0 is for batch.
-      refused(info, fmt::format("{}", whole ? info.least - 3.0 : info.least > 0.0 ? info.least / 2.0 : -0.5));
+      refused(info, fmt::format("{}", whole ? info.least - 1.0 : info.least > 0.0 ? info.least / 2.0 : -0.5));
     }
     if (std::isfinite(info.most)) {
       refused(info, fmt::format("{}", info.most + 1.0));

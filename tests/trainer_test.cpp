@@ -51,8 +51,8 @@ class EveryWay : public testing::TestWithParam<TrainerWay> {
  protected:
   static TrainOptions options() {
     TrainOptions options = small_options();
-    set_option(options, "model", GetParam().model);
-    set_option(options, "optimizer", GetParam().optimizer);
+    test::set_or_clear(options, "model", GetParam().model);
+    test::set_or_clear(options, "optimizer", GetParam().optimizer);
     options.batch = GetParam().batch;
     options.learning_rate = GetParam().learning_rate;
     options.dense_updates = GetParam().dense;
@@ -71,7 +71,7 @@ TEST_P(EveryWay, OverfitsFiftyRatings) {
   overfit.validation = 0.0;
   overfit.init_scale = 0.1;
   overfit.clip = false;
-  set_option(overfit, "dropout", overfit.model == ModelKind::mlp ? "0" : "");
+  test::set_or_clear(overfit, "dropout", overfit.model == ModelKind::mlp ? "0" : "");
   const TrainResult result = Trainer(overfit).train(dataset, split.test);
   EXPECT_LT(result.train.rmse, 0.02);
   EXPECT_EQ(result.best_epoch, 600);
@@ -291,7 +291,7 @@ TEST(Trainer, DefaultsOfLargeBatchesKeepAccuracy) {
   const Split split = split_random(dataset.ratings, 0.1, 1);
   for (const char* optimizer : {"sgd", "adam"}) {
     TrainOptions options = small_options();
-    set_option(options, "optimizer", optimizer);
+    test::set_or_clear(options, "optimizer", optimizer);
     options.epochs = 20;
     options.batch = 512;
     const auto train = [&] { return Trainer(options).train(dataset, split.train).model; };
@@ -323,7 +323,7 @@ TEST(Trainer, NonNegativeFactorsAreNeverBelowZero) {
   const Dataset dataset = small_dataset();
   for (const char* optimizer : {"sgd", "adam"}) {
     TrainOptions options = small_options();
-    set_option(options, "optimizer", optimizer);
+    test::set_or_clear(options, "optimizer", optimizer);
     options.non_negative = true;
     const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
     for (const char* name : {"user.embedding", "item.embedding"}) {

@@ -159,7 +159,7 @@ TEST(TrainingSession, AsksTheDeviceWhatItCanDo) {
     EXPECT_EQ(device->allocated_bytes(), 0U);
   };
   refused("precision", [](TrainOptions& o) { o.precision = EmbeddingPrecision::f16; });
-  refused("sgd_kernel", [](TrainOptions& o) { o.sgd_kernel.lanes = 8; });
+  refused("sgd_kernel", [](TrainOptions& o) { o.sgd_kernel = MfKernelOptions{8}; });
   refused("products", [](TrainOptions& o) { o.model = ModelKind::mlp, o.products = ProductPrecision::tf32; });
 }
 
@@ -184,7 +184,7 @@ class AnyOrderDevice : public test::ForwardingDevice {
 TEST(TrainingSession, AddsGradientsTheWayThatTheDevicePrefers) {
   for (const char* model : {"mf", "mlp"}) {
     TrainOptions options;
-    set_option(options, "model", model);
+    test::set_or_clear(options, "model", model);
     options.optimizer = OptimizerChoice::adam;
     options.epochs = 1;
     for (const bool deterministic : {false, true}) {

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <optional>
 #include <stdexcept>
-#include <type_traits>
 
 #include "bench/gpu_probe/probes.h"
 #include "curate/error.h"
@@ -12,7 +11,6 @@
 #include "support/printable.h"
 #include "support/split_list.h"
 #include "train/option_text.h"
-#include "train/option_visit.h"
 
 namespace curate::probe {
 namespace {
@@ -22,18 +20,9 @@ bool is_key(const std::string& text) {
   return std::any_of(table.begin(), table.end(), [&](const OptionInfo& info) { return text == info.key; });
 }
 
-void set_option(TrainOptions& options, const std::string& key, const std::string& value) {
-  visit_options(options, [&](auto& member, const OptionInfo& info) {
-    if (key != info.key) {
-      return;
-    }
-    if constexpr (std::is_same_v<std::decay_t<decltype(member)>, bool>) {
-      // As config.toml has it.
-      read_text(info, value == "true" ? "on" : value == "false" ? "off" : value, member);
-    } else {
-      read_text(info, value, member);
-    }
-  });
+/// Switches as config.toml has them, too: "true" is "on".
+void set(TrainOptions& options, const std::string& key, const std::string& value) {
+  set_option(options, key, value == "true" ? "on" : value == "false" ? "off" : value);
 }
 
 /// What is measured of a training: epochs up to the end, or to where the time is over.
@@ -95,7 +84,7 @@ TrainOptions parse_options(const std::string& text) {
     const std::string name = part.substr(0, equals);
     if (equals != std::string::npos && is_key(name)) {
       if (!key.empty()) {
-        set_option(options, key, value);
+        set(options, key, value);
       }
       key = name;
       value = part.substr(equals + 1);
@@ -111,7 +100,7 @@ TrainOptions parse_options(const std::string& text) {
     }
   }
   if (!key.empty()) {
-    set_option(options, key, value);
+    set(options, key, value);
   }
   return options;
 }

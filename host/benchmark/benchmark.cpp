@@ -39,7 +39,7 @@ const char* kind_of(const std::string& device) {
 
 constexpr std::int32_t kLargestDim = 1024;
 
-/// The parts of a list, of which none may be there twice.
+/// The parts of a list; none may be there twice.
 std::vector<std::string> parts_of(const char* key, const std::string& list) {
   std::vector<std::string> parts = split_list(list);
   std::set<std::string> seen;
@@ -103,7 +103,7 @@ class RoofSamples {
     roof.groups = groups_;
     roof.samples = samples_;
     roof.work_per_second = spread_of(samples_).median;
-    // Item rows go by the rating, whatever else a rating moves.
+    // A rating has one item row, whatever else it moves: the probe counts by the rating.
     roof.ratings_per_second =
         roof.work_per_second / (bytes_per_rating_ > 0.0 ? bytes_per_rating_ : row.work_per_rating);
     return roof;
@@ -139,7 +139,7 @@ void summarise(BenchmarkRow& row) {
   row.best_epoch = static_cast<std::int32_t>(best - row.curve.begin()) + 1;
 }
 
-/// What compares rows with each other.
+/// Fills in the figures that compare rows with each other.
 void compare(std::vector<BenchmarkRow>& rows, const std::optional<double>& target) {
   for (BenchmarkRow& row : rows) {
     std::vector<std::vector<CurvePoint>> curves;
@@ -268,7 +268,7 @@ std::vector<CurvePoint> curve_of(const std::vector<std::vector<EpochRecord>>& ro
 std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const std::vector<BenchmarkDevice>& devices) {
   if (options.epochs && *options.epochs < 2) {
     throw InputError("epochs", fmt::format("{}", *options.epochs),
-                     "must be 2 or more, for the first epoch counts apart");
+                     "must be 2 or more: the first epoch is counted apart");
   }
   if (options.rounds < 1) {
     throw InputError("rounds", fmt::format("{}", options.rounds), "must be 1 or more");
@@ -297,7 +297,7 @@ std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const 
         train.validation = kBenchmarkHeldOut;
         if (device.opened->has_own_memory()) {
           train.precision = options.precision;
-          train.sgd_kernel = model == ModelKind::mf ? options.sgd_kernel : MfKernelOptions();
+          train.sgd_kernel = model == ModelKind::mf ? options.sgd_kernel : std::nullopt;
         }
         row.options = resolve(train);
         row.unit = is_network(model) ? "flops" : "bytes";

@@ -25,7 +25,7 @@ struct BenchmarkOptions {
   std::uint64_t seed = 1;
   bool biases = true;                                      ///< mf
   EmbeddingPrecision precision = EmbeddingPrecision::f32;  ///< TrainOptions::precision, of GPUs
-  MfKernelOptions sgd_kernel;                              ///< TrainOptions::sgd_kernel, of mf on GPUs
+  std::optional<MfKernelOptions> sgd_kernel;               ///< TrainOptions::sgd_kernel, of mf on GPUs
   std::optional<double> target_rmse;                       ///< nothing: see default_target
 };
 
@@ -43,11 +43,11 @@ struct BenchmarkDevice {
   std::string name;
   std::string kind;  ///< cpu, gpu, emulated
   std::string description;
-  std::string absent;  ///< the reason; empty where it is here
+  std::string absent;  ///< the reason; empty if it is here
   std::shared_ptr<Device> opened = nullptr;
 };
 
-/// Opens those of the names, which parse_devices takes, that are here. Throws InputError where none of them is here.
+/// Opens the devices of these names (as parse_devices takes them) that are here. Throws InputError if none is.
 std::vector<BenchmarkDevice> find_devices(const std::vector<std::string>& names, std::int32_t threads);
 
 struct Spread {
@@ -105,7 +105,7 @@ struct BenchmarkRow {
 struct BenchmarkResult {
   std::vector<BenchmarkDevice> devices;
   std::vector<BenchmarkRow> rows;  ///< by device, model and dim, as asked for; none for absent devices
-  bool peak_by_row = true;         ///< false: peak_memory is that of all that came before too
+  bool peak_by_row = true;         ///< false: peak_memory counts what came before, too
 };
 
 /// The highest of the lowest RMSEs of the curves: each of them reaches it.
@@ -126,10 +126,10 @@ struct BenchmarkProgress {
   double done = 0.0;       ///< of all rounds of all configurations
 };
 
-/// The rows to come, without results. Throws InputError where the options make no sense.
+/// The rows to come, without results. Throws InputError if the options make no sense.
 std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const std::vector<BenchmarkDevice>& devices);
 
-/// Throws InputError where a data set has too few ratings to hold some out.
+/// Throws InputError if a data set has too few ratings to hold some out.
 void check_benchmark_data(const Dataset& dataset);
 
 /// Trains what benchmark_rows() says, and measures the roofs beside it. Throws InputError as the two above do.

@@ -25,7 +25,7 @@ double seconds_of(const std::function<void()>& run) {
 // Ratings: about as many as mf_sgd_kernel.h has under way.
 constexpr std::int64_t kAhead = 16;
 
-/// kDim: dim, where it is known.
+/// kDim: dim, if it is known.
 template <std::size_t kDim>
 [[gnu::always_inline]] inline void move(float* table, std::size_t dim, const std::int32_t* rows, std::int64_t count) {
   const std::size_t length = kDim > 0 ? kDim : dim;

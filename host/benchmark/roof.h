@@ -20,8 +20,8 @@ double mlp_flops_per_rating(const TrainOptions& resolved);
 
 /// Reads, changes and writes rows of items and does nothing else: what an epoch of per-rating SGD would take on the CPU
 /// if it only moved the rows of items. `items` are those of ratings (at most the first kMostRatings), dealt into groups
-/// of about equally many ratings; a thread goes through the ratings of one group, shuffled as an epoch's are, in a
-/// table of that group alone, the most rated items first, with rows fetched ahead as mf_sgd_kernel.h does.
+/// of about equally many ratings. A thread goes through the ratings of one group, shuffled as an epoch's are, in a
+/// table of that group alone, with the most rated items first and rows fetched ahead as mf_sgd_kernel.h does.
 class ItemRowProbe {
  public:
   static constexpr std::int64_t kMostRatings = std::int64_t{1} << 23U;

@@ -70,7 +70,7 @@ void resolve_arguments(const CLI::App& app, BenchArguments& arguments) {
     arguments.scale = networks ? kDefaultScaleOfNetworks : kDefaultScale;
   }
   if (app.get_option("--plot")->count() > 0) {
-    // A minute of measuring is not to end in a file that cannot be written.
+    // Asked first: a minute of measuring should not end in a file that cannot be written.
     check_plot_place(arguments.plot);
   }
 }
@@ -123,7 +123,7 @@ std::string progress_text(const BenchmarkProgress& at, std::int32_t rounds) {
 void run_bench(const CLI::App& app, BenchArguments& arguments) {
   resolve_arguments(app, arguments);
   const BenchmarkOptions& options = arguments.options;
-  // What cannot be is better known before there are data.
+  // Devices that are missing are better known before the data are read.
   const std::vector<BenchmarkDevice> devices = find_devices(options.devices, options.threads);
   const bool gpu = std::any_of(devices.begin(), devices.end(), [](const BenchmarkDevice& device) {
     return !device.absent.empty() || device.opened->has_own_memory();
@@ -183,7 +183,7 @@ Command add_bench(CLI::App& root) {
       ->transform(whole_number<std::int32_t>)
       ->capture_default_str();
   app->add_option("--target-rmse", arguments->target_rmse,
-                  "RMSE to take the time to (default: of each model the worst of its best)");
+                  "RMSE to take the time to (default: for each model the highest of its rows' best RMSEs)");
   app->add_option("--seed", options.seed, "seed of every random number")
       ->transform(whole_number<std::uint64_t>)
       ->capture_default_str();

@@ -8,11 +8,11 @@
 
 namespace curate::cli {
 
-/// Parses the command line again from the start, so that what is written on it wins over what a handler has filled the
-/// options with in between (a preset, a config file).
+/// Parses the command line again from the start. What stands there then wins over what a handler has filled the options
+/// with in between (a preset, a config file).
 using Reparse = std::function<void()>;
 
-/// For Option::transform: checks that the text is a whole number of type T and rewrites it in plain decimal. CLI11 by
+/// For Option::transform. Checks that the text is a whole number of type T and rewrites it in plain decimal: CLI11
 /// itself takes 010 for 8 and clamps what does not fit.
 template <typename T>
 std::string whole_number(const std::string& text) {

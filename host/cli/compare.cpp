@@ -25,7 +25,7 @@ struct CompareArguments {
   bool json = false;
 };
 
-/// Characters in a line of standard output; 0 where it is no terminal. COLUMNS decides where it is set.
+/// Characters in a line of standard output; 0 if it is no terminal. COLUMNS overrides, if it is set.
 std::size_t output_width() {
   const char* columns = std::getenv("COLUMNS");
   const std::string_view text = columns == nullptr ? "" : columns;

@@ -37,7 +37,8 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Sizes are those of --like or its scale's; what only --like has is no use without it.
+/// Throws InputError for flags that do not go together: --like has sizes of its own, and some flags are for --like
+/// alone.
 void check_combination(const CLI::App& app, bool like) {
   for (const char* name : {"--users", "--items", "--ratings"}) {
     if (like && app.get_option(name)->count() > 0) {

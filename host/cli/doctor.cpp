@@ -24,7 +24,7 @@ std::string nvidia_driver() {
   return std::getline(file, line) ? line : "none found";
 }
 
-/// 12040 as 12.4; empty where there is none.
+/// 12040 as 12.4; empty if there is none.
 std::string cuda_version(int version) {
   return version == 0 ? "" : fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
@@ -71,7 +71,7 @@ struct TriedGpu {
   CudaTrial trial;
 };
 
-/// All that this process sees; nothing where it can use none.
+/// Tries all GPUs that this process sees; none if it can use none.
 std::vector<TriedGpu> try_gpus(int count) {
   std::vector<TriedGpu> gpus;
   for (int gpu = 0; gpu < count; ++gpu) {

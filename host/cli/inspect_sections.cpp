@@ -57,8 +57,8 @@ std::string describe_values(const SideCoverage& one) {
 std::string describe_model(const TrainOptions& options) {
   const std::string optimizer = text_of(options.optimizer);
   if (is_network(options.model)) {
-    return fmt::format("mlp, dim {} + {}, layers {}, {}", *options.user_dim, *options.item_dim, text_of(options.layers),
-                       optimizer);
+    return fmt::format("{}, dim {} + {}, layers {}, {}", name_of(options.model), *options.user_dim, *options.item_dim,
+                       text_of(options.layers), optimizer);
   }
   return fmt::format("mf, dim {}, {}", *options.dim, options.batch == 1 ? "per-rating " + optimizer : optimizer);
 }

@@ -11,12 +11,12 @@
 
 namespace curate::cli {
 
-/// For how much of a data set one kind of side information is known.
+/// How much of a data set one kind of side information is known for.
 struct SideCoverage {
   std::string side;  ///< "user" or "item"
   std::string name;
   FeatureKind kind = FeatureKind::number;
-  std::int64_t values = 0;  ///< names or numbers there are; 0 for a number
+  std::int64_t values = 0;  ///< how many names, or numbers of a vector, there are; 0 for a number
   float min = 0.0F;         ///< of a number
   float max = 0.0F;
   std::int64_t rows = 0;  ///< users or items in all

@@ -29,7 +29,7 @@ std::string title_of(const Model& model, const RawId& raw_item) {
   return item && static_cast<std::size_t>(*item) < info.size() ? info[static_cast<std::size_t>(*item)].title : "";
 }
 
-/// An id as the model's data had it. Throws InputError for what is no number where all ids are.
+/// An id as the model's data had it. Throws InputError for text if all ids are numbers.
 RawId one_id(const char* flag, const std::string& text, const IdMap& ids) {
   const std::optional<std::int32_t> known = ids.find(std::string_view(text));
   const RawId id = known ? ids.id(*known) : RawId(text);

@@ -7,7 +7,7 @@
 
 namespace curate::cli {
 
-/// What commands that read ratings are told about it.
+/// Arguments of commands that read ratings.
 struct ReadingArguments {
   bool text_ids = false;
   bool no_cache = false;

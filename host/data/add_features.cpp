@@ -27,8 +27,9 @@ constexpr std::size_t kMostBuckets = 10;
 constexpr std::string_view kTableRemedy = "name the columns on the first line, the first one userId, itemId or movieId";
 constexpr const char* kUnknownValue = "(unknown)";
 
-/// The lowest number of every bucket. Where few numbers differ each has its own; else buckets take numbers in order
-/// until they come nearest to an even share of the rows left, so that one that many rows have leaves buckets to others.
+/// The lowest number of every bucket. If few numbers differ, each has a bucket of its own. Otherwise a bucket takes
+/// numbers in order until it comes nearest to an even share of the rows that are left: a number that many rows have
+/// leaves buckets to the others.
 std::vector<float> bucket_starts(std::vector<float> numbers) {
   std::sort(numbers.begin(), numbers.end());
   std::vector<float> distinct = numbers;
@@ -123,7 +124,7 @@ Feature to_feature(const FeatureColumn& column, FeatureSide side) {
   return feature;
 }
 
-/// A column of a CSV file by dense id; "" where the file has no value.
+/// A column of a CSV file by dense id; "" if the file has no value.
 struct TextColumn {
   FeatureSide side = FeatureSide::item;
   std::vector<std::string> texts;
@@ -159,7 +160,7 @@ TextColumn read_text_column(const FeatureRequest& request, const Dataset& datase
     const auto at = static_cast<std::size_t>(*row);
     if (column.lines[at] != 0) {
       throw_input_error(file, reader.line(),
-                        fmt::format("{} stands on line {} already", printable(fields[0]), column.lines[at]),
+                        fmt::format("{} is on line {} already", printable(fields[0]), column.lines[at]),
                         "give one line to each; several values go into one field with | between them");
     }
     column.lines[at] = reader.line();
@@ -229,7 +230,7 @@ Feature read_column(const FeatureRequest& request, const Dataset& dataset) {
   return to_feature(made, column.side);
 }
 
-/// What the data set's own files say, read when first asked for.
+/// What the data set's own files say; read when first asked for.
 class OwnFeatures {
  public:
   explicit OwnFeatures(const Dataset& dataset) : dataset_(dataset) {}

@@ -101,7 +101,7 @@ struct Discard {
   void operator()(zip_source_t* source) const { ::zip_source_free(source); }
 };
 
-/// libzip on an archive that others read as well: it has its own place in the file, and neither path nor descriptor.
+/// libzip on an archive that others read at the same time. It has its own place in the file; the file is theirs, too.
 class ZipReader {
  public:
   explicit ZipReader(std::shared_ptr<const InputFile> file) : file_(std::move(file)) {
@@ -126,7 +126,7 @@ class ZipReader {
 
   zip_t* get() const { return zip_.get(); }
 
-  /// Throws what `error` says, or what kept the file from being read where that is behind it.
+  /// Throws what `error` says, or, if the file could not be read, what kept it from being read.
   [[noreturn]] void fail(zip_error_t& error, const std::string& name) const {
     if (failure_ != nullptr) {
       std::rethrow_exception(failure_);
@@ -230,7 +230,7 @@ class ZipSource : public ByteSource {
           fmt::format("this is compressed by a method that is not supported (number {})", stat.comp_method),
           kUnpackRemedy);
     }
-    // No more goes in than the archive has, whatever it says.
+    // A member cannot have more packed bytes than the archive has, whatever it says.
     size_ = saturated(stat.size);
     check_inflated(size_, std::min(saturated(stat.comp_size), archive_size_), max_bytes, this->name());
     file_.reset(::zip_fopen_index(reader_.get(), index, 0));
@@ -342,7 +342,7 @@ class ZipArchive : public FileTree {
     }
   }
 
-  /// `name` is how the archive has it.
+  /// `name`: as the archive spells it.
   void check_member(std::string_view below, const std::string& name) const {
     const std::string_view fault = fault_of_name(below);
     if (!fault.empty()) {

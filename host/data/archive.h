@@ -24,7 +24,7 @@ class FileTree {
   /// The path that it was opened by.
   virtual const std::string& path() const = 0;
 
-  /// What messages call the file of that name, be there one or not.
+  /// What messages call the file of that name; there need not be one.
   virtual std::string name_of(const std::string& name) const = 0;
 
   /// Whether there is such a file.
@@ -33,16 +33,16 @@ class FileTree {
   /// Names of the files, sorted: those right in the folder, or all in the archive.
   virtual std::vector<std::string> names() const = 0;
 
-  /// Throws InputError for a name that is not there, for a member that is encrypted, packed by a method that is not
-  /// supported or of a declared size beyond `max_bytes`; see open_file() for the rest. Files in a folder are inflated
-  /// where they are gzip, members of an archive are not.
+  /// Throws InputError for a name that is not there, and for a member that is encrypted, packed by a method that is not
+  /// supported, or larger by its own account than `max_bytes`; see open_file() for the rest. A file in a folder is
+  /// inflated if it is gzip, a member of an archive is not.
   virtual std::unique_ptr<ByteSource> open(const std::string& name, std::int64_t max_bytes = kUnlimited) const = 0;
 
   /// A whole file of `max_bytes` at most.
   std::string read_all(const std::string& name, std::int64_t max_bytes) const;
 };
 
-/// A folder, or a zip archive whatever its name (see path_kind()). Where all members of an archive lie in one folder,
+/// A folder, or a zip archive whatever its name (see path_kind()). If all members of an archive lie in one folder,
 /// names leave that folder out: "ratings.csv" is ml-20m/ratings.csv. What macOS adds to archives (__MACOSX) is left
 /// out.
 ///

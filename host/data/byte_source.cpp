@@ -22,7 +22,7 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::size_t kInputBuffer = kSmallPieces ? 64 : std::size_t{256} << 10;
-// What one call of read() or inflate() is asked for at most: either counts in 32 bits somewhere.
+// The most bytes that one call of read() or inflate() is asked for: both count in 32 bits somewhere.
 constexpr std::size_t kMaxPiece = std::size_t{1} << 30;
 constexpr std::size_t kHeadSize = 512;
 constexpr std::string_view kReadRemedy = "check that it is a file that you may read";
@@ -104,7 +104,7 @@ PathKind kind_of(const InputFile& file) {
                          kDownloadRemedy);
     }
   }
-  // Servers and browsers unpack gzip on the way and keep the name; nobody does that to zip.
+  // Servers and browsers unpack gzip on the way and keep the name. They do not unpack zip.
   if (zip_name) {
     throw_source_error(file.path(), "this is no zip archive, though its name says so",
                        "download it again, or rename it if it is text");
@@ -255,7 +255,7 @@ class GzipSource : public ByteSource {
         state_ = State::between_members;
         break;
       case Z_BUF_ERROR:
-        // There is space, so it is input that lacks: refill() has come to the end.
+        // The output has space, so the input has ended: refill() has come to its end.
         throw_source_error(name(), "the gzip data is cut off", kDownloadRemedy);
       case Z_MEM_ERROR:
         throw std::bad_alloc();

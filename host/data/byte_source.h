@@ -14,7 +14,7 @@ namespace curate {
 
 inline constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
 
-/// Bytes from front to back, decompressed where the file is not. One thread at a time; several sources of one file or
+/// Bytes from front to back, decompressed if the file is not. One thread at a time; several sources of one file or
 /// archive may be read at once. Whatever is wrong with the bytes is an InputError with name() and a remedy; after an
 /// error the source is of no more use.
 class ByteSource {
@@ -24,15 +24,15 @@ class ByteSource {
   ByteSource& operator=(const ByteSource&) = delete;
   virtual ~ByteSource() = default;
 
-  /// Fills the buffer as far as there are bytes and returns how many: fewer than asked for at the end only, then 0.
-  /// Checksums and lengths have been checked when the end was seen: a caller that stops at size() has had them checked
-  /// too, one that stops before has not. Buffers of 256 KiB or more cost the least.
+  /// Fills the buffer and returns the number of bytes: fewer than asked for only at the end, then 0. Checksums and
+  /// lengths are checked at the end. A caller that stops at size() has had them checked, one that stops earlier has
+  /// not. Buffers of 256 KiB or more cost the least.
   virtual std::size_t read(std::span<char> buffer) = 0;
 
-  /// Bytes that read() gives in all, where that is known beforehand: not for gzip, not for pipes.
+  /// Bytes that read() gives in all, if that is known beforehand: not for gzip, not for pipes.
   virtual std::optional<std::int64_t> size() const = 0;
 
-  /// Progress, in bytes of the file or of what comes out of it: total() is what consumed() is at the end, or 0 where
+  /// Progress, in bytes of the file or of what comes out of it: total() is what consumed() is at the end, or 0 if
   /// that is unknown (pipes).
   virtual std::int64_t consumed() const = 0;
   virtual std::int64_t total() const = 0;
@@ -53,7 +53,7 @@ enum class PathKind { folder, zip, gzip, file, pipe };
 /// .zip but which is no zip archive (a failed download, mostly).
 PathKind path_kind(const std::string& path);
 
-/// A file as it is, or inflated where it starts like gzip, whatever its name; a pipe likewise. Regular files are read
+/// A file as it is, or inflated if it starts like gzip, whatever its name; a pipe likewise. Regular files are read
 /// to the size that they have now: one that shrinks meanwhile is an error, what is appended is not read. A pipe nobody
 /// writes to blocks. Throws InputError as path_kind() does, for folders, for zip archives (see open_tree()), and, from
 /// read(), for more than `max_bytes` in all or for gzip that inflates to more than any text does (beyond 64 MiB,
@@ -81,7 +81,7 @@ class InputFile {
   const std::string& path() const { return path_; }
   /// When it was opened.
   std::int64_t size() const { return size_; }
-  /// As many bytes from `offset` on as the buffer takes and the file had when opened. Throws InputError where some of
+  /// As many bytes from `offset` on as the buffer takes and the file had when opened. Throws InputError if some of
   /// them are gone.
   std::size_t read_at(std::int64_t offset, std::span<char> buffer) const;
 
@@ -91,10 +91,10 @@ class InputFile {
   std::int64_t size_ = 0;
 };
 
-/// Throws InputError where `produced` bytes out of `consumed` are too many.
+/// Throws InputError if `produced` bytes out of `consumed` are too many.
 void check_inflated(std::int64_t produced, std::int64_t consumed, std::int64_t max_bytes, const std::string& name);
 
-/// Of bytes that are not those that were published.
+/// The remedy for bytes that are not those that were published.
 inline constexpr std::string_view kDownloadRemedy = "download it again";
 
 /// Throws InputError "NAME: what; remedy".

@@ -13,7 +13,7 @@
 namespace curate {
 namespace {
 
-// Up to here ids are looked up by themselves; 16 MiB of table at most.
+// Ids below this index a table, which takes 16 MiB at most.
 constexpr std::int64_t kDirectIds = std::int64_t{1} << (kSmallPieces ? 12U : 22U);
 
 std::size_t hash(std::int64_t raw) {

@@ -10,7 +10,7 @@
 
 namespace curate {
 
-/// Raw ids to numbers 0, 1, ... in order of first appearance, over and over: clear() costs nothing, so that one serves
+/// Gives raw ids the numbers 0, 1, ... in order of first appearance. clear() costs nothing, so that one object serves
 /// many chunks of a file.
 class LocalIds {
  public:
@@ -25,7 +25,7 @@ class LocalIds {
   void grow_hashed();
 
   std::vector<std::int64_t> raw_;
-  // Small ids: entry - base_ is the number, if it is not negative. Else left over from before clear().
+  // Small ids: entry - base_ is the number. If it is negative the entry is left over from before clear().
   std::vector<std::int32_t> direct_;
   std::int32_t base_ = 0;
   // Other ids: open addressing, linear probing.
@@ -37,8 +37,8 @@ class LocalIds {
   std::size_t hashed_count_ = 0;
 };
 
-/// Dense ids of the small raw ids that have one already: one thread at a time adds, any may look. Who does not see an
-/// id yet asks the IdMap.
+/// Dense ids of the small raw ids that have one already. One thread at a time adds, any thread may look. A thread that
+/// does not see an id yet asks the IdMap.
 class KnownIds {
  public:
   KnownIds();
@@ -54,9 +54,9 @@ class KnownIds {
   std::unique_ptr<std::int32_t, Free> dense_;  ///< plus one; zero pages cost nothing until they are used
 };
 
-/// One id column of a chunk of rows. Chunks are worked on side by side, but get their dense ids one after the other, so
-/// that ids are numbered by first appearance in the file: map() and map_texts() give dense ids as far as they are
-/// known and placeholders for the rest, resolve() numbers these, finish() fills them in.
+/// One id column of a chunk of rows. Threads work on chunks side by side, but chunks get their dense ids one after the
+/// other, so that ids are numbered by first appearance in the file. map() and map_texts() give dense ids as far as they
+/// are known and placeholders for the rest, resolve() numbers the placeholders, finish() fills them in.
 class ChunkIds {
  public:
   explicit ChunkIds(KnownIds& known) : known_(known) {}

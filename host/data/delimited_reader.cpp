@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kExcerptLength = 40;
 constexpr std::size_t kPieceBytes = std::size_t{8} << 20U;  // between two reports of progress
 
-// In order of preference where a header has several of them.
+// In order of preference if a header has several of them.
 constexpr std::array<std::string_view, 4> kUserNames = {"userId", "user_id", "uid", "user"};
 constexpr std::array<std::string_view, 6> kItemNames = {"movieId", "movie_id", "itemId", "item_id", "item", "movie"};
 constexpr std::array<std::string_view, 3> kRatingNames = {"rating", "score", "stars"};
@@ -53,8 +53,8 @@ std::string names(const std::array<std::string_view, kCount>& list) {
   return fmt::format("{}", fmt::join(list, ", "));
 }
 
-/// Fields of a line without the blanks and quotes around them. Nothing where a quoted field does not end or does not
-/// end at a separator.
+/// Splits a line into fields, without the blanks and quotes around them. False if a quoted field does not end, or does
+/// not end at a separator.
 bool split_fields(std::string_view line, Separator separator, std::vector<std::string_view>& fields) {
   fields.clear();
   const std::string_view mark = separator_text(separator);
@@ -105,7 +105,7 @@ bool is_number(std::string_view field) {
   return error != std::errc::invalid_argument && end == field.data() + field.size();
 }
 
-/// Whether the field is there and no whole number of 64 bits.
+/// Whether the field is there and is not a whole number of 64 bits.
 bool is_text_id(const std::vector<std::string_view>& row, int column) {
   if (static_cast<std::size_t>(column) >= row.size() || row[static_cast<std::size_t>(column)].empty()) {
     return false;
@@ -244,7 +244,7 @@ class RowParser {
     if (field.size() > 1 && field[0] == '+' && field[1] != '-') {
       field.remove_prefix(1);
     }
-    // Through double where float overflows or underflows, so that 1e-50 is a (tiny) number and 1e50 an error.
+    // Through double if float overflows or underflows, so that 1e-50 is a (tiny) number and 1e50 an error.
     float rating = 0.0F;
     auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), rating);
     if (error == std::errc::result_out_of_range) {
@@ -287,7 +287,7 @@ struct PlainRow {
 };
 
 /// A line without quirks: user, item, rating and perhaps timestamp, nothing around them. Returns the start of the next
-/// line, or null for anything else, right or wrong, which is then RowParser's.
+/// line, or null for any other line, right or wrong: RowParser reads those.
 template <bool kHasTimestamp>
 const char* parse_plain_row(const char* at, const char* end, std::string_view mark, PlainRow& row) {
   const auto field = [&](auto& value) {
@@ -465,8 +465,8 @@ DelimitedFormat detect_format(std::string_view text, const std::string& file, De
     throw_input_error(file, line_number(text, start), fmt::format("{} ({})", what, excerpt(line)), remedy);
   };
 
-  // The first separator that yields numbers, else the first that yields enough fields: a header may hold anything, and
-  // 1;2;3,5;4,0 has commas.
+  // The first separator that yields numbers, else the first one that yields enough fields: a header may hold anything,
+  // and 1;2;3,5;4,0 has commas.
   DelimitedFormat format;
   const auto tell_text_ids = [&](const std::vector<std::string_view>& first_row) {
     format.user_text = is_text_id(first_row, format.user);

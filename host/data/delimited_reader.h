@@ -41,11 +41,11 @@ struct DelimitedFormat {
   // Ids as text, see ReadOptions::text_ids.
   bool user_text = false;
   bool item_text = false;
-  bool release = false;  ///< of MovieLens: ids are numbers, come what may
+  bool release = false;  ///< of MovieLens: ids are always numbers
 };
 
-/// Columns as read: raw ids, in file order, duplicates and all. `ratings` is empty for pairs, `timestamps` where the
-/// text has none. Of ids that are text, where in the text parsed they stand: see field_text().
+/// Columns as read: raw ids, in file order, duplicates included. `ratings` is empty for pairs, `timestamps` if the text
+/// has none. For an id that is text the column holds its place in the text: see field_text().
 struct RawRatings {
   std::vector<std::int64_t> users;
   std::vector<std::int64_t> items;
@@ -55,7 +55,8 @@ struct RawRatings {
 
 inline constexpr std::size_t kMostIdBytes = 1024;
 
-/// The id that stands at `reference` of RawRatings in `text`; in `unquoted` where it is quoted with quotes in it.
+/// The id that stands at `reference` (of RawRatings) in `text`. If it is quoted and has quotes in it, what is returned
+/// lies in `unquoted`.
 std::string_view field_text(std::string_view text, std::int64_t reference, std::string& unquoted);
 
 /// Bytes in double quotes, cut at about 40 characters, anything but printable ASCII escaped.
@@ -77,7 +78,7 @@ std::string_view trimmed(std::string_view text);
 /// Length of a UTF-8 byte order mark at the start, 0 or 3.
 std::size_t byte_order_mark(std::string_view text);
 
-/// Throws InputError where the text is empty or starts like an archive, UTF-16 or other binary data.
+/// Throws InputError if the text is empty or starts like an archive, UTF-16 or other binary data.
 void check_is_text(std::string_view text, const std::string& file);
 
 /// The whole file. Throws InputError with a remedy for one that is missing, a folder or unreadable.
@@ -99,7 +100,7 @@ struct RowError {
   std::string remedy;
 };
 
-/// The same for a piece of a larger text, `last` where that ends with it. Throws RowError.
+/// The same for a piece of a larger text; `last`: the text ends with it. Throws RowError.
 void parse_piece(std::string_view text, const DelimitedFormat& format, std::size_t begin, std::size_t end,
                  const std::optional<std::pair<float, float>>& rating_range, bool last, RawRatings& rows);
 

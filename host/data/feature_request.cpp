@@ -24,7 +24,7 @@ std::optional<FeatureKind> kind_of(std::string_view name) {
   return std::nullopt;
 }
 
-/// Takes off the end what follows the last colon.
+/// Takes the part after the last colon, and that colon, off the text, and returns the part.
 std::string take_last(std::string& text) {
   const std::size_t colon = text.rfind(':');
   std::string last = colon == std::string::npos ? "" : text.substr(colon + 1);

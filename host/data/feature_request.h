@@ -8,7 +8,7 @@
 
 namespace curate {
 
-/// One of those that --features asks for: by name, or a column of a file.
+/// One feature that --features asks for: by name, or as a column of a file.
 struct FeatureRequest {
   std::string name;  ///< of what the data set's own files say, or of the column
   std::string file;  ///< empty: the data set's own
@@ -18,7 +18,7 @@ struct FeatureRequest {
   std::string text() const;
 };
 
-/// The parts of a list with commas. Throws InputError where one is missing or is no request.
+/// The parts of a list with commas. Throws InputError if one is missing or is no request.
 std::vector<FeatureRequest> parse_feature_requests(const std::string& list);
 
 /// Throws InputError for an empty name and for control characters, which break lines of text.

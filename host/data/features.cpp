@@ -458,7 +458,7 @@ std::size_t GenomeReader::tag_index(std::int64_t tag) {
 
 namespace {
 
-/// Whether a file about items is to be read: of the ratings' own layout, or beside a plain file.
+/// Whether to read a file about items: it belongs to the layout of the ratings, or lies beside a plain file.
 bool is_there(const SideFiles& files, const Dataset& dataset, std::string_view layout, const char* file) {
   return (dataset.layout == layout || dataset.layout == "delimited") && dataset.items.numbers() && files.has(file);
 }

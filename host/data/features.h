@@ -15,7 +15,7 @@
 
 namespace curate {
 
-/// One thing that is known of the rows (users or items) of a FeatureTable, and for which of them it is.
+/// One thing that is known of the rows (users or items) of a FeatureTable: a value, values or none for each row.
 struct FeatureColumn {
   static constexpr std::int32_t kMissing = -1;
 
@@ -28,12 +28,12 @@ struct FeatureColumn {
   std::vector<std::int32_t> values;
   std::vector<std::int32_t> offsets;  ///< multi: row r has values[offsets[r] .. offsets[r + 1]); none: missing
   std::vector<std::int32_t> counts;   ///< multi: how often each of `values` was given; empty: once each
-  std::vector<float> numbers;         ///< number, vector: row r from r * width on, NaN where missing
+  std::vector<float> numbers;         ///< number, vector: row r from r * width on, NaN if missing
 
   bool has(std::int32_t row) const;
 };
 
-/// Columns over the dense ids of an IdMap, of which every one has a value for one row at least.
+/// Columns over the dense ids of an IdMap. Every column has a value for at least one row.
 struct FeatureTable {
   std::int32_t rows = 0;
   std::vector<FeatureColumn> columns;
@@ -59,8 +59,8 @@ std::vector<ItemInfo> by_dense_id(const std::unordered_map<std::int64_t, ItemInf
 
 inline constexpr std::int32_t kMostTags = 100;
 
-/// The `most` tags that were given to items of `items` most often, without regard to ASCII case; of equally frequent
-/// ones the first by name. A row's values come by falling count. `file` is for messages. Throw InputError.
+/// The `most` tags that were given most often to items of `items`, without regard to ASCII case; among equally frequent
+/// ones the first by name. A row's values come in descending order of count. `file` is for messages. Throw InputError.
 ///   tags.csv (20M and later)   userId,movieId,tag,timestamp
 ///   tags.dat (10M)             UserID::MovieID::Tag::Timestamp
 FeatureColumn parse_tags_csv(std::string_view text, const std::string& file, const IdMap& items,
@@ -75,7 +75,7 @@ GenomeTags parse_genome_tags(std::string_view text, const std::string& file);
 
 /// Reads genome-scores.csv (movieId,tagId,relevance) piece by piece into a vector per item. Takes memory for one piece
 /// and (items with scores) * tags floats, and on finish() items * tags floats. Scores of items not in the map are left
-/// out; of the same item and tag twice the later counts.
+/// out. If an item and a tag come twice, the later score counts.
 class GenomeReader {
  public:
   /// Without `tags` every tag id is taken, and is the tag's name. `file` is for messages.
@@ -83,7 +83,7 @@ class GenomeReader {
 
   /// The next piece of the text, which may end anywhere. Throws InputError for a malformed line.
   void feed(std::string_view piece);
-  /// After the last piece. Throws InputError where the text was empty.
+  /// After the last piece. Throws InputError if the text was empty.
   FeatureColumn finish();
 
  private:
@@ -105,9 +105,9 @@ class GenomeReader {
   GenomeTags tags_;
   std::unordered_map<std::int64_t, std::size_t> tag_indices_;
   std::size_t next_tag_ = 0;
-  std::vector<std::vector<float>> rows_;  ///< by dense item; empty where there are no scores
+  std::vector<std::vector<float>> rows_;  ///< by dense item; empty if there are no scores
   std::int64_t last_item_ = 0;
-  std::vector<float>* last_row_ = nullptr;  ///< of last_item_; null where it is not in the map
+  std::vector<float>* last_row_ = nullptr;  ///< of last_item_; null if it is not in the map
   bool any_item_ = false;
   bool header_seen_ = false;
   std::int64_t line_ = 0;
@@ -122,14 +122,14 @@ struct Features {
 /// user_features and item_features of what `files` and dataset.item_info say. Throws InputError for malformed files.
 Features read_plain_features(const SideFiles& files, const Dataset& dataset);
 
-/// The tags among `files`, where there are any.
+/// The tags among `files`, if there are any.
 void add_tags(FeatureTable& items, const SideFiles& files, const Dataset& dataset, std::int32_t most_tags = kMostTags);
 
 /// All that `files` and dataset.item_info say about the users and items of `dataset`: user_features, item_features,
 /// tags and genome. Throws InputError for malformed files.
 Features read_features(const SideFiles& files, const Dataset& dataset, std::int32_t most_tags = kMostTags);
 
-/// For how much of a data set a column has a value.
+/// How much of a data set a column has a value for.
 struct FeatureCoverage {
   std::int64_t rows = 0;     ///< rows with a value
   std::int64_t ratings = 0;  ///< ratings of these rows

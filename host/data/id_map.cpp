@@ -11,7 +11,7 @@
 namespace curate {
 namespace {
 
-/// Numbers below this are looked up in a table by themselves: 16 MiB of it at most.
+/// Numbers below this index a table, which takes 16 MiB at most.
 constexpr std::int64_t kSmallIds = std::int64_t{1} << (kSmallPieces ? 12U : 22U);
 constexpr std::size_t kFewestSlots = kSmallPieces ? 8 : 1024;
 
@@ -28,7 +28,7 @@ std::string decimal(std::int64_t number) {
   return std::to_string(number);
 }
 
-/// The number that the whole text says, if any: with a sign and zeros in front or without.
+/// The number that the whole text is, if it is one; it may have a sign and zeros in front.
 std::optional<std::int64_t> number_in(std::string_view text) {
   if (text.size() > 1 && text[0] == '+' && text[1] != '-') {
     text.remove_prefix(1);

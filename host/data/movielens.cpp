@@ -45,7 +45,7 @@ std::int64_t parse_item_id(std::string_view field, const std::string& file, std:
   return parse_id(field, "item id", file, line, kItemRemedy);
 }
 
-/// A year of four digits at the start that can be a film's, 0 where there is none.
+/// A year of four digits at the start that can be a film's, 0 if there is none.
 std::int32_t leading_year(std::string_view text) {
   constexpr std::size_t kDigits = 4;
   if (text.size() < kDigits || (text.size() > kDigits && is_digit(text[kDigits]))) {

@@ -40,21 +40,21 @@ const MovielensLayout* movielens_layout_of(Separator separator);
 /// The layout of that name, or null.
 const MovielensLayout* movielens_layout_named(std::string_view name);
 
-/// What an item file says, by raw id. Where it lists an item twice, the later line counts.
+/// What an item file says, by raw id. If it lists an item twice, the later line counts.
 using ItemTable = std::unordered_map<std::int64_t, ItemInfo>;
 
-/// The item file of `layout` among `files` (and u.genre where it is beside u.item); empty where there is none. Throws
+/// The item file of `layout` among `files` (and u.genre if it is beside u.item); empty if there is none. Throws
 /// InputError for a malformed one.
 ItemTable read_item_file(const SideFiles& files, const MovielensLayout& layout);
 
-/// The three item files from their text; `file` is for messages. UTF-8 where the whole text is valid UTF-8, else
+/// The three item files from their text; `file` is for messages. UTF-8 if the whole text is valid UTF-8, else
 /// latin-1.
 ItemTable parse_u_item(std::string_view text, const std::string& file, const std::vector<std::string>& genres);
 ItemTable parse_movies_dat(std::string_view text, const std::string& file);
 ItemTable parse_movies_csv(std::string_view text, const std::string& file);
 
 /// The year in parentheses that ends a title, as in "Toy Story (1995)"; the first one of a series, as in "Fawlty Towers
-/// (1975-1979)"; 0 where there is none.
+/// (1975-1979)"; 0 if there is none.
 std::int32_t year_of_title(std::string_view title);
 
 /// Genre names from the text of u.genre, in order.

@@ -24,14 +24,15 @@ namespace {
 constexpr double kUserVariance = 0.16;
 constexpr double kItemVariance = 0.18;
 constexpr double kTasteVariance = 0.24;
-// Shares: of the factors of an item that its genres have, of those of a user that sex, age and occupation have, and
-// the correlation of an item's bias with its popularity.
+// The share that its genres have in the factors of an item, the share that sex, age and occupation have in those of a
+// user, and the correlation of an item's bias with its popularity.
 constexpr double kGenreShare = 0.5;
 constexpr double kGroupShare = 0.2;
 constexpr double kPopularityCorrelation = 0.4;
 constexpr std::int32_t kPilotRatings = 65536;
 
-// Steps of like_items and like_users: what is drawn once for each. Factors follow from kLikeStepFactors on.
+// Steps of like_items and like_users: one for each number that an item or a user draws. Factors follow from
+// kLikeStepFactors on.
 constexpr std::uint32_t kLikeStepOrder = 0;
 constexpr std::uint32_t kLikeStepBias = 1;
 constexpr std::uint32_t kLikeStepPromise = 2;
@@ -403,8 +404,8 @@ void MovielensLike::pick_items(std::int32_t user, UserRatings& ratings) const {
   }
   const auto count = static_cast<std::int32_t>(end - begin);
   const auto drawn = count - static_cast<std::int32_t>(last_promise - first_promise);
-  // Redrawing what is taken is the same distribution as keys (Efraimidis and Spirakis 2006) and costs less while most
-  // of the weight is free.
+  // Drawing again if an item is taken gives the same distribution as keys (Efraimidis and Spirakis 2006) and costs less
+  // while most of the weight is free.
   if (count > shape_.items / 8) {
     pick_by_keys(user, drawn, ratings);
   } else {

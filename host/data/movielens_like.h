@@ -78,8 +78,8 @@ class ExpectedRating {
   std::vector<double> table_;  ///< empty: always computed
 };
 
-/// A data set like a release of MovieLens, planned as a whole and drawn user by user: every number is a function of
-/// the options and of its place. Users are 0..users-1 with raw ids 1..users, items 0..items-1 in order of raw id.
+/// A data set like a release of MovieLens. It is planned as a whole and drawn user by user: every number depends on the
+/// options and its place alone. Users are 0..users-1 with raw ids 1..users, items 0..items-1 in order of raw id.
 class MovielensLike {
  public:
   /// Throws InputError.
@@ -91,7 +91,7 @@ class MovielensLike {
   const RatingGrid& grid() const { return grid_; }
   double noise() const { return noise_; }
 
-  /// Number of a user's first rating, among all in order of user; user == users: the number of ratings.
+  /// Number of a user's first rating, with all ratings in order of user; for user == users the number of ratings.
   std::int64_t first_rating(std::int32_t user) const { return first_[static_cast<std::size_t>(user)]; }
   /// The ratings of a user; thread-safe with an object of its own for each thread.
   void draw_user(std::int32_t user, UserRatings& ratings) const;
@@ -149,7 +149,7 @@ class MovielensLike {
 /// Ratings done and in all; from any thread, one at a time.
 using GenerateProgress = std::function<void(std::int64_t, std::int64_t)>;
 
-/// generate_dataset on so many threads (0: all cores; the result is the same), with timestamps or without.
+/// generate_dataset on `threads` threads (0: all cores; the result is the same), with or without timestamps.
 SyntheticDataset generate_movielens_like(const MovielensLikeOptions& options, int threads, bool timestamps,
                                          const GenerateProgress& progress);
 

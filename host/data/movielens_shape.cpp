@@ -30,7 +30,7 @@ constexpr std::array<MovielensShape, 5> kShapes = {{
      2023, 0.82},
 }};
 
-/// Where `f`, which goes up or down from one sign to the other between `low` and `high`, is zero (regula falsi after
+/// The zero of `f`, which has different signs at `low` and `high` and goes up or down between them (regula falsi after
 /// Dowell and Jarratt 1971, "Illinois").
 double find_root(const std::function<double(double)>& f, double low, double high) {
   constexpr int kRounds = 60;
@@ -58,7 +58,7 @@ double find_root(const std::function<double(double)>& f, double low, double high
   return high;
 }
 
-/// Ranks that are taken as one: where quantities vary smoothly with the rank, the more the farther down.
+/// Ranks that are computed as one, since quantities vary smoothly with the rank; farther down groups are larger.
 struct RankGroup {
   double center;
   double ranks;
@@ -152,7 +152,7 @@ std::vector<std::int32_t> activity_by_rank(const MovielensShape& shape) {
   for (std::size_t rank = 0; rank < users; ++rank) {
     normal[rank] = -normal_quantile((static_cast<double>(rank) + 0.5) / static_cast<double>(users));
   }
-  // Beyond the least, a log-normal distribution less its own least, so that both ends are met.
+  // The least, plus a log-normal distribution minus its own least: both ends are met.
   const double wanted = static_cast<double>(shape.ratings - std::int64_t{kLeastActive} * shape.users);
   const double most = static_cast<double>(shape.most_active - kLeastActive);
   const auto excess = [&](double sigma, std::size_t rank) {
@@ -169,7 +169,7 @@ std::vector<std::int32_t> activity_by_rank(const MovielensShape& shape) {
       },
       0.01, normal.front());
 
-  // Whole numbers, each next to its own, such that their sums are those of the shape.
+  // Whole numbers, each next to its real one, whose sums are those of the shape.
   std::vector<std::int32_t> counts(users);
   double sum = 0.0;
   std::int64_t given = 0;
@@ -192,7 +192,7 @@ std::vector<std::int32_t> activity_by_rank(const MovielensShape& shape) {
 }
 
 std::vector<double> popularity_by_rank(const MovielensShape& shape) {
-  // Every item gets one rating anyway; the least popular one is wanted this often beyond.
+  // Every item gets one rating anyway; this is how many more the least popular one gets.
   constexpr double kLeast = 0.3;
   const auto items = static_cast<std::size_t>(shape.items);
   const double most = static_cast<double>(shape.most_rated) - 1.0;

@@ -42,8 +42,9 @@ std::vector<std::int32_t> activity_by_rank(const MovielensShape& shape);
 /// exponential of the rank.
 std::vector<double> popularity_by_rank(const MovielensShape& shape);
 
-/// Weights by rank such that drawing, for user after user, `share` of each of the counts without replacement is
-/// expected to give the item of a rank `wanted` times. Both in descending order; the weights sum to about 1.
+/// Weights by rank, with this expectation: if every user in turn draws `share` of its count of items without
+/// replacement, the item of a rank is drawn as often as `wanted` says. `wanted` and `counts` are in descending order;
+/// the weights sum to about 1.
 std::vector<double> draw_weights(const std::vector<double>& wanted, const std::vector<std::int32_t>& counts,
                                  double share);
 

@@ -2,8 +2,8 @@
 
 namespace curate {
 
-/// Whether the sizes of pieces, buffers and tables are small: in the fuzz targets, whose short inputs would never come
-/// to the end of one otherwise.
+/// Whether pieces, buffers and tables are small. They are in the fuzz targets, whose short inputs would not fill a
+/// large one.
 #ifdef CURATE_SMALL_PIECES
 inline constexpr bool kSmallPieces = true;
 #else

@@ -35,8 +35,8 @@ namespace curate {
 namespace {
 
 // The file: a header, blocks of rows, blocks of timestamps (if any), the raw ids of users and items, and an index of
-// the blocks. Numbers are little-endian. Every block has a hash (XXH3, 64 bits), and so have index and header; each is
-// checked before it is used, and so is every number in it: the cache may be anybody's.
+// the blocks. Numbers are little-endian. Every block has a hash (XXH3, 64 bits), and so have index and header. Each
+// hash is checked before its part is used, and so is every number: anybody may have written the file.
 
 static_assert(std::endian::native == std::endian::little, "the cache is written as numbers are in memory");
 
@@ -44,8 +44,8 @@ constexpr std::array<char, 8> kMagic = {'c', 'u', 'r', 'a', 't', 'e', 'R', '\n'}
 constexpr std::uint32_t kVersion = 1;
 constexpr std::int64_t kBlockRows = std::int64_t{1} << (kSmallPieces ? 3U : 18U);
 constexpr std::int64_t kHashPiece = std::int64_t{1} << 20U;
-// A source that was changed less than this before its cache was made may have changed again within the grain of its
-// time of modification.
+// If the source changed less than this before its cache was made, it may have changed once more without another time of
+// modification.
 constexpr std::int64_t kRacyNanoseconds = 2'000'000'000;
 constexpr std::size_t kMostCodes = 256;
 
@@ -103,7 +103,7 @@ std::int64_t now() {
       .count();
 }
 
-/// Of the whole file, piece by piece. Throws InputError where it cannot be read.
+/// Of the whole file, piece by piece. Throws InputError if it cannot be read.
 std::uint64_t hash_of_file(const std::string& path, ThreadPool& pool) {
   const InputFile file(path);
   std::vector<std::uint64_t> hashes(static_cast<std::size_t>((file.size() + kHashPiece - 1) / kHashPiece));
@@ -120,7 +120,7 @@ std::uint32_t bytes_for(std::uint64_t largest) {
   return static_cast<std::uint32_t>((std::bit_width(largest) + 7) / 8);
 }
 
-/// Calls with(width) where the width (0 to 8) is a constant of its type.
+/// Calls with(width), with the width (0 to 8) as a constant of its type.
 template <typename With>
 void for_width(std::uint32_t width, With with) {
   switch (width) {
@@ -161,7 +161,7 @@ void pack(std::vector<char>& to, std::uint32_t width, std::size_t count, Value v
   });
 }
 
-/// The other way. `from` has count * width bytes.
+/// Calls take(k, number) for the numbers that pack() wrote. `from` has count * width bytes.
 template <typename Take>
 void unpack(const char* from, std::uint32_t width, std::size_t count, Take take) {
   for_width(width, [&](auto bytes) {
@@ -180,8 +180,8 @@ void append(std::vector<char>& to, const void* data, std::size_t bytes) {
   to.insert(to.end(), begin, begin + bytes);
 }
 
-/// An open file of the cache's folder, which somebody else closes. What fails is told by false: a cache that cannot be
-/// had is no error.
+/// An open file of the cache's folder, which somebody else closes. Functions return false if they fail: a missing cache
+/// is no error.
 class CacheFile {
  public:
   explicit CacheFile(int fd) : fd_(fd) {}
@@ -237,7 +237,7 @@ std::int64_t blocks_of(std::int64_t rows) {
 
 // Writing.
 
-/// Codes of ratings: a number for each value, where there are few.
+/// Codes of ratings: a number for each value, if there are few values.
 class RatingCodes {
  public:
   explicit RatingCodes(const Column<float>& ratings) {
@@ -422,13 +422,13 @@ bool header_holds(const Header& header, std::int64_t file_size) {
          header.index_entries == blocks_of(header.rows) * (timed ? 2 : 1) + 2 &&
          between(header.index_offset, sizeof(Header), file_size) &&
          file_size - header.index_offset == header.index_entries * static_cast<std::int64_t>(sizeof(IndexEntry)) &&
-         // Every row takes a byte at least: a small file does not make memory for many.
+         // Every row takes at least one byte: a small file cannot ask for the memory of many rows.
          header.rows <= file_size &&
          std::all_of(header.code_values.begin(), header.code_values.begin() + header.codes,
                      [&](float value) { return value >= header.min && value <= header.max; });
 }
 
-/// The block where it is whole.
+/// Reads a block. False if it is not whole.
 bool read_block(const CacheFile& file, const IndexEntry& entry, std::int64_t end, std::vector<char>& block) {
   if (entry.bytes < 0 || entry.offset < static_cast<std::int64_t>(sizeof(Header)) || entry.offset > end ||
       entry.bytes > end - entry.offset) {
@@ -491,7 +491,7 @@ bool unpack_rows(std::span<const char> block, std::size_t begin, std::size_t end
                      [&](float rating) { return rating >= header.min && rating <= header.max; });
 }
 
-/// What the reader of the text takes as an id.
+/// Whether the reader of the text would take it as an id.
 bool is_text_id(std::string_view text) {
   return !text.empty() && text.size() <= kMostIdBytes &&
          std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; });
@@ -531,7 +531,7 @@ bool unpack_ids(std::span<const char> block, bool texts, std::int64_t count, IdM
   return at == block.size() && ids.numbers() == !texts;
 }
 
-/// Whether the cache is of the source as it is now. Puts a new time into the cache where the hash had to tell.
+/// Whether the cache is of the source as it is now. If the hash had to tell, puts the new time into the cache.
 bool is_current(const std::string& source, const std::string& path, Header header, ThreadPool& pool) {
   const std::optional<FileStamp> stamp = stamp_of(source);
   if (!stamp || stamp->size != header.source_size) {
@@ -548,7 +548,7 @@ bool is_current(const std::string& source, const std::string& path, Header heade
   } catch (const InputError&) {
     return false;
   }
-  // In place: who reads it meanwhile finds the old header, the new one, or one whose hash is wrong.
+  // In place: whoever reads it meanwhile finds the old header, the new one, or one whose hash is wrong.
   header.source_modified = stamp->modified;
   header.created = looked;
   header.header_hash = hash_of(header);
@@ -673,7 +673,7 @@ void store_cache(const std::string& source, const FileStamp& before, bool text_i
   if (file.fd() < 0) {
     return;  // a folder that others own, a full or read-only disk
   }
-  // Who may read the source may read its cache. Not synced: a cache that a crash tears has the wrong hashes.
+  // Whoever may read the source may read its cache. Not synced: the hashes of a cache that a crash tears are wrong.
   if (::fchmod(file.fd(), status.st_mode & 0666U) == 0 && write_cache(CacheFile(file.fd()), header, content, pool)) {
     file.replace();
   }

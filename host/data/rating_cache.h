@@ -17,7 +17,7 @@ struct FileStamp {
   friend bool operator==(const FileStamp& a, const FileStamp& b) = default;
 };
 
-/// Nothing where the path leads to no regular file.
+/// Nothing if the path leads to no regular file.
 std::optional<FileStamp> stamp_of(const std::string& path);
 
 /// What reading a text of ratings gave, before a caller's rating range is put in place of `scale`'s bounds.
@@ -32,15 +32,15 @@ struct CachedRatings {
 /// Where the cache of a file (text, gzip or zip) is: beside it, .NAME.curate-cache.
 std::string cache_path(const std::string& source);
 
-/// The ratings that were read from `source` before, or nothing where there is no cache, or one that is older than the
-/// source, damaged, of another version, read with other `text_ids` or without the timestamps that are wanted. The size
-/// and the time of modification of the source decide; where only the time differs, and where the cache was made so
-/// soon after it that a later change could hide, a hash of the source does. Any number of processes may load and store
-/// at once. Never throws for what is wrong with the cache; std::bad_alloc apart.
+/// The ratings that were read from `source` before. Nothing if there is no cache, or if it is older than the source,
+/// damaged, of another version, read with other `text_ids`, or without timestamps that are wanted. The source's size
+/// and time of modification decide. A hash of the source decides if only the time differs, or if the cache was made so
+/// soon after that time that a later change could hide. Any number of processes may load and store at once. A bad cache
+/// never throws; std::bad_alloc may.
 std::optional<CachedRatings> load_cache(const std::string& source, bool text_ids, bool timestamps, ThreadPool& pool);
 
-/// Makes the cache of `source`, which had the stamp `before` when reading it began; for nothing where it has changed
-/// since or the folder cannot be written to. `ratings.timestamps` may be empty though the source has some.
+/// Makes the cache of `source`, which had the stamp `before` when reading it began. Does nothing if the source has
+/// changed since, or if the folder cannot be written to. `content` may lack timestamps that the source has.
 void store_cache(const std::string& source, const FileStamp& before, bool text_ids, const CachedRatings& content,
                  ThreadPool& pool);
 

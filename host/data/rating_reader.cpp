@@ -22,10 +22,10 @@ namespace {
 
 constexpr std::size_t kChunkBytes = kSmallPieces ? 96 : std::size_t{1} << 20U;
 constexpr std::size_t kHeadBytes = kSmallPieces ? 160 : kChunkBytes;
-// Past the end of a chunk its last line is looked for in steps of this.
+// Step of the search, past the end of a chunk, for the end of its last line.
 constexpr std::size_t kTailBytes = kSmallPieces ? 16 : std::size_t{4} << 10U;
 constexpr std::size_t kMostLineBytes = kSmallPieces ? 1024 : std::size_t{16} << 20U;
-// Lines that go to the slow parser at once where the fast one gets nowhere.
+// The most lines that go to the slow parser at once while the fast one reads none.
 constexpr std::size_t kMostSlowLines = 256;
 
 constexpr const char* kReading = "reading";
@@ -254,7 +254,7 @@ RatingText::RatingText(const std::string& path) : name_(path) {
   if (path_kind(path) == PathKind::file) {
     file_ = std::make_unique<InputFile>(path);
     if (file_->size() == 0) {
-      // Some files that say so have content all the same (/proc), or an error.
+      // Some files of size 0 have content all the same (/proc), or cannot be read.
       file_.reset();
       head_ = read_text(path);
       whole_head_ = true;
@@ -301,7 +301,7 @@ RatingTable RatingText::read_file(const DelimitedFormat& format, const ReadOptio
   const std::int64_t count =
       (file_->size() - body + static_cast<std::int64_t>(kChunkBytes) - 1) / static_cast<std::int64_t>(kChunkBytes);
   const bool timed = options.timestamps && format.timestamp != kNoColumn;
-  // All that there could be: memory that is not written costs nothing.
+  // Room for the most rows that there could be: memory that is not written costs nothing.
   RatingTable table;
   resize(table, most_rows(format, timed, file_->size() - body), timed);
   KnownIds known_users;
@@ -315,8 +315,8 @@ RatingTable RatingText::read_file(const DelimitedFormat& format, const ReadOptio
   };
   std::mutex mutex;  // of all that follows
   std::vector<std::unique_ptr<Worker>> idle;
-  // Chunks are parsed side by side, but each waits for those before it when it comes to numbering its ids and to where
-  // its rows go. The pool starts them in order, so that somebody is always at work on the one that is waited for.
+  // Chunks are parsed side by side. A chunk waits for those before it with numbering its ids and placing its rows. The
+  // pool starts chunks in order, so that some thread is always at work on the one that is waited for.
   std::condition_variable turns;
   std::int64_t turn = 0;
   std::size_t rows = 0;

@@ -32,7 +32,7 @@ struct Source {
   std::optional<RatingText> text;
   DelimitedFormat format;
 
-  /// `options` with the range of a release where they have none.
+  /// `options`, with the range of the release if they have none.
   ReadOptions with_range(ReadOptions options) const {
     if (release != nullptr && !options.rating_range) {
       options.rating_range = release->rating_range;
@@ -79,8 +79,8 @@ ItemTable read_items(const std::string& path, const Source& source, const IdMap&
              : ItemTable();
 }
 
-/// The same from beside what `dataset` was read from: other ratings, wherever they lie, may have items that it
-/// describes. A plain file is taken to be of the layout that the other ratings look like.
+/// The same from beside the source of `dataset`: other ratings, wherever they lie, may have items that its item file
+/// describes. A plain file is taken to have the layout that the other ratings look like.
 ItemTable read_items_of(const Dataset& dataset, const Source& other, const IdMap& items) {
   const MovielensLayout* named = movielens_layout_named(dataset.layout);
   const MovielensLayout* layout = named != nullptr ? named : movielens_layout_of(other.format.separator);
@@ -106,8 +106,8 @@ void erase_marked(Column<T>& values, const std::vector<bool>& dropped) {
   values.resize(kept);
 }
 
-/// Whether no pair occurs twice, where that is seen at a glance: ratings that are grouped by user, whose dense ids
-/// never fall then. The last user of every item, one pass.
+/// Whether one pass can tell that no pair occurs twice: the ratings are grouped by user, so that dense ids never fall,
+/// and no item comes twice from the same user. False says nothing.
 bool surely_distinct(const RatingTable& table, std::int32_t num_items, ThreadPool& pool) {
   const std::size_t rows = table.users.size();
   const auto pieces = static_cast<std::size_t>(pool.threads());
@@ -139,7 +139,7 @@ bool surely_distinct(const RatingTable& table, std::int32_t num_items, ThreadPoo
   return distinct;
 }
 
-/// Keeps one rating per pair: the latest, of equals the last in the table. Returns how many went.
+/// Keeps one rating per pair: the latest; among equally late ones the last in the table. Returns how many it drops.
 std::int64_t drop_duplicates(RatingTable& table, std::int32_t num_users, std::int32_t num_items, ThreadPool& pool) {
   if (surely_distinct(table, num_items, pool)) {
     return 0;
@@ -254,7 +254,7 @@ CachedRatings read_distinct(const std::string& path, Source source, const ReadOp
   }
   read.duplicates = drop_duplicates(read.ratings, read.users.size(), read.items.size(), pool);
   if (read.duplicates > 0 && !options.timestamps && source.format.timestamp != kNoColumn) {
-    // They decide which of the repeated ratings counts: again, with them.
+    // Timestamps decide which of the repeated ratings counts: reads once more, with them.
     ReadOptions with = options;
     with.timestamps = true;
     read = read_distinct(path, open_source(path, options.text_ids, options.text_ids), with, pool);
@@ -285,7 +285,7 @@ Dataset read_dataset(const std::string& path, const ReadOptions& options) {
       options.progress("reading the cache", 0, 0);
     }
     read = load_cache(source.file, text_ids, timestamps, pool);
-    // What a release may not have is for the reader of the text to refuse, with its line.
+    // The reader of the text refuses what a release may not have, and names the line.
     if (read && (!is_within(read->scale, range) ||
                  (source.release != nullptr && !(read->users.numbers() && read->items.numbers())))) {
       read.reset();

@@ -37,7 +37,7 @@ constexpr std::array<float, 100> kTenths = make_tenths();
   return half(at) | (half(at + 16) << 16U);
 }
 
-/// The number in the `length` (1 to 8) digits that end at `end`. Sets `odd` where something else is among them. Eight
+/// The number in the `length` (1 to 8) digits that end at `end`. Sets `odd` if something else is among them. Eight
 /// bytes before `end` are read.
 [[gnu::always_inline]] inline std::uint64_t digits8(const char* end, std::uint32_t length, std::uint64_t& odd) {
   std::uint64_t bytes = 0;
@@ -85,7 +85,7 @@ constexpr std::array<float, 100> kTenths = make_tenths();
   return static_cast<float>(digits8(end, length, odd));
 }
 
-/// Whether a field may start with a quote, after blanks: one of those that are passed over, which must end then.
+/// Whether a field may start with a quote, after blanks. Fields that are passed over are checked for that.
 [[gnu::always_inline]] inline bool opens_quote(const char* begin, const char* end) {
   return begin != end && (*begin == '"' || *begin == ' ' || *begin == '\t' || *begin == '\r');
 }
@@ -103,8 +103,8 @@ struct Layout {
   float high;
 };
 
-/// kUsual: user, item, rating, timestamp in this order with one character between them; the timestamp is passed over
-/// where it is not kTimed.
+/// kUsual: user, item, rating, timestamp in this order with one character between them; without kTimed the timestamp is
+/// passed over.
 template <bool kUsual, bool kTimed>
 [[gnu::always_inline]] inline std::size_t scan_rows(const Layout& given, const char*& start, const char* end,
                                                     RowBlock& block) {
@@ -120,7 +120,7 @@ template <bool kUsual, bool kTimed>
   }
   const __m128i separator = _mm_set1_epi8(layout.separator);
   const __m128i newline = _mm_set1_epi8('\n');
-  // Where no column is passed over, none is checked for quotes.
+  // If no column is passed over, none is checked for quotes.
   const bool all_read = layout.fields == (layout.timestamp < layout.fields ? 4U : 3U);
   const std::uint32_t first_checked = all_read ? layout.fields : 0;
   const char* at = start;
@@ -171,7 +171,7 @@ template <bool kUsual, bool kTimed>
     const float rating = rating_number(begins[layout.rating], ends[layout.rating], odd);
     block.ratings[rows] = rating;
     if (layout.skipped < layout.fields) {
-      // A timestamp that nobody wants starts with a digit; whatever does not is for the slow path to judge.
+      // A timestamp that is not wanted has to start with a digit; the slow path judges any other.
       odd |= static_cast<unsigned char>(*begins[layout.skipped] - '0') > 9 ? 1U : 0U;
     }
     if constexpr (!kUsual) {

@@ -22,21 +22,21 @@ struct RowBlock {
 /// by vector comparison, digits are turned into numbers eight at a time.
 class RowScanner {
  public:
-  /// Bytes before and behind the text that may be looked at (not used): a caller's buffer has to have them.
+  /// The scanner may read this many bytes before and behind the text, without using them: a caller's buffer has them.
   static constexpr std::size_t kSlack = 64;
 
   /// Ratings outside [range.first, range.second] count as odd. Without `want_timestamps` that column is passed over,
   /// apart from its first character.
   RowScanner(const DelimitedFormat& format, std::pair<float, float> range, bool want_timestamps);
 
-  /// Whether rows of that format can be scanned at all; scan() finds none where not.
+  /// Whether rows of that format can be scanned at all; if not, scan() reads none.
   bool applies() const { return applies_; }
 
-  /// Reads rows from `at` (the start of a line) on and returns how many went into `block`: until the block is full,
-  /// until `end`, or until a line that is not plain (anything but unsigned whole numbers of at most 16 digits, ratings
-  /// of up to 8 digits or like 4.5, in other columns anything that does not start with a quote or a blank, LF or CRLF),
-  /// right or wrong. `at` is then behind the last row read, at the start of a line. A last line without its end is not
-  /// read.
+  /// Reads rows into `block` from `at` on, the start of a line, and returns their number. Stops if the block is full,
+  /// at `end`, and at a line that is not plain, right or wrong. A plain line has unsigned whole numbers of at most 16
+  /// digits, a rating of up to 8 digits or like 4.5, in other columns anything that does not start with a quote or a
+  /// blank, and ends in LF or CRLF. `at` is then behind the last row read, at the start of a line. A last line without
+  /// its end is not read.
   std::size_t scan(const char*& at, const char* end, RowBlock& block) const;
 
  private:
@@ -46,8 +46,8 @@ class RowScanner {
   std::uint32_t user_;
   std::uint32_t item_;
   std::uint32_t rating_;
-  std::uint32_t timestamp_;  ///< past the last field where there is none or nobody wants it
-  std::uint32_t skipped_;    ///< the timestamp that nobody wants; past the last field where there is none
+  std::uint32_t timestamp_;  ///< past the last field if there is none, or if it is not wanted
+  std::uint32_t skipped_;    ///< a timestamp that is not wanted; past the last field if there is none
   float low_;
   float high_;
   bool applies_;

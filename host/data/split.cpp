@@ -139,8 +139,8 @@ RatingTable select(const RatingTable& table, const std::vector<std::int64_t>& po
 
 Split split_random(const RatingTable& table, double fraction, std::uint64_t seed, std::int32_t threads) {
   const std::int64_t count = test_size(table, fraction);
-  // The test part has the `count` smallest keys. How many keys have each start says which start the last of them has;
-  // only the keys with that one are compared.
+  // The test part has the `count` smallest keys. Counting keys by their first bits tells the first bits of the last of
+  // them; only the keys with these are compared.
   constexpr std::uint32_t kStartBits = 12;
   const auto key_of = [&](std::int64_t k) {
     return philox(seed, static_cast<std::uint64_t>(k), 0, RandomPurpose::split).low64();

@@ -24,7 +24,7 @@ struct DatasetStatistics {
   double density = 0.0;  ///< ratings / (users * items)
   double mean = 0.0;
   double standard_deviation = 0.0;
-  /// Value and how often, ascending; empty where there are more than kMostValues different ones.
+  /// Value and how often, ascending; empty if there are more than kMostValues different ones.
   std::vector<std::pair<float, std::int64_t>> histogram;
   TailStatistics per_user;
   TailStatistics per_item;

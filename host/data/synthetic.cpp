@@ -142,8 +142,8 @@ class ItemPicker {
     for (const std::int32_t item : picked) {
       taken_by_[static_cast<std::size_t>(item)] = user;
     }
-    // Redrawing what is taken is the same distribution as keys (Efraimidis and Spirakis 2006) and costs less while
-    // most of the weight is free.
+    // Drawing again if an item is taken gives the same distribution as keys (Efraimidis and Spirakis 2006) and costs
+    // less while most of the weight is free.
     const std::size_t wanted = picked.size() + static_cast<std::size_t>(count);
     if (wanted > weights_.size() / 8) {
       pick_by_keys(user, count, picked);
@@ -291,11 +291,11 @@ SyntheticDataset generate_dataset(const SyntheticOptions& options) {
   table.ratings.reserve(total);
   table.timestamps.reserve(total);
 
-  // Where there are enough ratings, item number k of a random order is promised the rating number
+  // If there are enough ratings, item number k of a random order is promised the rating number
   // floor(k * ratings / items): these differ, so that no user is promised more items than it rates, nor one twice.
   const std::int64_t stride = options.ratings / options.items;
   const std::int64_t stride_remainder = options.ratings % options.items;
-  std::int64_t promised = stride > 0 ? 0 : options.items;  // so many items, the next at this rating:
+  std::int64_t promised = stride > 0 ? 0 : options.items;  // items promised; the next one goes to this rating:
   std::int64_t promised_at = 0;
   std::int64_t promised_remainder = 0;
   std::int64_t done = 0;

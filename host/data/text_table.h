@@ -12,7 +12,7 @@ namespace curate {
 
 // The small text tables that come beside ratings: items, users, tags.
 
-/// Makes UTF-8 of the bytes of a text: as they are where the whole text is valid UTF-8, else from latin-1.
+/// Makes UTF-8 of the bytes of a text: as they are if the whole text is valid UTF-8, else from latin-1.
 class TextDecoder {
  public:
   explicit TextDecoder(std::string_view text);
@@ -35,7 +35,7 @@ std::int64_t parse_id(std::string_view field, std::string_view what, const std::
                       std::string_view remedy);
 
 /// Records of a CSV text as in RFC 4180: quoted fields may hold commas, doubled quotes and line ends. `file` and
-/// `remedy` are for messages and must stay while the reader is used.
+/// `remedy` are for messages and have to outlive the reader.
 class CsvReader {
  public:
   CsvReader(std::string_view text, const std::string& file, std::string_view remedy);
@@ -46,13 +46,13 @@ class CsvReader {
   /// False at the end; skips blank lines. Throws InputError.
   bool next(std::vector<std::string>& fields);
 
-  /// Reads the first record as the header. Throws InputError where a record has other than its number of fields.
+  /// Reads the first record as the header. Throws InputError if a record has other than its number of fields.
   void read_header();
   bool next_row(std::vector<std::string>& fields);
 
   /// The header's column of that name, whatever its case, or nothing.
   std::optional<std::size_t> find_column(std::string_view name) const;
-  /// The same; throws InputError with `header_remedy` where there is none.
+  /// The same; throws InputError with `header_remedy` if there is none.
   std::size_t column(std::string_view name, std::string_view header_remedy) const;
 
  private:

@@ -56,7 +56,7 @@ class UserLine {
   std::int64_t number_;
 };
 
-/// take(info, line, fields) for every line of `separator`-separated fields, of which there must be five.
+/// Calls take(info, line, fields) for every line of `separator`-separated fields. There must be five fields.
 template <typename Take>
 UserTable parse_user_lines(std::string_view text, const std::string& file, std::string_view separator,
                            const char* fields_wanted, Take take) {

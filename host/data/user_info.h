@@ -11,7 +11,7 @@
 
 namespace curate {
 
-/// What is known of a user beyond the ratings; strings are UTF-8, empty where unknown.
+/// What is known of a user beyond the ratings; strings are UTF-8, empty if unknown.
 struct UserInfo {
   static constexpr std::int32_t kUnknownAge = -1;
 
@@ -22,7 +22,7 @@ struct UserInfo {
   std::string zip;
 };
 
-/// By raw id. Where a file lists a user twice, the later line counts.
+/// By raw id. If a file lists a user twice, the later line counts.
 using UserTable = std::unordered_map<std::int64_t, UserInfo>;
 
 /// The groups of age that MovieLens 1M has, in order. The code is what stands in users.dat: the youngest age, but 1 for
@@ -75,7 +75,7 @@ UserTable parse_users_dat(std::string_view text, const std::string& file);
 UserTable parse_u_user(std::string_view text, const std::string& file);
 UserTable parse_users_csv(std::string_view text, const std::string& file);
 
-/// The user file among `files`, for ratings of a layout as in Dataset::layout; empty where there is none.
+/// The user file among `files`, for ratings of a layout as in Dataset::layout; empty if there is none.
 UserTable read_user_file(const SideFiles& files, std::string_view layout);
 
 }  // namespace curate

@@ -6,9 +6,9 @@
 
 namespace curate {
 
-/// Writes ratings.csv and movies.csv as in MovieLens 20M and later (without the timestamp column where there are no
+/// Writes ratings.csv and movies.csv as in MovieLens 20M and later (without the timestamp column if there are no
 /// timestamps); read_dataset reads the folder back the same, if the ratings are within 0.5 to 5. Creates the folder.
-/// Throws InputError where either file exists already or there are no ratings.
+/// Throws InputError if either file exists already or there are no ratings.
 void write_movielens(const Dataset& dataset, const std::string& folder);
 
 }  // namespace curate

@@ -182,7 +182,7 @@ void check_ratings_fit(const Dataset& dataset, const WrittenLayout& layout) {
   }
 }
 
-/// Dense ids that `known` says something is known of, by raw id.
+/// Dense ids for which `known` is true, in order of raw id.
 std::vector<std::int32_t> known_by_raw_id(const IdMap& ids, const std::function<bool(std::int32_t)>& known) {
   std::vector<std::int32_t> order;
   for (std::int32_t id = 0; id < ids.size(); ++id) {
@@ -196,7 +196,7 @@ std::vector<std::int32_t> known_by_raw_id(const IdMap& ids, const std::function<
   return order;
 }
 
-/// The text as a layout whose fields end at `separator` (and at line ends, but for csv) can hold it.
+/// Fits texts to a layout whose fields end at a separator and, in all layouts but csv, at line ends.
 class TextFitter {
  public:
   explicit TextFitter(SideFormat format) : format_(format) {}
@@ -339,7 +339,7 @@ class ItemWriter {
     });
   }
 
-  /// "unknown" and the genres that items have: those of MovieLens 100k where they suffice.
+  /// "unknown" and the genres that items have: those of MovieLens 100k if they suffice.
   std::vector<std::string> genre_list() const {
     const std::vector<std::string>& usual = movielens_100k_genres();
     std::set<std::string> all;

@@ -35,8 +35,8 @@ struct LayoutLosses {
 void check_layout(const std::string& layout);
 
 /// Stages the files of a data set in a layout, with raw ids and the ratings in their order; items and users that
-/// something is known of are in order of raw id. No timestamp column without timestamps. Throws InputError where the
-/// layout cannot hold the ratings, Error where a file cannot be written.
+/// something is known of are in order of raw id. No timestamp column without timestamps. Throws InputError if the
+/// layout cannot hold the ratings, Error if a file cannot be written.
 LayoutLosses write_layout(const Dataset& dataset, const UserTable& users, const std::string& layout,
                           OutputFolder& folder);
 

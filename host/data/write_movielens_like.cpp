@@ -72,7 +72,7 @@ char* append_time(char* out, std::int64_t time) {
   return out + 10 - skip;
 }
 
-/// The texts of which lines consist.
+/// The texts that lines consist of.
 class LineTexts {
  public:
   LineTexts(const MovielensLike& like, const LineFormat& format) : separator_(format.separator) {
@@ -104,7 +104,7 @@ class LineTexts {
   std::vector<ShortText> stars_;
 };
 
-/// First users of pieces of about equally many ratings, which depend on the data set alone, and the end.
+/// First users of pieces of about equally many ratings, and the end. Pieces depend on the data set alone.
 std::vector<std::int32_t> cut_in_pieces(const MovielensLike& like) {
   std::vector<std::int32_t> first_users = {0};
   for (std::int32_t user = 1; user < like.shape().users; ++user) {

@@ -21,8 +21,8 @@ struct MovielensLikeReport {
 };
 
 /// Stages the files of the data set in the layout of its release, ratings sorted by user, then item. Draws and writes
-/// piece by piece on `threads` threads (0: all cores): the bytes do not depend on how many, nor does the memory on the
-/// number of ratings. Throws Error where a file cannot be written.
+/// piece by piece on `threads` threads (0: all cores). The bytes do not depend on the number of threads, the memory
+/// does not depend on the number of ratings. Throws Error if a file cannot be written.
 MovielensLikeReport write_movielens_like(const MovielensLike& like, OutputFolder& folder, int threads,
                                          const GenerateProgress& progress);
 

@@ -10,9 +10,9 @@
 
 namespace curate {
 
-/// What CUDA says of this machine and of one of its GPUs. Numbers are 0 where it is not known.
+/// What CUDA says of this machine and of one of its GPUs. Numbers are 0 if it is not known.
 struct CudaStatus {
-  std::string problem;     ///< why that GPU cannot be used, in one line; empty where it looks as if it could
+  std::string problem;     ///< why that GPU cannot be used, in one line; empty if it looks as if it could
   int driver_version = 0;  ///< the newest CUDA that the driver serves: 1000 * major + 10 * minor
   int toolkit_version = 0;
   int gpus = 0;  ///< that this process sees
@@ -26,12 +26,12 @@ struct CudaStatus {
 
 /// What a GPU made of kernels whose answer is known. Architectures are 10 * major + minor of compute capabilities.
 struct CudaTrial {
-  std::string problem;         ///< why it failed, in one line; empty where the answers were right
+  std::string problem;         ///< why it failed, in one line; empty if the answers were right
   std::vector<int> built_for;  ///< architectures whose code this program has
   int machine_code = 0;        ///< architecture of the code that ran
   int ptx = 0;                 ///< architecture of the PTX that it was made from
 
-  /// Whether the driver compiled the kernels for this GPU, which takes a while when a program is started first.
+  /// Whether the driver compiled the kernels for this GPU. That takes a while when a program first starts.
   bool compiled_by_driver() const;
 };
 
@@ -46,7 +46,7 @@ CudaTrial try_gpu(int gpu);
 /// What `doctor` says of cuBLASLt, in one line: its version, or why it is not used.
 std::string cublaslt_status();
 
-/// The engine on a GPU, which info() calls `name`. Throws DeviceError where cuda_status(gpu).problem is not empty.
+/// The engine on a GPU, which info() calls `name`. Throws DeviceError if cuda_status(gpu).problem is not empty.
 std::unique_ptr<Device> make_cuda_device(const std::string& name, int gpu);
 
 /// The GPU that "cuda" (0) or "cuda:N" names; nothing for other names.

@@ -67,7 +67,7 @@ Buffer::Buffer(Buffer&& other) noexcept
       bytes_(std::exchange(other.bytes_, 0)) {}
 
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
-  // What this buffer held goes now, not whenever the other object does: its device may be gone by then.
+  // What this buffer held is freed now, not when the other object dies: its device may be gone by then.
   Buffer taken(std::move(other));
   std::swap(device_, taken.device_);
   std::swap(data_, taken.data_);
@@ -85,7 +85,7 @@ Buffer::~Buffer() {
 MatrixView Buffer::view(DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t ld, std::int64_t offset) const {
   const std::int64_t stride = ld == 0 ? cols : ld;
   const auto elements = static_cast<std::int64_t>(bytes_ / size_of(dtype));
-  // The last row needs no padding behind it. Divisions, so that no product can overflow.
+  // The last row needs no padding behind it. By divisions, so that no product can overflow.
   const bool bad = rows < 0 || cols < 1 || stride < cols || offset < 0 || offset > elements ||
                    (rows > 0 && (elements - offset < cols || (elements - offset - cols) / stride < rows - 1));
   if (bad) {

@@ -42,7 +42,7 @@ constexpr DType dtype_of() {
 
 /// A row-major matrix in device memory that somebody else owns. `data` is an address of the device: the host must not
 /// dereference it. A vector of n elements is [n, 1] with ld 1; a column of a wider matrix is [n, 1] with that matrix's
-/// ld. A view without rows stands for "absent" where an operation says that an argument is optional.
+/// ld. A view without rows stands for "absent" if an operation says that an argument is optional.
 struct MatrixView {
   Device* device = nullptr;
   void* data = nullptr;
@@ -71,7 +71,7 @@ class Buffer {
   std::size_t bytes() const { return bytes_; }
   Device* device() const { return device_; }
 
-  /// A [rows, cols] matrix at `offset` elements from the start. Throws std::out_of_range where it does not fit.
+  /// A [rows, cols] matrix at `offset` elements from the start. Throws std::out_of_range if it does not fit.
   MatrixView view(DType dtype, std::int64_t rows, std::int64_t cols = 1, std::int64_t ld = 0,
                   std::int64_t offset = 0) const;
 
@@ -128,9 +128,9 @@ class MfEpochPlan {
   std::int64_t users() const { return users_; }
   std::int64_t items() const { return items_; }
 
-  /// Positions of the ratings in an order that gives what the engine gives in that epoch with tables of `dim`, but for
-  /// rounding, when one is learnt after the other; empty unless the plan was asked to keep it, and where an engine
-  /// cannot promise one.
+  /// Positions of the ratings in an order with this property: learning one rating after the other gives what the engine
+  /// gives in that epoch with tables of `dim`, but for rounding. Empty if the plan was not asked to keep it, or if the
+  /// engine cannot promise one.
   virtual std::vector<std::int32_t> order(std::int64_t epoch, std::int64_t dim, bool non_negative) const = 0;
 
  private:
@@ -190,7 +190,7 @@ struct OptimizerParams {
 /// rows[starts[i + 1] - 1].
 struct BagsView {
   MatrixView starts;  ///< [bags + 1] i32, ascending from 0
-  MatrixView rows;    ///< [n] i32; absent where all bags are empty
+  MatrixView rows;    ///< [n] i32; absent if all bags are empty
 };
 
 enum class BagKind : std::uint8_t { sum, mean };
@@ -287,7 +287,7 @@ struct DeviceInfo {
 /// state work on its first state.batch_count rows and leave the others as they are, unless they say so. Row indices
 /// must lie in [0, rows) of the table they index: that is for the caller to ensure, no operation looks.
 ///
-/// Precision: arithmetic is f32. Tables of embeddings may be stored in 16 bits where can_store() says so: gather_rows,
+/// Precision: arithmetic is f32. Tables of embeddings may be stored in 16 bits if can_store() says so: gather_rows,
 /// add_l2_rows, update_rows, update_dense, mf_sgd_epoch and sum_squared_error take such tables. What is written to them
 /// is rounded stochastically (Gupta et al. 2015, "Deep learning with limited numerical precision"): to one of the two
 /// neighbours in 16 bits, to the nearer one more often, so that the mean is the value itself and steps far below the
@@ -317,7 +317,7 @@ class Device {
   /// Whether MfPlanOptions::kernel changes anything.
   virtual bool has_kernel_options() const { return false; }
 
-  /// Uninitialised memory. Throws DeviceError, with sizes, where there is not enough.
+  /// Uninitialised memory. Throws DeviceError, with sizes, if there is not enough.
   Buffer allocate(std::size_t bytes);
   template <typename T>
   Buffer allocate_array(std::int64_t count) {
@@ -384,7 +384,7 @@ class Device {
   void build_segments(const SegmentsView& out, const MatrixView& index, std::int64_t num_rows, const MatrixView& state);
 
   /// out[b, :] = table[index[state.batch_begin + b], :]. out [batch, d] f32 (any ld, so that several gathers build one
-  /// concatenated matrix), table [rows, d] f32, index [n] i32. Bit-exact. 8d + 4 bytes. out may be bf16 where tables
+  /// concatenated matrix), table [rows, d] f32, index [n] i32. Bit-exact. 8d + 4 bytes. out may be bf16 if tables
   /// may: then it is rounded to the nearest.
   void gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index, const MatrixView& state);
 
@@ -395,10 +395,10 @@ class Device {
   void bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
                 BagKind kind, const MatrixView& state, bool add = false);
 
-  /// Its gradient: grad_table[row, :] += grad_rows[b, :], mean: divided by the number of rows in the bag, for every row
-  /// of bag index[state.batch_begin + b] and every b of the batch, as often as it is there. segments: deterministic; on
-  /// a GPU each row of the table goes through all bags of the batch, so it is for tables of some hundred rows. atomic:
-  /// (12d + 4) m + 12 bytes.
+  /// Its gradient: grad_table[row, :] += grad_rows[b, :], mean: divided by the number of rows in the bag, for every b
+  /// of the batch and every row of bag index[state.batch_begin + b], as often as the bag has it. segments:
+  /// deterministic; on a GPU each row of the table goes through all bags of the batch, so it is for tables of some
+  /// hundred rows. atomic: (12d + 4) m + 12 bytes.
   void bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
                          const MatrixView& index, BagKind kind, ScatterKind scatter, const MatrixView& state);
 
@@ -437,7 +437,7 @@ class Device {
   ///   adagrad  v += g^2; w -= lr g / (sqrt(v) + epsilon)                     (Duchi et al. 2011)
   ///   adam     m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
   ///            w -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)   (Kingma and Ba 2015, algorithm 1)
-  /// then w = max(w, 0) where non_negative; the gradient of every row updated is set to zero.
+  /// then w = max(w, 0) if non_negative; the gradient of every row updated is set to zero.
   /// A batch of 0 ratings changes nothing. Deterministic. Lazy: 12d to 28d bytes per touched row.
   void update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
                    const MatrixView& state);
@@ -446,13 +446,14 @@ class Device {
   void update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state);
 
   /// Readies dense_forward and dense_backward for captures, for a wide layer of that size with rows as close as 16
-  /// bytes allow, and rounds operands from here on as `precision` says (f32 until the first call): of wide layers,
-  /// which a GPU multiplies by a library (kernels/dense_products.cpp has the rule); narrow ones stay f32. Where nothing
-  /// multiplies in that precision (the CPU engine, a GPU without cuBLASLt): InputError. Not inside a capture.
+  /// bytes allow. From here on operands of wide layers are rounded as `precision` says (f32 until the first call);
+  /// those are the layers that a GPU multiplies by a library (kernels/dense_products.cpp has the rule), narrow ones
+  /// stay f32. Throws InputError if nothing multiplies in that precision (the CPU engine, a GPU without cuBLASLt). Not
+  /// inside a capture.
   void prepare_dense(const DenseSize& size, ProductPrecision precision = ProductPrecision::f32);
 
   /// batch.out[b, j] = activation(bias[j] + sum_k batch.in[b, k] * weight[j, k]). What batch.out holds past the batch's
-  /// count is undefined afterwards, and finite where the same rows of batch.in are (a GPU works on all of a wide
+  /// count is undefined afterwards, and finite if the same rows of batch.in are (a GPU works on all of a wide
   /// layer's rows). Deterministic: on a GPU for one version of cuBLASLt and one kind of GPU.
   /// 4 (inputs + outputs) bytes and 2 inputs outputs flops per row.
   void dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
@@ -461,50 +462,50 @@ class Device {
   /// With h[b, j] = grad.out[b, j] * activation'(z), where the derivative is taken from batch.out[b, j]
   /// (relu: 0 at 0):
   ///   grad_params.weight[j, k] = sum_b h[b, j] * batch.in[b, k], grad_params.bias[j] = sum_b h[b, j],
-  ///   grad.in[b, k] = sum_j h[b, j] * weight[j, k] (not computed where grad.in is absent).
+  ///   grad.in[b, k] = sum_j h[b, j] * weight[j, k] (not computed if grad.in is absent).
   /// grad_params are overwritten (with zeros for a batch of 0 ratings), and so is grad.out, with h. Rows of batch.in
-  /// past the batch's count have to be finite: a GPU multiplies them by zeros where a layer is wide. What grad.out and
+  /// past the batch's count have to be finite: a GPU multiplies them by zeros if a layer is wide. What grad.out and
   /// grad.in hold past the count is undefined afterwards. Deterministic, as dense_forward is: the sums over b do not
   /// depend on the number of threads. 8 (inputs + outputs) + 8 outputs bytes and 4 inputs outputs flops per row.
   void dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                       const DenseParams& params, const Activation& activation, const MatrixView& state);
 
-  /// How models should hand such a stack, for batches of up to that size, to the two operations below; nothing where
-  /// its layers should go to those above. Once prepare_dense has said how operands are rounded; not inside a capture.
-  /// The CPU engine: never; a GPU: kernels/README.md has the rule.
+  /// How a model should hand a stack of layers, for batches of up to that size, to the two operations below. Nothing if
+  /// its layers should go one by one to the two above. Comes after prepare_dense, which says how operands are rounded;
+  /// not inside a capture. The CPU engine: never; a GPU: kernels/README.md has the rule.
   std::optional<DenseStackPlan> plan_dense_stack(const DenseStack& stack, std::int64_t batch);
 
-  /// out = the last layer's output, where in is the first one's input and every other layer's is the output of the one
-  /// before, after its dropout: dense_forward and dropout of all layers. out [batch, outputs of the last layer], in
-  /// [batch, inputs of the first], any ld. Rounds as prepare_dense was asked to, narrow layers too: inputs, weights,
+  /// out = the last layer's output. `in` is the first layer's input; every other layer's input is the output of the
+  /// layer before, after its dropout: dense_forward and dropout of all layers. out [batch, outputs of the last layer],
+  /// in [batch, inputs of the first], any ld. Rounds as prepare_dense was asked to, narrow layers too: inputs, weights,
   /// and hidden outputs once when they are made and once after their dropout. Deterministic.
+  /// `in` of f32: keeps nothing in between, and needs no workspace. Up to kMostStackLayers layers with
+  /// kWidestStackLayer inputs and outputs at most. 4 (inputs + outputs) bytes of the stack and 2 inputs outputs flops
+  /// of every layer per row.
   ///
-  /// in f32: keeps nothing in between, and needs no workspace. Up to kMostStackLayers layers with kWidestStackLayer
-  /// inputs and outputs at most. 4 (inputs + outputs) bytes of the stack and 2 inputs outputs flops of every layer per
-  /// row.
-  ///
-  /// in bf16, where plan_dense_stack asks for it, and for a workspace [n] f32: the hidden layers' outputs stay there in
-  /// bf16. Rows begin at multiples of 16 bytes; those of `in` past the batch's count have to be finite. The biases of
-  /// hidden layers are rounded too; the last layer's product is one of f32. Where a weight or a bias of a hidden layer
-  /// is not finite no output is. Of a hidden layer 2 (inputs + outputs) bytes per row.
+  /// `in` of bf16, with a workspace [n] f32, if plan_dense_stack asks for that: the hidden layers' outputs stay in the
+  /// workspace in bf16. Rows begin at multiples of 16 bytes; those of `in` past the batch's count have to be finite.
+  /// The biases of hidden layers are rounded too; the last layer's product is one of f32. If a weight or a bias of a
+  /// hidden layer is not finite, no output is. Of a hidden layer 2 (inputs + outputs) bytes per row.
   void dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
                            const MatrixView& workspace, const MatrixView& state);
 
   /// Its gradients, from grad.out and what dense_stack_forward has seen: grad_params of every layer and grad.in (f32;
-  /// not computed where absent), by the formulas of dense_backward and dropout. Slopes come from the hidden outputs as
+  /// not computed if absent), by the formulas of dense_backward and dropout. Slopes come from the hidden outputs as
   /// they were rounded, and gradients are rounded as they are made. grad_params are overwritten (with zeros for a batch
   /// of 0 ratings); grad.out stays. Deterministic, as dense_forward is.
   ///
-  /// in f32: outputs of layers are computed anew. Rows past the batch's count are not read, and what grad.in holds
+  /// `in` of f32: outputs of layers are computed anew. Rows past the batch's count are not read, and what grad.in holds
   /// there stays, too. The same for every GPU. 4 (2 inputs + outputs) bytes of the stack and 6 inputs outputs flops of
   /// every layer per row.
   ///
-  /// in bf16: comes after dense_stack_forward of the same batch with the same workspace. What grad.in holds past the
-  /// count is undefined afterwards. Of a hidden layer 4 (inputs + outputs) bytes per row, 2 inputs more of the first.
+  /// `in` of bf16: comes after dense_stack_forward of the same batch with the same workspace. What grad.in holds past
+  /// the count is undefined afterwards. Of a hidden layer 4 (inputs + outputs) bytes per row, 2 inputs more of the
+  /// first.
   void dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params, const MatrixView& in,
                             const DenseStack& stack, const MatrixView& workspace, const MatrixView& state);
 
-  /// In place: rows[b, c] = 0 where the mask drops the element, else rows[b, c] * (1 / (1 - rate)) in f32. The mask is
+  /// In place: rows[b, c] = 0 if the mask drops the element, else rows[b, c] * (1 / (1 - rate)) in f32. The mask is
   /// drawn anew by each call (dropout_mask.h) and depends on the state's seed and epoch, the position state.batch_begin
   /// + b, c and purpose alone, so that the same call in the backward pass masks the gradient (Srivastava et al. 2014,
   /// inverted). rows [batch, cols] f32 or bf16 as in gather_rows, any ld. Bit-exact on every device. 8 bytes per
@@ -523,14 +524,14 @@ class Device {
   /// One epoch (state.epoch) of per-rating SGD over the ratings of a plan, each once, in the plan's order (Funk 2006;
   /// Koren, Bell, Volinsky 2009, eq. 5), lr = state.learning_rate, e = r - prediction(u, i):
   ///   bu += lr (e - reg bu); bi += lr (e - reg bi); p += lr (e q - reg p); q += lr (e p_old - reg q)
-  /// then p, q = max(., 0) where non_negative. For a user or item with n ratings in the plan lr is
+  /// then p, q = max(., 0) if non_negative. For a user or item with n ratings in the plan lr is
   /// state.learning_rate / sqrt(1 + rate_decay n (state.epoch + 1/2)): what has been seen often moves less, as with
   /// Adagrad (Duchi, Hazan, Singer 2011; by row: Chin et al. 2015, "A learning-rate schedule for stochastic gradient
   /// methods to matrix factorization"), whose sums of squared gradients grow with that number. Adds the squared errors
   /// before each update, and their count, to sums. Bytes: 8d + 12 (the item's), and 8d + 8 for each user of a block.
   /// Tables in 16 bits have rows of whole 16 bytes at multiples of 16 bytes. An item's change is rounded so that what
   /// was read and the change add up to a number of 16 bits, drawn stochastically, and then added.
-  /// Deterministic for a plan (GPU: for one that was to be so). The plan has to outlive the operation.
+  /// Deterministic for a plan (GPU: for a deterministic plan). The plan has to outlive the operation.
   void mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan, const MfSgdParams& params,
                     const MatrixView& state);
 
@@ -611,8 +612,8 @@ class Device {
 std::unique_ptr<Device> make_device(const std::string& name, int threads = 0);
 
 /// GPUs that make_device() opens from here on wait after every operation, so that a DeviceError names the operation
-/// that failed. Without it, whoever waits next finds an error (AsyncDeviceError) that belongs to any earlier operation.
-/// Slow.
+/// that failed. Otherwise the error shows at the next wait, as an AsyncDeviceError, and any earlier operation may be to
+/// blame. Slow.
 void debug_devices(bool wanted);
 bool devices_are_debugged();
 
@@ -623,7 +624,7 @@ struct AutoDevice {
 };
 AutoDevice choose_device();
 
-/// One line that says why `--device cuda` fails here, or empty where it works.
+/// One line that says why `--device cuda` fails here, or empty if it works.
 std::string why_no_cuda();
 
 }  // namespace curate

@@ -10,9 +10,9 @@ namespace curate {
 /// Rows of a network's batch outside of training.
 inline constexpr std::int64_t kPredictionBatch = 16384;
 
-/// Rows of a network's buffers for batches of that size: 128 at a time where they may go to a library that multiplies
-/// matrices, whose sums over the batch are then whole numbers of its tiles (an odd number of rows has no fast algorithm
-/// in bf16). Rows past the batch are finite and add nothing.
+/// Rows of a network's buffers for batches of that size. They are multiples of 128 if the buffers may go to a library
+/// that multiplies matrices: its sums over the batch are then whole numbers of its tiles (an odd number of rows has no
+/// fast algorithm in bf16). Rows past the batch are finite and add nothing.
 constexpr std::int64_t batch_rows(std::int64_t batch) {
   constexpr std::int64_t kUnit = 128;
   constexpr std::int64_t kShortest = 512;  // shorter ones go to no library: kernels/dense_products.cpp

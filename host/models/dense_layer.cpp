@@ -49,7 +49,7 @@ class DenseLayer : public Layer {
   MatrixView weight(const Buffer& buffer) const { return buffer.view(DType::f32, outputs_, inputs_); }
   MatrixView bias(const Buffer& buffer) const { return buffer.view(DType::f32, outputs_, 1, 1, inputs_ * outputs_); }
 
-  /// Absent views where the buffer is.
+  /// Absent views if the buffer is empty.
   DenseParams params(const Buffer& buffer) const {
     return buffer.bytes() == 0 ? DenseParams{} : DenseParams{weight(buffer), bias(buffer)};
   }

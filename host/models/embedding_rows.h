@@ -16,7 +16,7 @@ class EmbeddingRows {
   MatrixView embedding() const;
   /// Absent without biases.
   MatrixView bias() const;
-  /// All columns, the padding included, in which nothing but 0 is ever written; biases where they are f32 beside f32.
+  /// All columns: embedding, bias (of f32 rows that have one) and padding, in which nothing but 0 is ever written.
   MatrixView whole() const;
   /// Whether a row has its bias too.
   bool holds_bias() const { return with_bias_ && dtype_ == DType::f32; }
@@ -30,7 +30,7 @@ class EmbeddingRows {
   std::int64_t ld() const;
 
   Buffer buffer_;
-  Buffer bias_;  ///< where rows do not hold it
+  Buffer bias_;  ///< if rows do not hold it
   std::int64_t rows_ = 0;
   std::int64_t dim_ = 0;
   bool with_bias_ = false;

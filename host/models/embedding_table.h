@@ -18,8 +18,8 @@ struct Storage {
 };
 
 /// A table of one embedding per row, with an optional bias that lives in the same padded row, so that a rating touches
-/// one stretch of memory per side. Or one embedding per value of a feature, of which a user or item has the mean over
-/// its values.
+/// one stretch of memory per side. Or a table of one embedding per value of a feature; a user or item then has the mean
+/// of the embeddings of its values.
 class EmbeddingTable {
  public:
   EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias, const Storage& storage = {});
@@ -27,7 +27,7 @@ class EmbeddingTable {
 
   MatrixView embedding() const { return weights_.embedding(); }
   MatrixView bias() const { return weights_.bias(); }
-  /// Whole rows of 16 bytes where embeddings have 16 bits, zeros after them; else embedding().
+  /// Whole rows of 16 bytes if embeddings have 16 bits, zeros after them; else embedding().
   MatrixView padded_embedding() const { return in_16_bits() ? weights_.whole() : weights_.embedding(); }
 
   /// Allocates gradients, all zero.
@@ -58,10 +58,10 @@ class EmbeddingTable {
   bool in_16_bits() const { return storage_.dtype != DType::f32; }
   BagsView bags() const;
 
-  /// What moves with a user or item: all columns with biases, else the embedding.
+  /// What is gathered for a user or item: all columns with biases, else the embedding.
   MatrixView moved(const EmbeddingRows& rows) const { return rows.with_bias() ? rows.whole() : rows.embedding(); }
 
-  /// each(columns of `rows`, the weights that belong there): of a batch's rows, all at once where they lie alike.
+  /// Calls each(columns of `rows`, the weights that belong there) for a batch's rows: once, if both are laid out alike.
   template <typename Each>
   void each_part(const MatrixView& rows, const Each& each) const;
 

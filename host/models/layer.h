@@ -10,8 +10,8 @@
 
 namespace curate {
 
-/// One layer of a network: [batch, inputs] to [batch, outputs]. Layers are written against device.h only and know
-/// nothing of each other; a stack of them is run by NeuralNetwork.
+/// One layer of a network: [batch, inputs] to [batch, outputs]. Layers are written against device.h only and do not
+/// know each other; NeuralNetwork runs a stack of them.
 class Layer {
  public:
   Layer() = default;
@@ -35,17 +35,17 @@ class Layer {
   /// Frees it.
   virtual void end_gradients() {}
 
-  /// Readies forward and backward for captures, for batches of that size, where the layer is not part of a stack that
-  /// its device works on as a whole.
+  /// Readies forward and backward for captures, for batches of that size. Called if the layer is not part of a stack
+  /// that its device works on as a whole.
   virtual void prepare_products(std::int64_t /*batch*/, ProductPrecision /*precision*/) {}
 
   /// Enqueues batch.out = layer(batch.in).
   virtual void forward(const DenseBatch& batch, const MatrixView& state) const = 0;
-  /// Enqueues the gradients of the parameters and grad.in, from grad.out (which may be overwritten) and what forward
-  /// has seen and made.
+  /// Enqueues the gradients of the parameters and grad.in, from grad.out (which it may overwrite) and from what forward
+  /// has read and written.
   virtual void backward(const DenseBatch& grad, const DenseBatch& batch, const MatrixView& state) = 0;
-  /// Adds what the layer is to a stack that its device works on as a whole, and where its gradients go: absent views
-  /// before prepare_gradients.
+  /// Adds the layer to a stack that its device works on as a whole, and to `gradients` the views that its gradients go
+  /// to: absent views before prepare_gradients.
   virtual void add_to(DenseStack& stack, std::vector<DenseParams>& gradients) const = 0;
 };
 

@@ -16,7 +16,7 @@ struct MfSideView {
   MatrixView bias;  ///< or absent
 };
 
-/// The vectors (and biases) of users, or of items: those of their own, to which their features add theirs.
+/// The vectors (and biases) of users, or of items: their own, to which those of their features are added.
 class Side {
  public:
   Side(Device& device, FeatureSide side, std::int64_t rows, const MfShape& shape, const std::vector<Feature>& features)
@@ -95,7 +95,8 @@ class Side {
   /// Without features.
   MfSideView own() const { return {own_.padded_embedding(), own_.bias()}; }
 
-  /// One row per user or item with all that belongs to it, as of now (enqueued). `in_f32` whatever is stored.
+  /// One row per user or item: its own vector and those of its features added up, as of now (enqueued). `in_f32`: in
+  /// f32.
   MfSideView whole(bool in_f32) {
     if (!has_features() && (!in_f32 || own_.embedding().dtype == DType::f32)) {
       return own();
@@ -218,7 +219,7 @@ class MatrixFactorization : public Factorization {
   }
 
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
-    // Both are of one type, and sums with features are f32.
+    // Both sides have to be of one type, and sums with features are f32.
     const bool in_f32 = has_features();
     device_->sum_squared_error(sums, tables_of(users_.whole(in_f32), items_.whole(in_f32)), ratings, clip);
   }

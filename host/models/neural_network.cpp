@@ -16,7 +16,7 @@
 namespace curate {
 namespace {
 
-/// A [rows, cols] matrix of a batch, its rows padded to 16 bytes, but for vectors.
+/// A [rows, cols] matrix of a batch. Its rows are padded to 16 bytes, but not those of one column.
 class Values {
  public:
   Values(Device& device, std::int64_t rows, std::int64_t cols, DType dtype = DType::f32)
@@ -237,7 +237,7 @@ class NeuralNetwork : public RatingModel {
     if (options.dense_dropout > 0.0F) {
       add_dropout_layers();
     }
-    // Predictions made earlier had buffers for the layers of then.
+    // Earlier predictions had buffers for the layers as they were then.
     forget_predictions();
     if (dot_) {
       grad_prediction_.emplace(*device_, options.batch, 1);
@@ -424,7 +424,7 @@ class NeuralNetwork : public RatingModel {
     MatrixView workspace_view() const { return workspace.view(DType::f32, plan.workspace); }
   };
 
-  /// Nothing where the device has the layers one by one.
+  /// Nothing if the device takes the layers one by one.
   std::optional<FusedStack> fused_stack(bool training, std::int64_t batch) const {
     FusedStack fused;
     for (const auto& layer : layers_) {
@@ -445,7 +445,7 @@ class NeuralNetwork : public RatingModel {
   /// Of what goes into the first layer.
   static DType input_type(const std::optional<FusedStack>& fused) { return fused ? fused->plan.in : DType::f32; }
 
-  /// Buffers for what goes into the first layer and what comes out of every one, of a fused stack of the last one.
+  /// Buffers for the input of the first layer and the output of every layer; of a fused stack, of the last layer alone.
   void add_values(std::vector<Values>& values, std::int64_t batch, DType inputs, bool fused) const {
     values.emplace_back(*device_, batch, input_width_, inputs);
     for (const auto& layer : layers_) {

@@ -18,7 +18,7 @@ struct NamedParameter {
 
 /// On the host, by name. Blocks.
 TensorMap download_parameters(const std::vector<NamedParameter>& parameters);
-/// The other way. Throws InputError where a tensor is missing or has another number of elements.
+/// The other way. Throws InputError if a tensor is missing or has another number of elements.
 void upload_parameters(const std::vector<NamedParameter>& parameters, const TensorMap& tensors);
 
 /// A device matrix of any ld, f32 or 16 bits, to a contiguous host array.

@@ -23,7 +23,7 @@ struct EpochView {
   MatrixView sums;   ///< [1] error_sums, of the training error
 };
 
-/// What the gradients of a batch are of, and how they are taken.
+/// Which gradients of a batch are taken, and how.
 struct GradientOptions {
   std::int64_t batch = 1;  ///< ratings at most
   LossKind loss = LossKind::mse;
@@ -33,7 +33,7 @@ struct GradientOptions {
   float dense_dropout = 0.0F;    ///< mlp: after every hidden layer
   ScatterKind scatter = ScatterKind::segments;
   ProductPrecision products = ProductPrecision::f32;  ///< mlp: see Device::prepare_dense
-  bool fuse_layers = true;  ///< mlp: all layers as one operation where Device::plan_dense_stack has a way
+  bool fuse_layers = true;  ///< mlp: all layers as one operation if Device::plan_dense_stack has a way
 };
 
 /// A model whose parameters live on a device. Written against device.h only; nothing here reads device memory.
@@ -51,14 +51,14 @@ class RatingModel {
   /// Frees it. From here on products are not rounded, as in a model that was loaded.
   virtual void end_gradients() = 0;
 
-  // Between the two.
+  // Between prepare_gradients() and end_gradients().
 
   /// Gradients by the names of their parameters, all zero outside a step.
   virtual std::vector<NamedParameter> gradients() const = 0;
   /// What an optimizer steps on. Its step sets the gradients to zero again.
   virtual Trainables trainables() const = 0;
-  /// Enqueues forward, loss and backward of state's batch: gradients() then hold the gradient of the batch's objective,
-  /// but for the L2 of features and dense weights, which the optimizer's step adds.
+  /// Enqueues forward, loss and backward of state's batch. gradients() then hold the gradient of the batch's objective,
+  /// except for the L2 of features and dense weights, which the optimizer's step adds.
   virtual void enqueue_gradients(const EpochView& epoch) = 0;
 
   /// Enqueues: adds the errors of all ratings to sums.
@@ -107,7 +107,7 @@ std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape, con
 /// Whether a model of that kind has layers.
 bool is_network(const std::string& kind);
 
-/// The shapes that the tensors say. Throw InputError where a tensor is missing or they do not fit together.
+/// The shapes that the tensors say. Throw InputError if a tensor is missing or they do not fit together.
 MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 
@@ -117,25 +117,25 @@ std::vector<std::int64_t> layer_widths(const TrainOptions& resolved);
 /// How options.precision has embeddings stored.
 DType storage_of(const TrainOptions& resolved);
 
-/// The model with the given parameters on a device. Throws InputError where a tensor is missing or misshapen.
+/// The model with the given parameters on a device. Throws InputError if a tensor is missing or misshapen.
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,
                                         DType storage = DType::f32);
 
-/// What the options say about the model, for ratings on `scale`, but for its features.
+/// The model that the options describe, for ratings on `scale`; without its features.
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale);
 
-/// Columns of a feature's embedding in a network where options.feature_dim does not say: 2 (values)^(1/4), rounded up,
+/// Columns of a feature's embedding in a network if options.feature_dim does not say: 2 (values)^(1/4), rounded up,
 /// at most 16 (values^(1/4): TensorFlow's guide to feature columns).
 std::int64_t default_feature_dim(std::int64_t values);
 
-/// By options.feature_dim, of every feature in a network; in mf options.dim. Throws InputError where that names a
-/// feature that is not there.
+/// Columns of every feature's embedding: in a network by options.feature_dim, in mf options.dim. Throws InputError if
+/// feature_dim names a feature that is not there.
 std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<Feature>& features);
 
 /// Freshly drawn parameters, by options.init and options.seed.
 ///   mf: factors as options.init says, biases 0, global_mean as given.
 ///   mlp: embeddings likewise, dense weights Glorot uniform (Glorot, Bengio 2010, eq. 16), dense biases 0, but for the
-///   last one where options.global_mean asks for a first prediction near global_mean.
+///   last one if options.global_mean asks for a first prediction near global_mean.
 ///   neumf: factors as embeddings.
 /// Features' embeddings in mf start at 0, in networks like the others.
 TensorMap initial_parameters(const TrainOptions& resolved, const ModelSpec& spec, std::int64_t users,

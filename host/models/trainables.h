@@ -9,11 +9,11 @@
 
 namespace curate {
 
-/// What the rows of a table are of.
+/// What a row of a table stands for.
 enum class TableRows : std::uint8_t {
   users,
   items,
-  values,  ///< of a feature
+  values,  ///< a value of a feature
 };
 
 /// A table of embeddings, with its gradient. Both belong to the model.

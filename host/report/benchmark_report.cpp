@@ -145,9 +145,9 @@ std::string explanation(const BenchmarkResult& result) {
   }
   text +=
       "of roof            time that an epoch would take at the roof, over the time that it took\n"
-      "target RMSE        unless given, the worst of the best RMSEs of the model's rows. The learning rate\n"
-      "                   falls to zero over the epochs planned: the time is that within such a run, of\n"
-      "                   training alone\n";
+      "target RMSE        unless given, the highest of the best RMSEs of the model's rows. The learning\n"
+      "                   rate falls to zero over the epochs planned: the time is that within such a run,\n"
+      "                   of training alone\n";
   text += fmt::format("arrays, process    most memory in arrays of the device; of the process, data set included{}\n",
                       result.peak_by_row ? "" : ", so far");
   return text;

@@ -10,7 +10,7 @@
 
 namespace curate {
 
-/// What the ratings are that a benchmark trains on.
+/// The ratings that a benchmark trains on.
 struct BenchmarkData {
   std::string source;  ///< a path, or "made up"
   std::string like;    ///< made up: the release that it has the shape of

@@ -174,7 +174,7 @@ std::string option_name(std::string_view key) {
   return name;
 }
 
-/// The lowest of a figure; nothing where that says nothing.
+/// The lowest value of a figure; nothing if that would say nothing: one run, or other ratings.
 std::optional<double> best_of(const RunComparison& comparison, const Figure& figure) {
   const std::string_view key = figure.key;
   const bool comparable = !(key.starts_with("test") && !comparison.same_test) &&
@@ -290,7 +290,7 @@ void sort_runs(std::vector<ComparedRun>& runs, const std::string& key) {
 
 // Options.
 
-/// The options that tell most of a run, those first that a narrow table keeps longest.
+/// The options that tell most of a run; a narrow table keeps the first ones longest.
 constexpr std::array<const char*, 17> kMainOptions = {"model",  "features", "optimizer", "dim",        "lr",    "reg",
                                                       "epochs", "batch",    "preset",    "data",       "test",  "split",
                                                       "fold",   "folds",    "seed",      "validation", "device"};
@@ -317,7 +317,7 @@ Json default_options(const RunConfig& config) {
   return config_json(base);
 }
 
-/// Options by which some run is not what its main options make of it.
+/// Options that some run has otherwise than its main options imply.
 std::set<std::string> chosen_options(const std::vector<ComparedRun>& runs) {
   std::set<std::string> chosen;
   for (const ComparedRun& run : runs) {
@@ -362,7 +362,7 @@ std::string common_options(const RunComparison& comparison) {
     }
   }
   if (rest) {
-    texts.emplace_back("the rest as by default");
+    texts.emplace_back("all other options at their defaults");
   }
   return fmt::format("{}", fmt::join(texts, ", "));
 }
@@ -568,7 +568,7 @@ Curve curve_of(const ComparedRun& run) {
   return curve;
 }
 
-/// Where to cut off first epochs that would press all that follows into a strip; nothing where there are none such.
+/// Where to cut off first epochs that would press all later ones into a strip; nothing if no epoch does.
 std::optional<double> error_limit(const std::vector<Curve>& curves) {
   constexpr double kRoom = 1.25;
   constexpr double kWorthCutting = 1.8;

@@ -41,8 +41,8 @@ std::vector<std::string> find_runs(const std::vector<std::string>& paths);
 /// What runs can be sorted by: "test-rmse", ...
 std::vector<std::string> comparison_sort_names();
 
-/// Reads the runs. Sorted by `sort`, lowest first; "": by test RMSE, those without after the others by validation RMSE.
-/// Throws InputError naming the file of a run that is not sound, or for a sort that no run has a figure of.
+/// Reads the runs. Sorted by `sort`, lowest first; "": by test RMSE, then runs without one by validation RMSE. Throws
+/// InputError naming the file of a run that is not sound, or if no run has the figure to sort by.
 RunComparison compare_runs(const std::vector<std::string>& paths, const std::string& sort = "");
 
 struct TableStyle {

@@ -10,7 +10,7 @@
 
 namespace curate {
 
-/// One line at the bottom of a terminal that is written over and over; silent where stderr is not a terminal.
+/// One line at the bottom of a terminal that is written over and over; silent if stderr is not a terminal.
 class LiveLine {
  public:
   LiveLine();
@@ -31,7 +31,7 @@ class LiveLine {
 /// What a command is doing, as a live line, and how long each phase took.
 class PhaseLine {
  public:
-  /// The phase, how much of it is done and of how many bytes (0: nobody knows). A new name starts a new phase.
+  /// The phase, how much of it is done and of how many bytes (0: unknown). A new name starts a new phase.
   void show(const char* phase, std::int64_t done = 0, std::int64_t total = 0);
   /// Ends the phase and takes the line away.
   void clear();

@@ -71,7 +71,7 @@ std::string escaped(std::string_view text) {
   return result;
 }
 
-/// About the width of a text, on the safe side: nobody knows the font here.
+/// About the width of a text, rather too wide than too narrow: the font is not known here.
 double width_of(std::string_view text, double size) {
   return 0.64 * size * static_cast<double>(character_count(text));
 }

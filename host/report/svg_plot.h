@@ -46,7 +46,7 @@ struct LinePanel {
   std::optional<double> rule;  ///< a horizontal line
   std::string rule_name;
   Scale x_scale = Scale::linear;
-  std::optional<double> y_limit;  ///< the axis ends near it where points lie above; lines to those are cut off
+  std::optional<double> y_limit;  ///< the axis ends near it if points lie above; lines to those are cut off
 };
 
 using PlotPanel = std::variant<BarPanel, LinePanel>;
@@ -56,7 +56,7 @@ struct PlotPage {
   std::string note;  ///< below the title, broken into lines
   std::vector<PlotPanel> panels;
   int columns = 2;
-  bool shared_legend = false;  ///< one below all panels, that of the first
+  bool shared_legend = false;  ///< one below all panels: that of the first panel
 };
 
 /// One SVG document with all panels, row by row. Text may be anything: it is escaped, and what no XML can hold becomes
@@ -67,7 +67,7 @@ std::string svg_plot(const PlotPage& page);
 /// Both finite, low <= high.
 std::vector<double> nice_ticks(double low, double high, int count);
 
-/// From `low` to `high` the powers of ten, with 2 and 5 or 3 between them where that makes `count` at most. Both finite
+/// From `low` to `high` the powers of ten, with 2 and 5 or 3 between them if that makes `count` at most. Both finite
 /// and above 0, low <= high.
 std::vector<double> log_ticks(double low, double high, int count);
 

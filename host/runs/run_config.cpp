@@ -59,7 +59,9 @@ class Entry {
   template <typename T>
   void read(const OptionInfo& info, T& value) const {
     if constexpr (requires { value.has_value(); }) {
-      read(info, value.emplace());
+      typename T::value_type given{};
+      read(info, given);
+      value = std::move(given);
     } else if constexpr (requires { read(value); }) {
       read(value);
     } else {
@@ -69,7 +71,7 @@ class Entry {
       try {
         read_text(info, text, value);
       } catch (const InputError& error) {
-        throw InputError(fmt::format("{}: {}", place_, error.what()));
+        throw InputError(fmt::format("{}: {} {}: {}", place_, error.key(), error.problem(), error.remedy()));
       }
     }
   }
@@ -130,7 +132,8 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
     try {
       config.options = preset_options(preset->value<std::string>().value_or("?"));
     } catch (const InputError& error) {
-      throw InputError(fmt::format("{}:{}: {}", path, preset->source().begin.line, error.what()));
+      throw InputError(fmt::format("{}:{}: {} {}: {}", path, preset->source().begin.line, error.key(), error.problem(),
+                                   error.remedy()));
     }
   }
   for (const auto& [key, node] : table) {

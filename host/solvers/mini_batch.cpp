@@ -124,9 +124,9 @@ OptimizerOptions optimizer_options(const TrainOptions& resolved) {
   options.feature_reg = static_cast<float>(resolved.feature_reg.value_or(0.0));
   options.dense_reg = static_cast<float>(resolved.dense_reg.value_or(0.0));
   if (resolved.optimizer == OptimizerChoice::sgd_and_adam) {
-    // The gradients of a batch add up in what it shares: a step of plain SGD that suits the row of a user, which has a
-    // few of the batch's ratings, would be far too long there; and Adam's, as long for a film with one rating as for a
-    // popular one, overfits the rows.
+    // Every rating of a batch adds to the gradient of what all share. A step of plain SGD that suits the row of a user,
+    // which has few of the batch's ratings, would be far too long there. Adam's step, which is as long for a film with
+    // one rating as for a popular one, overfits the rows.
     OptimizerParams shared = options.rows;
     shared.kind = OptimizerKind::adam;
     shared.rate = static_cast<float>(resolved.adam_lr.value() / resolved.learning_rate.value());
@@ -168,8 +168,9 @@ TrainOptions fit_batch(const TrainOptions& options, std::int64_t ratings) {
   std::int64_t batch = given;
   const bool damped = options.damping.value_or(0.0) > 0.0;
   if (!damped && given < ratings) {
-    // The mean of a few left over would step as far as that of a whole batch, each of them many times as far as others:
-    // a bias was thrown off by stars. A somewhat smaller batch leaves none, or more. Damping keeps such steps short.
+    // A last batch of a few ratings would step as far as a whole batch, and each of its ratings many times as far as
+    // others: biases were thrown off by stars. A somewhat smaller batch leaves none over, or more. Damping keeps such
+    // steps short.
     constexpr std::int64_t kFewest = 8;  // a part of a batch
     std::int64_t left = ratings % batch;
     while (left > 0 && kFewest * left < batch) {

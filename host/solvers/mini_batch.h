@@ -12,12 +12,12 @@ struct MiniBatchOptions {
 
 MiniBatchOptions mini_batch_options(const TrainOptions& resolved);
 
-/// A batch has all the ratings at most. SGD's rate is that of a batch of the size asked for, which by default it is in
-/// proportion to: it goes down with it.
+/// The options for that many ratings: a batch has all of them at most. SGD's learning rate, by default in proportion to
+/// the batch asked for, goes down with it.
 TrainOptions fit_batch(const TrainOptions& resolved, std::int64_t ratings);
 
-/// Steps of an optimizer on the gradients of batches, which every epoch draws in another order (Device::permute). The
-/// steps of an epoch are replays of one graph.
+/// Steps of an optimizer on the gradients of batches. Every epoch draws another order (Device::permute), and its steps
+/// are replays of one graph.
 std::unique_ptr<Solver> make_mini_batch(Device& device, RatingModel& model, const SolverData& data,
                                         const MiniBatchOptions& options);
 

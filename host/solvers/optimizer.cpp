@@ -18,7 +18,7 @@ std::int64_t elements_of(const TrainableLayer& layer) {
   return layer.weights.weight.rows * (layer.weights.weight.cols + 1);
 }
 
-/// The part of a layer's buffer that belongs to its weight, or its bias; absent where the buffer is.
+/// The part of a layer's buffer that belongs to its weight, or its bias; absent if the buffer is.
 DenseParams views_of(const Buffer& buffer, const TrainableLayer& layer) {
   if (buffer.bytes() == 0) {
     return {};
@@ -57,7 +57,7 @@ Optimizer::Optimizer(Device& device, const Trainables& trainables, const Optimiz
       const EmbeddingRows& weights = *table.weights;
       return wanted ? EmbeddingRows(device, weights.rows(), weights.dim(), weights.with_bias()) : EmbeddingRows();
     };
-    // A feature has few values, of which a batch has most.
+    // A feature has few values, and a batch has most of them.
     tables_.push_back({table, params, options.dense_updates || feature, make(has_first_moment(params)),
                        make(has_second_moment(params))});
   }

@@ -10,7 +10,7 @@
 
 namespace curate {
 
-/// How an optimizer steps on what.
+/// What an optimizer steps on, and how.
 struct OptimizerOptions {
   OptimizerParams rows;  ///< users' and items' embeddings; damped SGD as Adam. l2 is 0: GradientOptions::reg counts
   /// What all users and items share, features' embeddings and dense layers; without: rows. l2 is 0.

@@ -39,7 +39,7 @@ PerRatingOptions per_rating_options(const TrainOptions& resolved) {
                  static_cast<float>(resolved.rate_decay)};
   options.plan.seed = resolved.seed;
   options.plan.deterministic = resolved.deterministic;
-  options.plan.kernel = resolved.sgd_kernel;
+  options.plan.kernel = resolved.sgd_kernel.value_or(MfKernelOptions());
   return options;
 }
 

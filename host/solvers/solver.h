@@ -42,11 +42,11 @@ class Solver {
   /// Ratings that were handed to the device so far, and in all.
   using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
 
-  /// Enqueues the epoch at whose begin the state is, and leaves the state past its last step. The errors before each
-  /// update are added to the sums. `progress` may be empty.
+  /// Enqueues the epoch. The state is at its first step, and is left past its last one. The errors before each update
+  /// are added to the sums. `progress` may be empty.
   virtual void enqueue_epoch(const Progress& progress) = 0;
 
-  /// All that the epochs to come depend on, beside the model's parameters and the state.
+  /// All that the epochs to come depend on, besides the model's parameters and the state.
   virtual std::vector<NamedParameter> slots() const { return {}; }
 };
 

@@ -14,7 +14,8 @@ AliasTable::AliasTable(const std::vector<double>& weights) : cells_(weights.size
     cells_[index].alias = static_cast<std::int32_t>(index);
     (share[index] < 1.0 ? small : large).push_back(static_cast<std::int32_t>(index));
   }
-  // Each cell that its own index does not fill is filled by a large one; what is left over for rounding is full.
+  // A large index fills up each cell that its own index leaves room in; a cell that rounding leaves over counts as
+  // full.
   while (!small.empty() && !large.empty()) {
     const auto from = static_cast<std::size_t>(large.back());
     const auto to = static_cast<std::size_t>(small.back());

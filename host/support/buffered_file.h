@@ -9,10 +9,10 @@
 
 namespace curate {
 
-/// A new file, written piece by piece through a buffer. What close() was not called for is an unfinished file.
+/// A new file, written piece by piece through a buffer. Without close() the file is unfinished.
 class BufferedFile {
  public:
-  /// `label` is what messages call the file. Throws Error where it cannot be created.
+  /// `label` is what messages call the file. Throws Error if it cannot be created.
   BufferedFile(const std::string& path, std::string label);
   BufferedFile(const BufferedFile&) = delete;
   BufferedFile& operator=(const BufferedFile&) = delete;

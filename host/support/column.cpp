@@ -18,7 +18,7 @@ void* allocate_column(std::size_t bytes) {
   if (bytes > static_cast<std::size_t>(-1) - kLargePage) {
     throw std::bad_alloc();
   }
-  // Never nothing, which might be null.
+  // Never 0 bytes, for which null may come back.
   const std::size_t rounded = (bytes / alignment + (bytes % alignment != 0 || bytes == 0 ? 1 : 0)) * alignment;
   void* const data = std::aligned_alloc(alignment, rounded);
   if (data == nullptr) {

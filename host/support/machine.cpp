@@ -40,7 +40,7 @@ std::int64_t peak_memory_bytes() {
       return std::strtoll(line.c_str() + 6, nullptr, 10) * 1024;
     }
   }
-  // Does not begin anew.
+  // This peak cannot begin anew.
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return std::int64_t{usage.ru_maxrss} * 1024;

@@ -14,7 +14,7 @@ std::string vector_instructions();
 /// The most memory that the process has had resident, since it began or since the last reset_peak_memory().
 std::int64_t peak_memory_bytes();
 
-/// Lets the peak begin anew from what is resident now. False where the system does not let it.
+/// Lets the peak begin anew from what is resident now. False if the system does not let it.
 bool reset_peak_memory();
 
 }  // namespace curate

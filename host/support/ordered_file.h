@@ -9,18 +9,18 @@
 
 namespace curate {
 
-/// A new file that several threads write numbered pieces of at once: each goes where the one before ends. What close()
-/// was not called for is an unfinished file.
+/// A new file of numbered pieces, which several threads write at once: each piece goes where the one before it ends.
+/// Without close() the file is unfinished.
 class OrderedFile {
  public:
-  /// `label` is what messages call the file. Throws Error where it cannot be created.
+  /// `label` is what messages call the file. Throws Error if it cannot be created.
   OrderedFile(const std::string& path, std::string label);
   OrderedFile(const OrderedFile&) = delete;
   OrderedFile& operator=(const OrderedFile&) = delete;
   ~OrderedFile();
 
-  /// Every number from 0 on once. Waits until the pieces before have their places, so they must be on their way in
-  /// other threads. Throws Error naming the label and the reason.
+  /// Writes piece `number`; every number from 0 on has to come once. Waits until the pieces before have their places,
+  /// so other threads have to be writing them. Throws Error naming the label and the reason.
   void write(std::int64_t number, std::string_view text);
 
   /// For a thread that failed and will not write its piece: write() and check() throw the same in all threads.

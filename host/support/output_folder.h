@@ -9,27 +9,27 @@
 namespace curate {
 
 /// A folder that a command writes a set of files into: all of them or none. The folder is claimed as long as the object
-/// lives: another process that is to write there is refused (see FolderClaim). Until commit() the folder's files are as
-/// they were, and the folder is gone again where it was not there; commit() replaces them as file_set.h has it.
+/// lives: another process that is to write there is refused (see FolderClaim). Until commit() the folder's files stay
+/// as they were, and a folder that was not there goes away again; commit() replaces the files as file_set.h has it.
 class OutputFolder {
  public:
   /// Tells the names of the files that such a command writes.
   using IsOurs = std::function<bool(const std::string& name)>;
 
-  /// `key`: the option that named the folder, for messages; "" for none. Throws InputError where the folder holds such
-  /// files, unless `overwrite`, where it cannot be written to, and where another process has claimed it.
+  /// `key`: the option that named the folder, for messages; "" for none. Throws InputError if the folder holds such
+  /// files, unless `overwrite`, if it cannot be written to, and if another process has claimed it.
   OutputFolder(const std::string& path, bool overwrite, IsOurs is_ours, const std::string& key = "out");
 
-  /// The first of name(1), name(2), ... that is not taken, created. Of processes that ask for the same names at the
-  /// same time everyone gets another one. A folder that a killed process claimed and wrote nothing into is not taken.
-  /// Throws InputError where nothing can be written.
+  /// The first of name(1), name(2), ... that is not taken, created. If processes ask for the same names at the same
+  /// time, each gets another one. A folder that a killed process claimed and wrote nothing into counts as free.
+  /// Throws InputError if nothing can be written.
   static OutputFolder first_free(const std::function<std::string(int number)>& name, IsOurs is_ours);
 
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
   ~OutputFolder();
 
-  /// What the constructor throws for files that are there, without making anything.
+  /// Throws as the constructor does for files that are there, and makes nothing.
   static void check(const std::string& path, bool overwrite, const IsOurs& is_ours, const std::string& key = "out");
 
   const std::string& path() const { return claim_.path(); }

@@ -10,8 +10,8 @@
 
 namespace curate {
 
-/// What a random number is for. Part of the counter, so that two uses with one seed never share numbers. The values are
-/// part of reproducibility: never renumber them.
+/// What a random number is for. It is part of the counter, so that two uses with one seed never share numbers. The
+/// values are part of reproducibility: never renumber them.
 enum class RandomPurpose : std::uint32_t {
   shuffle = 1,
   split = 2,

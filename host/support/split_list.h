@@ -12,7 +12,7 @@ namespace curate {
 /// A list like "100,50,20": the parts between the commas, empty ones too.
 std::vector<std::string> split_list(std::string_view list);
 
-/// The number that `text` is as a whole; nothing where it is none, or none that fits.
+/// The number that the whole `text` is; nothing if it is none, or does not fit.
 template <typename Number>
 std::optional<Number> parse_number(std::string_view text) {
   Number value{};

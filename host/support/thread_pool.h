@@ -25,8 +25,8 @@ class ThreadPool {
   /// is rethrown. Not reentrant.
   void run(std::int64_t count, const std::function<void(std::int64_t)>& task);
 
-  /// body(begin, end) over pieces of [0, count) of `grain` each (the last may be shorter). The pieces depend on `grain`
-  /// alone, so that sums made piece by piece are the same for every number of threads.
+  /// Calls body(begin, end) for pieces of [0, count) of `grain` each (the last may be shorter). The pieces depend on
+  /// `grain` alone, so that sums made piece by piece are the same for every number of threads.
   void parallel_for(std::int64_t count, std::int64_t grain,
                     const std::function<void(std::int64_t, std::int64_t)>& body);
 

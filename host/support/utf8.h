@@ -11,8 +11,8 @@
 
 namespace curate {
 
-/// Bytes of the UTF-8 character at `at`; 0 where there is none, or one that neither a terminal nor XML should be given
-/// (control characters, surrogates, noncharacters).
+/// Bytes of the UTF-8 character at `at`. 0 if there is none, or if neither a terminal nor XML should get it (control
+/// characters, surrogates, noncharacters).
 inline std::size_t character_bytes(std::string_view text, std::size_t at) {
   const auto byte = [&](std::size_t k) -> std::uint32_t {
     return at + k < text.size() ? static_cast<unsigned char>(text[at + k]) : 0U;

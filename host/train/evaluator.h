@@ -15,8 +15,8 @@ ClipRange clip_range(bool clip, const RatingScale& scale);
 /// Metrics from summed errors of warm and of cold ratings.
 Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold);
 
-/// Evaluates models on one rating set again and again: what the model predicts stays on the device, cold ratings
-/// without features are summed on the host once.
+/// Evaluates models on one rating set again and again. Ratings that the model predicts stay on the device; the errors
+/// of cold ratings without features are summed on the host once.
 class Evaluator {
  public:
   Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
@@ -24,7 +24,7 @@ class Evaluator {
   Metrics evaluate(RatingModel& model) const;
 
  private:
-  /// Ratings by what predicts them; the errors of those that no model does are in `cold`.
+  /// Ratings by what predicts them; `cold` has the errors of those that no model predicts.
   struct Parts {
     Parts(const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
     RatingTable warm;

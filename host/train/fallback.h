@@ -16,9 +16,8 @@ class Fallback {
   /// From a saved model's fallback.* tensors and counts.
   explicit Fallback(const Model::Parts& parts);
 
-  /// The fallback's rating where user or item is unknown (outside the ids, or without a training rating and without a
-  /// feature), and what it rests on; basis `model` or `features` where the model can tell, the rating is then
-  /// meaningless.
+  /// The fallback's rating and what it rests on, if user or item is unknown: outside the ids, or without a training
+  /// rating and a feature. If the model can tell, the basis is `model` or `features` and the rating is meaningless.
   Prediction predict(std::int32_t user, std::int32_t item) const;
 
   double mean() const { return static_cast<double>(mean_); }

@@ -32,7 +32,7 @@ FeatureKind kind_named(const std::string& name) {
   throw InputError(fmt::format("'{}' is not category, multi or number", printable(name)));
 }
 
-/// Loops take what is no array for an array of one, or of none.
+/// Loops would take a value that is no array for an array of it, or for an empty one.
 const nlohmann::json& need_array(const nlohmann::json& json) {
   if (!json.is_array()) {
     throw InputError("a list is missing");
@@ -40,7 +40,7 @@ const nlohmann::json& need_array(const nlohmann::json& json) {
   return json;
 }
 
-/// Its own conversion takes fractions, true and what does not fit 32 bits for numbers.
+/// The JSON library would convert fractions, `true` and numbers of more than 32 bits.
 std::vector<std::int32_t> whole_numbers(const nlohmann::json& list) {
   std::vector<std::int32_t> numbers;
   numbers.reserve(need_array(list).size());

@@ -12,8 +12,8 @@ namespace curate {
 /// text that is not UTF-8.
 std::string features_json(const std::vector<Feature>& features);
 
-/// Reads it; nothing where the file is not there. Throws InputError naming the file where it is not as written, or not
-/// of so many users and items.
+/// Reads features.json; nothing if the file is not there. Throws InputError naming the file if it is not as
+/// features_json() writes it, or has other numbers of users and items.
 std::vector<Feature> read_features_json(const std::string& path, std::int64_t users, std::int64_t items);
 
 }  // namespace curate

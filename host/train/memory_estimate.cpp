@@ -156,7 +156,7 @@ MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize&
     bytes.scratch = 24 * trained;
   }
   constexpr std::int64_t kPartialSums = std::int64_t{16} << 20U;
-  // Of per-rating SGD: packed ratings and, where deterministic, their users; counts; pieces of users.
+  // Of per-rating SGD: packed ratings and, if deterministic, their users; counts; pieces of users.
   const std::int64_t planned = (resolved.deterministic ? 12 : 8) * trained + 36 * size.users + 8 * size.items;
   bytes.gpu_scratch = 24 * trained + kPartialSums + model.products + (per_rating ? planned : 0);
   bytes.parameters = model.stored + kFloat * (model.shared + model.untrained);

@@ -9,7 +9,7 @@
 
 namespace curate {
 
-/// Numbers and booleans as such, all else as text; null where nothing is given.
+/// Numbers and booleans as such, all else as text; null if nothing is given.
 template <typename T>
 nlohmann::ordered_json option_json(const T& value) {
   if constexpr (requires { value.has_value(); }) {

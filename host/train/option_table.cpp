@@ -43,7 +43,7 @@ const OptionInfo& find_option(std::string_view key) {
   const std::vector<OptionInfo>& table = option_table();
   const auto found = std::find_if(table.begin(), table.end(), [&](const OptionInfo& info) { return info.key == key; });
   if (found == table.end()) {
-    throw InputError(fmt::format("no option is called {}; use one of option_table()", printable(std::string(key))));
+    throw InputError(fmt::format("no option is called {}; `curate options` lists them", printable(std::string(key))));
   }
   return *found;
 }
@@ -55,9 +55,10 @@ std::string values_of(const OptionInfo& option) {
     case OptionType::choices:
       return fmt::format("{}, one or several with commas between them", fmt::join(option.choices, ", "));
     case OptionType::on_or_off:
-      return "on, off";
+      return "on or off";
     case OptionType::whole_number:
     case OptionType::number:
+      return option.values.empty() ? fmt::format("{} to {}", option.least, option.most) : std::string(option.values);
     case OptionType::text:
       break;
   }

@@ -8,32 +8,34 @@
 #include "curate/error.h"
 #include "support/printable.h"
 #include "support/split_list.h"
+#include "train/option_visit.h"
 
 namespace curate {
 namespace {
 
 constexpr const char* kNoLayers = "none";
-constexpr const char* kWidths = "write widths from 1 to 8192 with commas between them, like 100,50,20, or none";
-constexpr const char* kRates = "write one rate from 0 to 0.95, or two: USER,ITEM";
-constexpr const char* kDims = "write a number of columns from 1 to 1024, or NAME=COLUMNS,NAME=COLUMNS";
-constexpr const char* kKernel =
-    "write lanes=1|2|4|8|16|32, ahead=1|2|4, split=16.., hot=0..1024, reductions=vector|scalar, with commas between "
-    "them";
-
-void need(bool condition, const OptionInfo& info, const std::string& text, const std::string& remedy) {
+/// Throws InputError unless the text is what the option takes.
+void need(bool condition, const OptionInfo& info, const std::string& text) {
   if (!condition) {
-    throw InputError(std::string(info.key), printable(text), remedy);
+    const bool number = info.type == OptionType::whole_number || info.type == OptionType::number;
+    throw InputError(
+        std::string(info.key), printable(text),
+        fmt::format("write {}{}", number ? fmt::format("a {}, ", name_of(info.type)) : "", values_of(info)));
   }
+}
+
+bool in_range(const OptionInfo& info, double value) {
+  return value >= info.least && value <= info.most;
 }
 
 template <typename Number>
 void read_number(const OptionInfo& info, const std::string& text, Number& value) {
   const std::optional<Number> number = parse_number<Number>(text);
-  need(number.has_value(), info, text, fmt::format("write a {}, {}", name_of(info.type), info.values));
+  need(number.has_value(), info, text);
   value = *number;
 }
 
-/// "16" and "8" of "lanes=8": after the last sign of equality.
+/// "lanes" and "8" of "lanes=8", "" and "8" of "8": the value is behind the last "=".
 std::pair<std::string, std::string> name_and_value(const std::string& part) {
   const std::size_t equals = part.rfind('=');
   return equals == std::string::npos ? std::pair<std::string, std::string>("", part)
@@ -42,6 +44,12 @@ std::pair<std::string, std::string> name_and_value(const std::string& part) {
 
 bool is_power_up_to(std::int32_t value, std::int32_t most) {
   return value > 0 && value <= most && (value & (value - 1)) == 0;
+}
+
+bool is_sound(const MfKernelOptions& kernel) {
+  return (kernel.lanes == 0 || is_power_up_to(kernel.lanes, 32)) &&
+         (kernel.ahead == 0 || is_power_up_to(kernel.ahead, 4)) && (kernel.split == 0 || kernel.split >= 16) &&
+         kernel.hot_items >= 0 && kernel.hot_items <= 1024;
 }
 
 }  // namespace
@@ -98,6 +106,9 @@ std::string text_of(const MfKernelOptions& kernel) {
   if (kernel.scalar_reductions) {
     parts.emplace_back("reductions=scalar");
   }
+  if (parts.empty()) {
+    parts.emplace_back("hot=0");  // what is by default
+  }
   return fmt::format("{}", fmt::join(parts, ","));
 }
 
@@ -106,7 +117,7 @@ void refuse_choice(const OptionInfo& info, const std::string& text) {
 }
 
 void read_text(const OptionInfo& info, const std::string& text, bool& value) {
-  need(text == "on" || text == "off", info, text, "write on or off");
+  need(text == "on" || text == "off", info, text);
   value = text == "on";
 }
 void read_text(const OptionInfo& info, const std::string& text, std::int32_t& value) {
@@ -126,88 +137,96 @@ void read_text(const OptionInfo& /*info*/, const std::string& text, std::string&
 }
 
 void read_text(const OptionInfo& info, const std::string& text, std::vector<std::int32_t>& widths) {
-  widths.clear();
-  if (text == kNoLayers) {
-    return;
-  }
-  for (const std::string& part : split_list(text)) {
+  std::vector<std::int32_t> read;
+  for (const std::string& part : text == kNoLayers ? std::vector<std::string>() : split_list(text)) {
     const auto width = parse_number<std::int32_t>(part);
-    need(width.has_value(), info, text, kWidths);
-    widths.push_back(*width);
+    need(width && in_range(info, *width), info, text);
+    read.push_back(*width);
   }
+  widths = std::move(read);
 }
 
 void read_text(const OptionInfo& info, const std::string& text, std::vector<ActivationKind>& activations) {
-  activations.clear();
+  std::vector<ActivationKind> read;
   for (const std::string& part : split_list(text)) {
     const std::optional<ActivationKind> kind = find_kind<ActivationKind>(part);
     if (!kind) {
       refuse_choice(info, text);
     }
-    activations.push_back(*kind);
+    read.push_back(*kind);
   }
+  activations = std::move(read);
 }
 
 void read_text(const OptionInfo& info, const std::string& text, DropoutRates& rates) {
   const std::vector<std::string> parts = split_list(text);
   const auto user = parse_number<double>(parts.front());
   const auto item = parse_number<double>(parts.back());
-  need(parts.size() <= 2 && user && item, info, text, kRates);
+  need(parts.size() <= 2 && user && item && in_range(info, *user) && in_range(info, *item), info, text);
   rates = {*user, *item};
 }
 
 void read_text(const OptionInfo& info, const std::string& text, std::vector<FeatureDim>& dims) {
-  dims.clear();
+  std::vector<FeatureDim> read;
   for (const std::string& part : split_list(text)) {
     const auto [name, columns] = name_and_value(part);
     const auto number = parse_number<std::int32_t>(columns);
-    need(number && (part.find('=') == std::string::npos || !name.empty()), info, text, kDims);
-    dims.push_back({name, *number});
+    const bool named_or_alone = part.find('=') == std::string::npos || !name.empty();
+    need(number && in_range(info, *number) && named_or_alone, info, text);
+    read.push_back({name, *number});
   }
+  dims = std::move(read);
 }
 
 void read_text(const OptionInfo& info, const std::string& text, MfKernelOptions& kernel) {
-  kernel = {};
+  MfKernelOptions read;
   for (const std::string& part : split_list(text)) {
     const auto [name, value] = name_and_value(part);
     if (name == "reductions") {
-      need(value == "vector" || value == "scalar", info, text, kKernel);
-      kernel.scalar_reductions = value == "scalar";
+      need(value == "vector" || value == "scalar", info, text);
+      read.scalar_reductions = value == "scalar";
       continue;
     }
     const auto number = parse_number<std::int32_t>(value);
-    std::int32_t* const member = name == "lanes"   ? &kernel.lanes
-                                 : name == "ahead" ? &kernel.ahead
-                                 : name == "split" ? &kernel.split
-                                 : name == "hot"   ? &kernel.hot_items
+    std::int32_t* const member = name == "lanes"   ? &read.lanes
+                                 : name == "ahead" ? &read.ahead
+                                 : name == "split" ? &read.split
+                                 : name == "hot"   ? &read.hot_items
                                                    : nullptr;
-    // 0 means nothing is asked for, which only `hot` says by a number.
-    need(number && member != nullptr && (*number != 0 || name == "hot"), info, text, kKernel);
+    // In the others 0 leaves the choice to the engine, which no text asks for.
+    need(number && member != nullptr && (*number != 0 || name == "hot"), info, text);
     *member = *number;
   }
+  need(is_sound(read), info, text);
+  kernel = read;
+}
+
+void set_option(TrainOptions& options, std::string_view key, const std::string& text) {
+  const OptionInfo& wanted = find_option(key);
+  visit_options(options, [&](auto& member, const OptionInfo& info) {
+    if (info.key == wanted.key) {
+      read_text(wanted, text, member);
+    }
+  });
 }
 
 void check_value(const OptionInfo& info, const std::vector<std::int32_t>& widths) {
-  const bool fine = std::all_of(widths.begin(), widths.end(), [](auto width) { return width >= 1 && width <= 8192; });
-  need(fine, info, text_of(widths), kWidths);
+  const bool sound = std::all_of(widths.begin(), widths.end(), [&](auto width) { return in_range(info, width); });
+  need(sound, info, text_of(widths));
 }
 
 void check_value(const OptionInfo& info, const DropoutRates& rates) {
-  const auto fine = [](double rate) { return rate >= 0.0 && rate <= 0.95; };
-  need(fine(rates.user) && fine(rates.item), info, text_of(rates), kRates);
+  need(in_range(info, rates.user) && in_range(info, rates.item), info, text_of(rates));
 }
 
 void check_value(const OptionInfo& info, const std::vector<FeatureDim>& dims) {
-  const bool fine = std::all_of(dims.begin(), dims.end(),
-                                [](const FeatureDim& dim) { return dim.columns >= 1 && dim.columns <= 1024; });
-  need(fine, info, text_of(dims), kDims);
+  const bool sound =
+      std::all_of(dims.begin(), dims.end(), [&](const FeatureDim& dim) { return in_range(info, dim.columns); });
+  need(sound, info, text_of(dims));
 }
 
 void check_value(const OptionInfo& info, const MfKernelOptions& kernel) {
-  const bool fine = (kernel.lanes == 0 || is_power_up_to(kernel.lanes, 32)) &&
-                    (kernel.ahead == 0 || is_power_up_to(kernel.ahead, 4)) &&
-                    (kernel.split == 0 || kernel.split >= 16) && kernel.hot_items >= 0 && kernel.hot_items <= 1024;
-  need(fine, info, text_of(kernel), kKernel);
+  need(is_sound(kernel), info, text_of(kernel));
 }
 
 }  // namespace curate

@@ -1,11 +1,24 @@
 #pragma once
 
+#include <cstdint>
+#include <limits>
+#include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "curate/option_table.h"
 #include "curate/options.h"
 
 namespace curate {
+
+/// The greatest that a number of 32 bits holds.
+inline constexpr double kLargestInt = std::numeric_limits<std::int32_t>::max();
+
+/// The names of all values.
+template <NamedKind Kind>
+std::vector<std::string_view> choices_of() {
+  return {kKindNames<Kind>.begin(), kKindNames<Kind>.end()};
+}
 
 /// Calls visit(member, info) for every training option that is set one by one: the one list behind option_table().
 template <typename Options, typename Visitor>
@@ -14,20 +27,20 @@ void visit_options(Options&& options, Visitor&& visit) {
   visit(options.model,
         Info{.key = "model",
              .type = OptionType::choice,
-             .choices = {"mf", "mlp", "neumf"},
+             .choices = choices_of<ModelKind>(),
              .by_default = "mf",
              .sentence = "mf (matrix factorization), mlp (neural network over embeddings) or neumf (both added)",
              .examples = {"mlp"}});
   visit(options.optimizer,
         Info{.key = "optimizer",
              .type = OptionType::choice,
-             .choices = {"sgd", "adagrad", "adam", "sgd+adam"},
+             .choices = choices_of<OptimizerChoice>(),
              .by_default = "mf without features sgd, else sgd+adam",
              .sentence = "sgd, adagrad, adam, or sgd+adam: users and items by SGD, features and dense layers by Adam",
              .examples = {"adam"}});
   visit(options.loss, Info{.key = "loss",
                            .type = OptionType::choice,
-                           .choices = {"mse", "mae"},
+                           .choices = choices_of<LossKind>(),
                            .by_default = "mse",
                            .sentence = "mean squared or mean absolute error; mae in mini-batches alone",
                            .examples = {"mae"}});
@@ -35,7 +48,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                           .type = OptionType::whole_number,
                           .least = 1,
                           .most = 1024,
-                          .values = "1 to 1024",
                           .unit = "columns",
                           .by_default = "mf 64, networks 32",
                           .sentence = "factors of every user and item; networks: columns of their embeddings",
@@ -44,7 +56,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                                .type = OptionType::whole_number,
                                .least = 1,
                                .most = 1024,
-                               .values = "1 to 1024",
                                .unit = "columns",
                                .by_default = "`dim`",
                                .sentence = "networks: columns of the embedding of users",
@@ -53,20 +64,21 @@ void visit_options(Options&& options, Visitor&& visit) {
                                .type = OptionType::whole_number,
                                .least = 1,
                                .most = 1024,
-                               .values = "1 to 1024",
                                .unit = "columns",
                                .by_default = "`dim`",
                                .sentence = "networks: columns of the embedding of items",
                                .examples = {"16"}});
   visit(options.layers, Info{.key = "layers",
                              .type = OptionType::text,
-                             .values = "widths from 1 to 8192 with commas between them, or none",
+                             .least = 1,
+                             .most = 8192,
+                             .values = "widths from 1 to 8192 with commas between them, like 100,50,20, or none",
                              .by_default = "64,32",
                              .sentence = "networks: widths of the hidden layers",
                              .examples = {"100,50,20", "none"}});
   visit(options.activations, Info{.key = "activations",
                                   .type = OptionType::choices,
-                                  .choices = {"linear", "relu", "tanh", "sigmoid"},
+                                  .choices = choices_of<ActivationKind>(),
                                   .by_default = "relu",
                                   .sentence = "networks: what follows a hidden layer, one for all or one for each",
                                   .examples = {"relu", "linear,linear,relu"}});
@@ -79,15 +91,16 @@ void visit_options(Options&& options, Visitor&& visit) {
              .examples = {"sigmoid"}});
   visit(options.dropout, Info{.key = "dropout",
                               .type = OptionType::text,
-                              .values = "one rate from 0 to 0.95, or two with a comma between them",
+                              .least = 0,
+                              .most = 0.95,
+                              .values = "one rate from 0 to 0.95, or two: USER,ITEM",
                               .by_default = "0.4",
-                              .sentence = "networks: rate of dropout after the embeddings, one for both or USER,ITEM",
+                              .sentence = "networks: rate of dropout after the embeddings, one for both or two",
                               .examples = {"0.2", "0.2,0.5"}});
   visit(options.dense_dropout, Info{.key = "dense_dropout",
                                     .type = OptionType::number,
                                     .least = 0,
                                     .most = 0.95,
-                                    .values = "0 to 0.95",
                                     .by_default = "0",
                                     .sentence = "networks: rate of dropout after every hidden layer",
                                     .examples = {"0.1"}});
@@ -95,7 +108,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                               .type = OptionType::whole_number,
                               .least = 1,
                               .most = 1024,
-                              .values = "1 to 1024",
                               .unit = "columns",
                               .by_default = "`dim`",
                               .sentence = "neumf: factors of the dot product",
@@ -109,7 +121,9 @@ void visit_options(Options&& options, Visitor&& visit) {
              .examples = {"genres,year", "films.csv:director"}});
   visit(options.feature_dim, Info{.key = "feature_dim",
                                   .type = OptionType::text,
-                                  .values = "one for all from 1 to 1024, or NAME=COLUMNS with commas between them",
+                                  .least = 1,
+                                  .most = 1024,
+                                  .values = "a number of columns from 1 to 1024, or NAME=COLUMNS,NAME=COLUMNS",
                                   .unit = "columns",
                                   .by_default = "by their number of values",
                                   .sentence = "networks: columns of features' embeddings",
@@ -118,7 +132,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                                       .type = OptionType::number,
                                       .least = 0,
                                       .most = 0.95,
-                                      .values = "0 to 0.95",
                                       .by_default = "0",
                                       .sentence = "networks: rate of dropout after every feature's embedding",
                                       .examples = {"0.1"}});
@@ -126,14 +139,13 @@ void visit_options(Options&& options, Visitor&& visit) {
                                   .type = OptionType::number,
                                   .least = 0,
                                   .most = 1e+06,
-                                  .values = "0 or more",
                                   .by_default = "mf 0.01, networks 0.001",
                                   .sentence = "L2 of features' embeddings, added to the mean loss",
                                   .examples = {"0.005"}});
   visit(options.epochs, Info{.key = "epochs",
                              .type = OptionType::whole_number,
                              .least = 1,
-                             .values = "1 or more",
+                             .most = kLargestInt,
                              .unit = "epochs",
                              .by_default = "mf 20, networks 25",
                              .sentence = "passes over the training ratings, at most",
@@ -142,7 +154,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                                     .type = OptionType::number,
                                     .least = 1e-12,
                                     .most = 1e+06,
-                                    .values = "above 0",
                                     .by_default = "by optimizer and batch",
                                     .sentence = "learning rate",
                                     .examples = {"0.02"}});
@@ -150,7 +161,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                               .type = OptionType::number,
                               .least = 1e-12,
                               .most = 1e+06,
-                              .values = "above 0",
                               .by_default = "mf 0.004, networks 0.005",
                               .sentence = "optimizer sgd+adam: learning rate of Adam",
                               .examples = {"0.002"}});
@@ -158,7 +168,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                               .type = OptionType::number,
                               .least = 0,
                               .most = 1e+06,
-                              .values = "0 or more",
                               .by_default = "0, above batch 1024 0.1",
                               .sentence = "mini-batch SGD: an element of a user or item steps by lr / (1 + damping * "
                                           "RMS of its gradient, summed over the batch); 0: plain SGD",
@@ -168,14 +177,13 @@ void visit_options(Options&& options, Visitor&& visit) {
              .type = OptionType::number,
              .least = 0,
              .most = 1e+06,
-             .values = "0 or more",
              .by_default = "0",
              .sentence =
                  "per-rating SGD: users and items of n ratings learn at lr / sqrt(1 + `rate_decay` n (epoch + 1/2))",
              .examples = {"0.001"}});
   visit(options.schedule, Info{.key = "schedule",
                                .type = OptionType::choice,
-                               .choices = {"constant", "linear"},
+                               .choices = choices_of<ScheduleKind>(),
                                .by_default = "linear",
                                .sentence = "learning rate over the run: constant, or linear to zero",
                                .examples = {"constant"}});
@@ -193,7 +201,6 @@ void visit_options(Options&& options, Visitor&& visit) {
              .type = OptionType::number,
              .least = 0,
              .most = 1e+06,
-             .values = "0 or more",
              .by_default = "mf 0.055, by Adam 0.07, with features 0.045; mlp 0.01, neumf 0.04, both by Adam 0.1",
              .sentence = "L2 per rating, of factors and biases; networks: of embeddings",
              .examples = {"0.05"}});
@@ -201,13 +208,12 @@ void visit_options(Options&& options, Visitor&& visit) {
                                 .type = OptionType::number,
                                 .least = 0,
                                 .most = 1e+06,
-                                .values = "0 or more",
                                 .by_default = "0",
                                 .sentence = "networks: L2 of the dense weights, added to the mean loss",
                                 .examples = {"0.0001"}});
   visit(options.products, Info{.key = "products",
                                .type = OptionType::choice,
-                               .choices = {"f32", "tf32", "bf16"},
+                               .choices = choices_of<ProductPrecision>(),
                                .by_default = "f32",
                                .sentence = "networks on a GPU: rounding of what wide layers and small stacks multiply",
                                .examples = {"tf32"}});
@@ -215,7 +221,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                                    .type = OptionType::number,
                                    .least = 0,
                                    .most = 1e+06,
-                                   .values = "0 or more",
                                    .by_default = "0",
                                    .sentence = "decay of the weights apart from the gradient, as AdamW has it",
                                    .examples = {"0.01"}});
@@ -223,7 +228,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                             .type = OptionType::whole_number,
                             .least = 1,
                             .most = 1 << 30,
-                            .values = "1 to 2^30",
                             .unit = "ratings",
                             .by_default = "mf with sgd 1, else 1024; networks 512",
                             .sentence = "ratings per step; 1: per-rating SGD",
@@ -246,7 +250,7 @@ void visit_options(Options&& options, Visitor&& visit) {
                                    .examples = {"on"}});
   visit(options.init, Info{.key = "init",
                            .type = OptionType::choice,
-                           .choices = {"normal", "uniform"},
+                           .choices = choices_of<InitKind>(),
                            .by_default = "normal",
                            .sentence = "distribution of the first factors",
                            .examples = {"uniform"}});
@@ -254,7 +258,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                                  .type = OptionType::number,
                                  .least = 0,
                                  .most = 1e+06,
-                                 .values = "0 or more",
                                  .by_default = "mf 0.02, networks 0.05",
                                  .sentence = "standard deviation (normal) or half-width (uniform) of the first factors",
                                  .examples = {"0.1"}});
@@ -267,7 +270,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                             .type = OptionType::number,
                             .least = 0,
                             .most = 1.0 - 1e-7,
-                            .values = "in [0, 1)",
                             .by_default = "0.9; optimizer adam above batch 4096 0.5",
                             .sentence = "Adam: decay of the first moment",
                             .examples = {"0.9"}});
@@ -275,7 +277,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                             .type = OptionType::number,
                             .least = 0,
                             .most = 1.0 - 1e-7,
-                            .values = "in [0, 1)",
                             .by_default = "0.999; optimizer adam above batch 4096 0.9",
                             .sentence = "Adam: decay of the second moment",
                             .examples = {"0.999"}});
@@ -283,7 +284,6 @@ void visit_options(Options&& options, Visitor&& visit) {
                               .type = OptionType::number,
                               .least = 1e-30,
                               .most = 1,
-                              .values = "above 0",
                               .by_default = "1e-08",
                               .sentence = "Adam, Adagrad: added to the denominator",
                               .examples = {"1e-7"}});
@@ -292,14 +292,13 @@ void visit_options(Options&& options, Visitor&& visit) {
              .type = OptionType::number,
              .least = 0,
              .most = 0.9,
-             .values = "0 to 0.9",
              .by_default = "0.05",
              .sentence = "fraction of the training ratings held out to choose the best epoch; 0: none",
              .examples = {"0.1"}});
   visit(options.patience, Info{.key = "patience",
                                .type = OptionType::whole_number,
                                .least = 0,
-                               .values = "0 or more",
+                               .most = kLargestInt,
                                .unit = "epochs",
                                .by_default = "0",
                                .sentence = "stop after so many epochs without improvement; 0: run all epochs",
@@ -325,14 +324,14 @@ void visit_options(Options&& options, Visitor&& visit) {
   visit(options.threads, Info{.key = "threads",
                               .type = OptionType::whole_number,
                               .least = 0,
-                              .values = "0 or more",
+                              .most = kLargestInt,
                               .unit = "threads",
                               .by_default = "0",
                               .sentence = "CPU threads; 0: all cores",
                               .examples = {"8"}});
   visit(options.precision, Info{.key = "precision",
                                 .type = OptionType::choice,
-                                .choices = {"f32", "f16", "bf16"},
+                                .choices = choices_of<EmbeddingPrecision>(),
                                 .by_default = "f32",
                                 .sentence = "storage of embeddings; f16 and bf16 on a GPU alone",
                                 .examples = {"f16"}});
@@ -350,12 +349,10 @@ void visit_options(Options&& options, Visitor&& visit) {
                                     .examples = {"on"}});
 }
 
-/// Whether there is a value: nothing, an empty list, and a kernel without wishes are left to resolve().
+/// Whether there is a value: an empty optional and an empty list are left to resolve().
 template <typename T>
 bool is_given(const T& value) {
-  if constexpr (std::is_same_v<T, MfKernelOptions>) {
-    return value != MfKernelOptions();
-  } else if constexpr (requires { value.has_value(); }) {
+  if constexpr (requires { value.has_value(); }) {
     return value.has_value();
   } else if constexpr (requires { value.empty(); }) {
     return !value.empty();

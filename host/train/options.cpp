@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string_view>
 #include <type_traits>
@@ -54,7 +55,13 @@ void check(const OptionInfo& info, const T& value) {
   } else if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
     const auto number = static_cast<double>(value);
     if (!(std::isfinite(number) && number >= info.least && number <= info.most)) {
-      throw InputError(std::string(info.key), text_of(value), fmt::format("must be {}", info.values));
+      throw InputError(std::string(info.key), text_of(value), fmt::format("must be {}", values_of(info)));
+    }
+  } else if constexpr (NamedKind<T>) {
+    const auto rank = static_cast<std::size_t>(value);
+    const std::string name = rank < kKindNames<T>.size() ? text_of(value) : fmt::format("number {}", rank);
+    if (std::find(info.choices.begin(), info.choices.end(), name) == info.choices.end()) {
+      refuse_choice(info, name);
     }
   } else if constexpr (requires { check_value(info, value); }) {
     check_value(info, value);
@@ -83,7 +90,6 @@ void resolve_network(TrainOptions& options) {
   fill(options.dense_reg, 0.0);
   fill(options.products, ProductPrecision::f32);
   options.biases = false;
-  require(options.output != ActivationKind::tanh, "output", options.output, "not one of linear, relu, sigmoid");
   if (options.model == ModelKind::neumf) {
     fill(options.factors, *options.dim);
     require(options.output == ActivationKind::linear, "output", options.output,
@@ -110,12 +116,12 @@ void resolve_features(TrainOptions& options) {
   fill(options.feature_reg, 0.01);
   require(options.feature_dim.empty(), "feature_dim", options.feature_dim,
           "in mf features have the columns of users and items; give `dim` alone");
-  refuse("feature_dropout", options.feature_dropout, "only networks have that; give `model` mlp as well");
+  refuse("feature_dropout", options.feature_dropout, "only networks have that; give `model` mlp or neumf as well");
 }
 
 /// A model without layers takes none of the options of layers.
 void refuse_network_options(const TrainOptions& options) {
-  constexpr const char* kRemedy = "only the mlp model has that; give `model` mlp as well";
+  constexpr const char* kRemedy = "only networks have that; give `model` mlp or neumf as well";
   refuse("user_dim", options.user_dim, kRemedy);
   refuse("item_dim", options.item_dim, kRemedy);
   refuse("layers", options.layers, kRemedy);
@@ -131,7 +137,7 @@ void refuse_network_options(const TrainOptions& options) {
 /// Beyond it the most active user or the most popular film may have so many ratings in a batch that SGD overshoots.
 constexpr std::int64_t kLargestPlainSgd = 1024;
 
-/// Beyond it an epoch has few steps for Adam as it is in small batches.
+/// Beyond it an epoch has too few steps for Adam as it is in small batches.
 constexpr std::int64_t kLargeBatch = 4096;
 
 bool is_large_batch(const TrainOptions& options) {
@@ -150,8 +156,8 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
   }
   const auto batch = static_cast<double>(*options.batch);
   if (has_sgd_of_rows(options, per_rating)) {
-    // The gradient is a mean over the batch while a row sees few of its ratings: with a rate in proportion to the batch
-    // a rating moves its rows as far whatever the batch. default_damping keeps that from overshooting.
+    // The gradient is a mean over the batch, and a row has few of the batch's ratings. With a rate in proportion to the
+    // batch a rating moves its rows as far in any batch. default_damping keeps that from overshooting.
     return (options.optimizer == OptimizerChoice::sgd ? 0.02 : options.model == ModelKind::mf ? 0.012 : 0.01) * batch;
   }
   if (options.optimizer == OptimizerChoice::adam) {
@@ -163,11 +169,11 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
   return 0.05;
 }
 
-/// Nothing where there is none, so that runs of plain SGD say nothing of it.
+/// Nothing if there is none, so that runs of plain SGD say nothing of it.
 std::optional<double> default_damping(const TrainOptions& options, bool per_rating) {
-  // A row with n ratings in the batch steps n times as far as for one of them, all from the same point: with n beyond
-  // 1 / (rate per rating) it overshoots and diverges, however slowly the rate rises before. Rows with few ratings must
-  // keep the whole rate, or they learn too little in the few steps there are.
+  // A row with n ratings in the batch steps n times as far as with one, all from the same point. With n beyond 1 /
+  // (rate per rating) it overshoots and diverges, however slowly the rate rises before. Rows with few ratings must keep
+  // the whole rate, or they learn too little in the few steps there are.
   return *options.batch > kLargestPlainSgd && has_sgd_of_rows(options, per_rating) ? std::optional(0.1) : std::nullopt;
 }
 
@@ -184,6 +190,18 @@ double default_reg(const TrainOptions& options, bool per_rating) {
     return !mixed ? 0.1 : options.model == ModelKind::neumf ? 0.04 : 0.01;
   }
   return mixed ? 0.045 : per_rating ? 0.055 : 0.07;
+}
+
+void resolve_damping(TrainOptions& options, bool per_rating) {
+  if (!options.damping) {
+    options.damping = default_damping(options, per_rating);
+  }
+  if (options.damping.value_or(0.0) != 0.0) {
+    require(options.optimizer == OptimizerChoice::sgd_and_adam || options.optimizer == OptimizerChoice::sgd, "damping",
+            options.damping, "only SGD has it; give `optimizer` sgd, or leave it out");
+    require(!per_rating, "damping", options.damping,
+            "per-rating SGD steps on one rating at a time and has `rate_decay`; give `batch` 1024 as well");
+  }
 }
 
 }  // namespace
@@ -283,15 +301,7 @@ TrainOptions resolve(const TrainOptions& given) {
     refuse("adam_lr", options.adam_lr,
            "only the optimizer sgd+adam has that beside `lr`; give `optimizer` sgd+adam, or `lr`");
   }
-  if (!options.damping) {
-    options.damping = default_damping(options, per_rating);
-  }
-  if (options.damping.value_or(0.0) != 0.0) {
-    require(mixed || options.optimizer == OptimizerChoice::sgd, "damping", options.damping,
-            "only SGD has it; give `optimizer` sgd, or leave it out");
-    require(!per_rating, "damping", options.damping,
-            "per-rating SGD steps on one rating at a time and has `rate_decay`; give `batch` 1024 as well");
-  }
+  resolve_damping(options, per_rating);
   const auto [beta1, beta2] = default_betas(options);
   fill(options.beta1, beta1);
   fill(options.beta2, beta2);
@@ -299,7 +309,7 @@ TrainOptions resolve(const TrainOptions& given) {
           fmt::format("must be 0 to the {} epochs of the run", *options.epochs));
   require(options.warmup == 0.0 || !per_rating, "warmup", options.warmup,
           "per-rating SGD has one rate an epoch; give `batch` 1024 or `optimizer` adam as well");
-  require(options.sgd_kernel == MfKernelOptions() || per_rating, "sgd_kernel", options.sgd_kernel,
+  require(!options.sgd_kernel || per_rating, "sgd_kernel", options.sgd_kernel,
           "only per-rating SGD of mf has it; remove it, or leave out `batch`, `optimizer` and `model`");
   require(options.rate_decay == 0.0 || per_rating, "rate_decay", options.rate_decay,
           featured_mf ? "only per-rating SGD has it, which takes no features; remove one of the two"

@@ -19,7 +19,7 @@ struct SafetensorsFile {
 /// Written to a temporary name, synced, renamed.
 void write_safetensors(const std::string& path, const SafetensorsFile& file);
 
-/// Throws InputError naming the path where the file is not sound: lengths, offsets, shapes and types are all checked.
+/// Throws InputError naming the path if the file is not sound: lengths, offsets, shapes and types are all checked.
 SafetensorsFile read_safetensors(const std::string& path);
 
 /// The shapes of the tensors by name. Checks the header in the same way, and does not read the values.

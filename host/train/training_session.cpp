@@ -28,7 +28,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Takes the validation slice off the training ratings; none where the fraction comes to less than one rating.
+/// Takes the validation slice off the training ratings; none if the fraction comes to less than one rating.
 Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
   if (std::round(options.validation * static_cast<double>(ratings.size())) < 1.0 || ratings.size() < 2) {
     return {ratings, {}};
@@ -141,7 +141,8 @@ class EpochLoop {
   LearningRateSchedule schedule_;
 };
 
-/// Embeddings of ids without a training rating are never updated: at zero, a feature's vector stands for such a row.
+/// Sets embeddings of ids without a training rating to zero: they are never updated, and the vectors of features alone
+/// should stand for such a row.
 void clear_unseen(TensorMap& tensors, const char* side, const std::vector<std::int64_t>& counts) {
   for (const char* what : {"embedding", "factors"}) {
     const auto found = tensors.find(fmt::format("{}.{}", side, what));

@@ -20,11 +20,11 @@ struct Trained {
   std::unique_ptr<RatingModel> resident;  ///< its parameters are those of result.model
 };
 
-/// Throws InputError where the device does not train as the options ask: how it stores embeddings, rounds products, or
+/// Throws InputError if the device does not train as the options ask: how it stores embeddings, rounds products, or
 /// goes through ratings.
 void check_device(Device& device, const TrainOptions& resolved);
 
-/// All that the epochs to come depend on, beside the options and the data.
+/// All that the epochs to come depend on, besides the options and the data.
 struct SessionState {
   TensorMap parameters;  ///< of the model
   TensorMap slots;       ///< of the optimizer
@@ -47,15 +47,15 @@ class TrainingSession {
   /// Whether no epoch is left: all were trained, or patience ran out.
   bool done() const;
 
-  /// Trains the next epoch and waits for it. Only while not done(). Throws Error where an error is not finite.
+  /// Trains the next epoch and waits for it. Only while not done(). Throws Error if an error is not finite.
   EpochRecord step(const Solver::Progress& progress = {});
 
   /// Between two epochs. Blocks.
   SessionState state() const;
 
-  /// Goes on from there: a session of the same options and data, on the same kind of device with the same number of
-  /// threads, then gives what the one that the state is of would have given, to the bit where training is
-  /// deterministic. Throws InputError where the state is of another model or optimizer.
+  /// Goes on from that state. A session of the same options and data, on the same kind of device with the same number
+  /// of threads, then gives what the session that gave the state would have given, to the bit if training is
+  /// deterministic. Throws InputError if the state is of another model or optimizer.
   void restore(const SessionState& state);
 
   /// The model of the best epoch. After at least one step; the last call to the session.

@@ -11,13 +11,13 @@
 
 namespace curate {
 
-/// Memory for a column of a table, aligned to 64 bytes, from 1 MiB in large pages where the system has them; std::free
-/// gives it back too. Throws std::bad_alloc.
+/// Memory for a column of a table, aligned to 64 bytes; from 1 MiB on in large pages if the system has them. std::free
+/// may give it back, too. Throws std::bad_alloc.
 CURATE_API void* allocate_column(std::size_t bytes);
 CURATE_API void free_column(void* data) noexcept;
 
-/// Leaves new elements of numbers as they are: a vector that is resized and then written touches its memory once, on
-/// the threads that write it, and what was reserved beyond costs no memory.
+/// Leaves new elements uninitialised. A vector that is resized and then written touches its memory once, on the threads
+/// that write it, and what was reserved beyond that costs no memory.
 template <typename T>
 class CURATE_API ColumnAllocator {
  public:

@@ -15,7 +15,7 @@
 namespace curate {
 
 /// Ratings as parallel arrays of one length. `users` and `items` are dense ids (see IdMap). `timestamps` (seconds since
-/// 1970) is empty where the source has none.
+/// 1970) is empty if the source has none.
 struct CURATE_API RatingTable {
   Column<std::int32_t> users;
   Column<std::int32_t> items;
@@ -26,19 +26,19 @@ struct CURATE_API RatingTable {
   bool has_timestamps() const { return !timestamps.empty(); }
 };
 
-/// What is known of an item beyond its ratings; strings are UTF-8, empty where unknown.
+/// What is known of an item beyond its ratings; strings are UTF-8, empty if unknown.
 struct CURATE_API ItemInfo {
   std::string title;
   std::string genres;     ///< separated by |
-  std::int32_t year = 0;  ///< of release, from the title or u.item's release date; 0 where unknown
+  std::int32_t year = 0;  ///< of release, from the title or u.item's release date; 0 if unknown
 };
 
-/// The values that ratings may take. `min` and `max` are ReadOptions::rating_range where the caller gave one, else the
+/// The values that ratings may take. `min` and `max` are ReadOptions::rating_range if the caller gave one, else the
 /// smallest and the largest rating read.
 struct CURATE_API RatingScale {
   float min = 0.0F;
   float max = 0.0F;
-  float step = 0.0F;  ///< 1 or 0.5, the coarser where every rating lies on that grid (from 0), else 0
+  float step = 0.0F;  ///< 1 or 0.5, the coarser if every rating lies on that grid (from 0), else 0
 };
 
 /// Ratings with all that is known of their users and items. The ids in `ratings` lie in [0, users.size()) and
@@ -48,19 +48,19 @@ struct CURATE_API Dataset {
   IdMap users;
   IdMap items;
   std::vector<ItemInfo> item_info;  ///< by dense item id; may be shorter than items.size()
-  /// That models are to use, see add_features; the rows of each are the ids here.
+  /// Features that models use, see add_features; their rows are the dense ids here.
   std::vector<Feature> features;
   RatingScale scale;
   std::string source;           ///< absolute path of the folder or file, or "synthetic"
   std::string layout;           ///< "ml-100k", "ml-1m", "ml-csv", "delimited" or "synthetic"
-  std::int64_t duplicates = 0;  ///< ratings dropped since the same user rated the same item again
+  std::int64_t duplicates = 0;  ///< ratings dropped because the same user rated the item again
   bool from_cache = false;      ///< see ReadOptions::cache
 
   /// Title of a dense item id, or empty.
   const std::string& title(std::int32_t item) const;
 };
 
-/// What is being done, how much of it so far and in all (0: nobody knows).
+/// What is being done, how much of it so far and in all (0: unknown).
 using ReadProgress = std::function<void(const char* phase, std::int64_t done, std::int64_t total)>;
 
 struct CURATE_API ReadOptions {
@@ -69,15 +69,16 @@ struct CURATE_API ReadOptions {
   std::optional<std::pair<float, float>> rating_range;
   ReadProgress progress;     ///< called now and then while reading; may be empty
   std::int32_t threads = 0;  ///< 0: all cores
-  /// Without, they are read only where they decide between repeated ratings, and RatingTable::timestamps stays empty.
+  /// Whether timestamps are kept. If not, they are read only to decide between repeated ratings, and
+  /// RatingTable::timestamps stays empty.
   bool timestamps = true;
-  /// Ids are text even where the first row has numbers. Without, an id column of a delimited file is text where the
-  /// first row has no whole number of 64 bits there; those of MovieLens folders are numbers. Text keeps its spelling
-  /// ("007" is not "7") and reads more slowly.
+  /// Ids are text even if the first row has numbers. If not set, an id column of a delimited file is text if the first
+  /// row has no whole number of 64 bits there; ids of MovieLens folders are numbers. Text keeps its spelling ("007" is
+  /// not "7") and reads more slowly.
   bool text_ids = false;
-  /// Whether read_dataset may take the ratings of a file of `cache_from` bytes or more from the cache beside it, and
-  /// make that where there is none or an outdated one: .NAME.curate-cache, about a tenth of the size of the text. What
-  /// comes out is the same.
+  /// Whether read_dataset may use a cache beside a file of ratings of `cache_from` bytes or more: .NAME.curate-cache,
+  /// about a tenth of the size of the text. It makes the cache if there is none or an outdated one. The result is the
+  /// same.
   bool cache = false;
   std::int64_t cache_from = std::int64_t{16} << 20U;
 };
@@ -88,8 +89,8 @@ struct CURATE_API ReadOptions {
 /// come from the item file of the same layout beside it (tab: u.item; `::`: movies.dat; comma: movies.csv). Items that
 /// only the item file knows get no id.
 ///
-/// The same user and item more than once: the rating with the latest timestamp stays; at equal timestamps or without
-/// them, the one that comes last in the file. Throws InputError naming file, line and remedy.
+/// If the same user and item come more than once, the rating with the latest timestamp stays; at equal timestamps or
+/// without them, the one that comes last in the file. Throws InputError naming file, line and remedy.
 CURATE_API Dataset read_dataset(const std::string& path, const ReadOptions& options = {});
 
 /// Reads further ratings (a test file, or a folder) with the ids of `dataset`, to which unseen ids are added, with
@@ -100,10 +101,10 @@ CURATE_API RatingTable read_more_ratings(Dataset& dataset, const std::string& pa
 /// Makes dataset.features for its users and items as they are now. `wanted` is a list with commas: names of what the
 /// data set's own files say (users: sex, age, age_group, occupation; items: genres, year, tags) or FILE:COLUMN[:KIND],
 /// a column of a CSV file whose first column, called userId, itemId or movieId, has raw ids. KIND is category, multi
-/// (values separated by |) or number; without it, number where all values are numbers and more than ten differ, else
-/// multi where one has a |, else category. Numbers go into at most ten buckets of about equally many rows each. What is
-/// not known of a row, or of all, is a value of its own. Throws InputError for unknown names (and says which there are)
-/// and malformed files.
+/// (values separated by |) or number. Without KIND a column is number if all values are numbers and more than ten
+/// differ, multi if a value has a |, else category. Numbers go into at most ten buckets of about equally many rows
+/// each. "Not known" is a value of its own. Throws InputError for unknown names (and says which there are) and
+/// malformed files.
 CURATE_API void add_features(Dataset& dataset, const std::string& wanted);
 
 /// One raw pair of ids.
@@ -131,14 +132,14 @@ struct CURATE_API Split {
 CURATE_API Split split_random(const RatingTable& table, double fraction, std::uint64_t seed, std::int32_t threads = 0);
 
 /// The latest `fraction` of the ratings as test (of ties, those later in the table); both parts keep the order of the
-/// table. Throws InputError as split_random does, without timestamps, and where all timestamps are equal.
+/// table. Throws InputError as split_random does, without timestamps, and if all timestamps are equal.
 CURATE_API Split split_by_time(const RatingTable& table, double fraction, std::int32_t threads = 0);
 
 /// Fold (0..folds-1) of every rating: a seeded random assignment whose sizes differ by one at most. Throws InputError
 /// for fewer than two folds or more folds than ratings.
 CURATE_API std::vector<std::int32_t> assign_folds(std::int64_t num_ratings, std::int32_t folds, std::uint64_t seed);
 
-/// The given fold as test, all others as train. Throws std::invalid_argument where `fold_of` has not one entry per
+/// The given fold as test, all others as train. Throws std::invalid_argument if `fold_of` has not one entry per
 /// rating.
 CURATE_API Split split_fold(const RatingTable& table, const std::vector<std::int32_t>& fold_of, std::int32_t fold,
                             std::int32_t threads = 0);
@@ -159,7 +160,7 @@ struct CURATE_API SyntheticDataset {
   double best_rmse = 0.0;  ///< RMSE of the expectation of each rating given the planted model: no predictor beats it
 };
 
-/// Distinct pairs, sorted by raw user id, then raw item id; every user and every item has at least one rating where
+/// Distinct pairs, sorted by raw user id, then raw item id; every user and every item has at least one rating if
 /// ratings >= users + items; a user or item without ratings has no dense id. Raw ids are 1..users and 1..items. Ratings
 /// have a mean near 3.5 and, unless the noise is loud, a standard deviation near 1. Throws InputError for sizes that
 /// cannot be met.
@@ -169,8 +170,8 @@ CURATE_API SyntheticDataset generate_dataset(const SyntheticOptions& options);
 /// active user and of the most rated item, mean, grid, sparse item ids, years.
 struct CURATE_API MovielensLikeOptions {
   std::string like = "ml-20m";  ///< ml-1m, ml-10m, ml-20m, ml-25m or ml-32m
-  /// Of users and ratings, 0.01 to 1. Items and the ratings of the most active user go down with its cube root, as
-  /// from the large releases to the small ones.
+  /// Scale of users and ratings, 0.01 to 1. Items and the ratings of the most active user scale with its cube root, as
+  /// they do from the large releases to the small ones.
   double scale = 1.0;
   std::int32_t rank = 8;
   std::optional<double> noise;  ///< as in SyntheticOptions; by default the best RMSE is near 0.78 (ml-1m: 0.83)

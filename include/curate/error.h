@@ -7,8 +7,8 @@
 
 namespace curate {
 
-/// Something went wrong that the input is not to blame for (disk full, device lost, training diverged). The command
-/// line exits with 1.
+/// Something failed, and not because of the input (disk full, device lost, training diverged). The command line exits
+/// with 1.
 class CURATE_API Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -23,11 +23,11 @@ class CURATE_API InputError : public Error {
   /// An option is to blame: what() is "`key` problem: remedy".
   InputError(const std::string& key, const std::string& problem, const std::string& remedy);
 
-  /// The option's key, as option_table() and config.toml have it; empty where no option is to blame.
+  /// The option's key, as option_table() and config.toml have it; empty if no option is to blame.
   const std::string& key() const noexcept { return key_; }
-  /// What is wrong, mostly the value that was given; empty where no option is to blame.
+  /// What is wrong, mostly the value that was given; empty if no option is to blame.
   const std::string& problem() const noexcept { return problem_; }
-  /// What to give instead; empty where no option is to blame.
+  /// What to give instead; empty if no option is to blame.
   const std::string& remedy() const noexcept { return remedy_; }
 
  private:
@@ -42,8 +42,8 @@ class CURATE_API DeviceError : public Error {
   using Error::Error;
 };
 
-/// A GPU's operation failed after it was enqueued. Which one it was is not known: the message names the call that found
-/// out. Nothing works on that GPU any more in this process.
+/// A GPU's operation failed after it was enqueued. It is not known which one: the message names the call that found
+/// out. In this process nothing works on that GPU any more.
 class CURATE_API AsyncDeviceError : public DeviceError {
  public:
   using DeviceError::DeviceError;

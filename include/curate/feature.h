@@ -8,7 +8,7 @@
 
 namespace curate {
 
-/// What a feature is of.
+/// Whether a feature describes users or items.
 enum class FeatureSide : std::uint8_t { user, item };
 
 enum class FeatureKind : std::uint8_t {
@@ -38,8 +38,8 @@ struct CURATE_API Feature {
   std::string prefix() const;
 };
 
-/// Throws InputError where two features of one side have the same name, a name is empty or has control characters, or
-/// the parts of a feature do not fit together, or not so many users and items.
+/// Throws InputError if two features of one side have the same name, if a name is empty or has control characters, and
+/// if the parts of a feature do not fit together or do not fit the numbers of users and items.
 CURATE_API void check_features(const std::vector<Feature>& features, std::int64_t users, std::int64_t items);
 
 }  // namespace curate

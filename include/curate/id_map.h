@@ -17,7 +17,7 @@ class CURATE_API RawId {
   RawId() = default;
   RawId(std::integral auto number)
       : number_(static_cast<std::int64_t>(number)) {}  // NOLINT(google-explicit-constructor)
-  /// A number where the text is how that number is written ("7", not "007" or "+7").
+  /// From a text: a number if that is how the number is written ("7", not "007" or "+7"), else text.
   explicit RawId(std::string_view text);
 
   bool is_number() const { return text_.empty(); }
@@ -32,15 +32,15 @@ class CURATE_API RawId {
   std::string text_;  ///< empty: a number
 };
 
-/// Raw ids to dense ids 0..size-1 in order of first appearance, and back. Numbers as long as all ids are numbers, which
-/// costs 12 to 16 bytes an id; from the first other text on, texts.
+/// Maps raw ids to dense ids 0..size-1 in order of first appearance, and back. Stores numbers as long as all ids are
+/// numbers, 12 to 16 bytes an id; from the first other text on it stores texts.
 class CURATE_API IdMap {
  public:
   std::int32_t size() const { return size_; }
   /// Whether all ids are whole numbers.
   bool numbers() const { return ends_.empty(); }
 
-  /// The dense id, or nothing where the raw id was never added. Where all ids are numbers, text finds the number that
+  /// The dense id, or nothing if the raw id was never added. If all ids are numbers, text finds the number that
   /// it says ("007" finds 7).
   std::optional<std::int32_t> find(std::int64_t raw) const;
   std::optional<std::int32_t> find(std::string_view text) const;
@@ -69,8 +69,8 @@ class CURATE_API IdMap {
   // Texts only: one after the other, and where each ends.
   std::string texts_;
   std::vector<std::size_t> ends_;
-  std::vector<std::int32_t> small_;  ///< dense id by small number, -1 where there is none
-  std::vector<std::int32_t> slots_;  ///< of all others: open addressing with linear probing, -1 where free
+  std::vector<std::int32_t> small_;  ///< dense id by small number, -1 if there is none
+  std::vector<std::int32_t> slots_;  ///< of all others: open addressing with linear probing, -1 if free
   std::size_t taken_ = 0;            ///< of slots_
 };
 

@@ -44,7 +44,7 @@ enum class ProductPrecision : std::uint8_t {
   bf16,  ///< 7 bits after the point
 };
 
-/// Rates of dropout after the users' and the items' embedding.
+/// Rates of dropout after the users' and the items' embedding, 0 to 0.95.
 struct CURATE_API DropoutRates {
   double user = 0.0;
   double item = 0.0;
@@ -54,19 +54,20 @@ struct CURATE_API DropoutRates {
 
 /// Columns of a feature's embedding.
 struct CURATE_API FeatureDim {
-  std::string name;  ///< empty: of every feature
-  std::int32_t columns = 0;
+  std::string name;          ///< empty: of every feature
+  std::int32_t columns = 0;  ///< 1 to 1024
 
   bool operator==(const FeatureDim&) const = default;
 };
 
-/// How a GPU goes through ratings in an epoch of per-rating SGD, to be measured; 0: the engine's choice.
+/// How a GPU goes through ratings in an epoch of per-rating SGD, to be measured. Of lanes, ahead and split 0 is the
+/// engine's choice.
 struct CURATE_API MfKernelOptions {
   std::int32_t lanes = 0;  ///< threads that share a rating: 1, 2, 4, 8, 16 or 32, or more of them where rows are long
-  std::int32_t ahead = 0;  ///< rows of items that are on their way: 1, 2 or 4
+  std::int32_t ahead = 0;  ///< rows of items that are fetched ahead: 1, 2 or 4
   std::int32_t split = 0;  ///< users of more ratings than that are learnt in pieces side by side, at least 16
-  std::int32_t hot_items = 0;      ///< most rated items whose changes a block gathers before it adds them
-  bool scalar_reductions = false;  ///< changes are added by element
+  std::int32_t hot_items = 0;  ///< most rated items whose changes a block gathers before it adds them: 0 (none) to 1024
+  bool scalar_reductions = false;  ///< changes are added one float at a time, not four
 
   bool operator==(const MfKernelOptions&) const = default;
 };
@@ -95,12 +96,13 @@ inline constexpr std::array<std::string_view, 3> kKindNames<ProductPrecision> = 
 template <typename Kind>
 concept NamedKind = !kKindNames<Kind>.empty();
 
+/// The name of a value, as options have it: "sgd+adam". The value must be one of the enumeration's.
 template <NamedKind Kind>
 constexpr std::string_view name_of(Kind kind) {
   return kKindNames<Kind>.at(static_cast<std::size_t>(kind));
 }
 
-/// The value of that name; nothing where none has it.
+/// The value of that name; std::nullopt where no value has it.
 template <NamedKind Kind>
 constexpr std::optional<Kind> find_kind(std::string_view name) {
   for (std::size_t kind = 0; kind < kKindNames<Kind>.size(); ++kind) {

@@ -6,8 +6,8 @@
 
 namespace curate {
 
-/// Errors of predictions against ratings, over all of them: cold ratings are predicted by fallback and counted in. In
-/// the ratings' own unit (stars), `mse` in its square; 0 where there are no ratings to take the mean of.
+/// Errors of predictions against ratings. All ratings count: the fallback predicts the cold ones. In the ratings' own
+/// unit (stars), `mse` in its square; 0 if there are no ratings to take the mean of.
 struct CURATE_API Metrics {
   double rmse = 0.0;
   double mse = 0.0;

@@ -64,7 +64,7 @@ class CURATE_API Model {
   /// user_dim + item_dim + those of all features, the last one's outputs 1. Of neumf: those of mlp and user.factors
   /// [users, factors], item.factors [items, factors]. For every feature SIDE.NAME.embedding [values, its dim], in mf
   /// [values, dim] and, with biases, SIDE.NAME.bias [values]. Of all: fallback.user [users], fallback.item [items],
-  /// fallback.mean [1]. The counts are training ratings by dense id. Throws InputError where they do not fit together.
+  /// fallback.mean [1]. The counts are training ratings by dense id. Throws InputError if they do not fit together.
   struct Parts {
     ModelSpec spec;
     TensorMap tensors;
@@ -90,7 +90,7 @@ class CURATE_API Model {
   /// Predictions for raw ids, in order. Throws InputError for a device that is not here, as evaluate does.
   std::vector<Prediction> predict(std::span<const RawPair> pairs, const ComputeOptions& compute = {}) const;
 
-  /// Errors on ratings whose ids are the model's dense ids; ids at or past users.size() or items.size() are cold.
+  /// Errors on ratings whose ids are the model's dense ids; ids from users.size() or items.size() on are cold.
   Metrics evaluate(const RatingTable& ratings, const ComputeOptions& compute = {}) const;
 
   /// `ratings` of a data set with ids of its own, in the model's dense ids; unknown ids become -1, which evaluate takes

@@ -10,51 +10,55 @@
 
 namespace curate {
 
-/// All that decides a training run apart from its data. What is not given (an empty optional or list) is filled in by
-/// resolve(), by model and optimizer; what only networks have must not be given for others.
+/// All options of a training run. resolve() fills in what is not given (an empty optional or list), by model and
+/// optimizer. What only networks have must not be given for other models. option_table() has range, unit and default of
+/// every option.
 struct CURATE_API TrainOptions {
   std::string preset;                        ///< "", "notebook-mf" or "notebook-mlp"; set by preset_options
-  ModelKind model = ModelKind::mf;           ///< what is said of mlp holds for neumf too
-  std::optional<OptimizerChoice> optimizer;  ///< mf sgd; with features, and in mlp, sgd_and_adam
+  ModelKind model = ModelKind::mf;           ///< what is said of mlp below holds for neumf too
+  std::optional<OptimizerChoice> optimizer;  ///< default: mf sgd; with features, and in mlp, sgd_and_adam
   LossKind loss = LossKind::mse;
-  std::optional<std::int32_t> dim;       ///< factors, 1..1024; mlp: columns of both embeddings; mf 64, mlp 32
-  std::optional<std::int32_t> user_dim;  ///< mlp: columns of the user's embedding; dim
-  std::optional<std::int32_t> item_dim;  ///< mlp: columns of the item's embedding; dim
-  std::optional<std::vector<std::int32_t>> layers;  ///< mlp: widths of the hidden layers, if any; 64, 32
-  std::vector<ActivationKind> activations;          ///< mlp: one for all hidden layers or one for each; relu
-  std::optional<ActivationKind> output;  ///< mlp: linear, relu, or sigmoid scaled to the ratings' range; linear
-  std::optional<DropoutRates> dropout;   ///< mlp: after the embeddings; 0.4
-  std::optional<double> dense_dropout;   ///< mlp: rate after every hidden layer; 0
-  std::optional<std::int32_t> factors;   ///< neumf: factors of the dot product; dim
+  std::optional<std::int32_t> dim;       ///< factors; mlp: columns of both embeddings; 1..1024, default: mf 64, mlp 32
+  std::optional<std::int32_t> user_dim;  ///< mlp: columns of the user's embedding; default: dim
+  std::optional<std::int32_t> item_dim;  ///< mlp: columns of the item's embedding; default: dim
+  /// mlp: widths of the hidden layers, default 64, 32. An empty vector means that there are none: `layers.reset()` is
+  /// what leaves them to resolve(), `layers = std::vector<std::int32_t>()` what leaves them out.
+  std::optional<std::vector<std::int32_t>> layers;
+  std::vector<ActivationKind> activations;  ///< mlp: one for all hidden layers or one for each; default: relu
+  std::optional<ActivationKind> output;  ///< mlp: linear (the default), relu, or sigmoid scaled to the ratings' range
+  std::optional<DropoutRates> dropout;   ///< mlp: after the embeddings; default: 0.4 for both
+  std::optional<double> dense_dropout;   ///< mlp: rate after every hidden layer; default: 0
+  std::optional<std::int32_t> factors;   ///< neumf: factors of the dot product; default: dim
   std::string features;  ///< of users and items, as add_features takes them; they must be in the data set then
-  std::vector<FeatureDim> feature_dim;    ///< mlp: columns of features' embeddings; by their size
-  std::optional<double> feature_dropout;  ///< mlp: rate after every feature's embedding; 0
+  std::vector<FeatureDim> feature_dim;    ///< mlp: columns of features' embeddings; default: by their size
+  std::optional<double> feature_dropout;  ///< mlp: rate after every feature's embedding; default: 0
   std::optional<double> feature_reg;      ///< L2 of features' embeddings: feature_reg * |w|^2 added to the mean loss
-  std::optional<std::int32_t> epochs;
-  std::optional<double> learning_rate;  ///< by optimizer and batch
-  std::optional<double> adam_lr;        ///< sgd_and_adam: learning rate of Adam
-  /// Mini-batch SGD of users' and items' vectors, and of their biases: an element whose gradient g, summed over the
-  /// batch, has had root mean square s in its latest steps moves by lr * g / batch / (1 + damping * s), 0 or more; 0:
-  /// plain SGD; where not given by batch, and absent where it would be 0
+  std::optional<std::int32_t> epochs;     ///< passes over the training ratings, at most; default: mf 20, mlp 25
+  std::optional<double> learning_rate;    ///< default: by optimizer and batch
+  std::optional<double> adam_lr;          ///< sgd_and_adam: learning rate of Adam; default: mf 0.004, mlp 0.005
+  /// Mini-batch SGD of users' and items' vectors and biases: an element moves by lr * g / batch / (1 + damping * s),
+  /// with g its gradient summed over the batch and s the root mean square of g in the latest steps; 0: plain SGD.
+  /// Default: 0.1 for batches above 1024, else none.
   std::optional<double> damping;
   double rate_decay = 0.0;  ///< batch 1: rows of n ratings learn at lr / sqrt(1 + rate_decay n (epochs so far + 1/2))
   ScheduleKind schedule = ScheduleKind::linear;
   double warmup = 0.0;        ///< mini-batches: epochs, 0 to epochs, over which all learning rates rise linearly
   std::optional<double> reg;  ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses
-  std::optional<double> dense_reg;  ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; 0
-  std::optional<ProductPrecision> products;  ///< mlp, CUDA: rounding of what wide layers multiply; f32
+  std::optional<double>
+      dense_reg;  ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; default: 0
+  std::optional<ProductPrecision> products;  ///< mlp, CUDA: rounding of what wide layers multiply; default: f32
   double weight_decay = 0.0;  ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
-  /// 1: per-rating SGD (mf); more: mini-batches, of SGD without damping up to an eighth smaller where few ratings would
-  /// be left for the last one; mf 1 with sgd, else 1024; mlp 512
+  /// 1: per-rating SGD (mf); more: mini-batches. SGD without damping takes up to an eighth less if few ratings would be
+  /// left for the last batch. Default: mf 1 with sgd, else 1024; mlp 512.
   std::optional<std::int64_t> batch;
   bool biases = true;                ///< mf: user and item biases
   bool global_mean = true;           ///< mf: the mean training rating is added; mlp: the first predictions are near it
   bool non_negative = false;         ///< factors (mlp: embeddings) are kept >= 0
   InitKind init = InitKind::normal;  ///< embeddings: normal (deviation init_scale), uniform (-init_scale .. init_scale)
-  std::optional<double> init_scale;  ///< mf 0.02, mlp 0.05
+  std::optional<double> init_scale;  ///< default: mf 0.02, mlp 0.05
   bool dense_updates = false;        ///< the optimizer steps on every embedding row at every step, as in Keras
-  std::optional<double> beta1;       ///< Adam: decay of the first moment a step, 0 to below 1; by batch
-  std::optional<double> beta2;       ///< Adam: decay of the second moment a step, 0 to below 1; by batch
+  std::optional<double> beta1;       ///< Adam: decay of the first moment a step, 0 to below 1; default: by batch
+  std::optional<double> beta2;       ///< Adam: decay of the second moment a step, 0 to below 1; default: by batch
   double epsilon = 1e-8;             ///< Adam, Adagrad
   double validation = 0.05;          ///< fraction of the training ratings held out to choose the epoch; 0: none
   std::int32_t patience = 0;         ///< stop after so many epochs without improvement; 0: never stop early
@@ -62,11 +66,11 @@ struct CURATE_API TrainOptions {
   std::uint64_t seed = 1;
   std::string device = "auto";  ///< auto, cpu, cuda, cuda:N (the GPU numbered N)
   std::int32_t threads = 0;     ///< CPU threads; 0: all
-  /// Of users' and items' embeddings, on a GPU (biases, what features and dense layers have, and the saved model are
-  /// f32)
+  /// Storage of users' and items' embeddings, on a GPU; biases, what features and dense layers have, and the saved
+  /// model are f32.
   EmbeddingPrecision precision = EmbeddingPrecision::f32;
-  MfKernelOptions sgd_kernel;  ///< per-rating SGD on a GPU
-  bool deterministic = false;  ///< same bits whatever the number of threads and the order of execution
+  std::optional<MfKernelOptions> sgd_kernel;  ///< per-rating SGD on a GPU: how an epoch is done; default: by the GPU
+  bool deterministic = false;                 ///< same bits whatever the number of threads and the order of execution
 };
 
 /// Names that preset_options takes.

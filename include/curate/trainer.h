@@ -26,7 +26,8 @@ struct CURATE_API EpochRecord {
   bool best = false;  ///< lowest validation RMSE so far (or the latest epoch, without validation)
 };
 
-/// Called from train(), in its thread; any may be empty. What they throw ends the training and leaves train().
+/// Called from train(), in its thread; any may be empty. An exception from one of them ends the training and leaves
+/// train().
 struct CURATE_API TrainEvents {
   /// What is done next that takes a while: "setting up", "training", "evaluating".
   std::function<void(const char* phase)> on_phase;
@@ -36,10 +37,10 @@ struct CURATE_API TrainEvents {
 };
 
 /// `train` and `validation` are the errors of `model` on the ratings trained on, and on the slice held out of them
-/// where there is one.
+/// if there is one.
 struct CURATE_API TrainResult {
   Model model;  ///< of the best epoch
-  /// One record per epoch; fewer than TrainOptions::epochs where patience ran out.
+  /// One record per epoch; fewer than TrainOptions::epochs if patience ran out.
   std::vector<EpochRecord> history;
   std::int32_t best_epoch = 0;  ///< from 1
   Metrics train;
@@ -52,13 +53,13 @@ struct CURATE_API TrainResult {
 /// Trains models with one set of options. train() keeps no state: it may be called again.
 class CURATE_API Trainer {
  public:
-  /// Options are resolved; throws InputError where they make no sense.
+  /// Options are resolved; throws InputError if they make no sense.
   explicit Trainer(const TrainOptions& options);
 
   const TrainOptions& options() const { return options_; }
 
   /// Trains on `train`: dataset.ratings or a part of them. Its ids must be dense ids of `dataset`; nothing checks that.
-  /// Throws InputError for no ratings, more than 2^31 - 1, or a device that is not here; DeviceError where it fails;
+  /// Throws InputError for no ratings, more than 2^31 - 1, or a device that is not here; DeviceError if it fails;
   /// Error when training diverges (a non-finite error).
   TrainResult train(const Dataset& dataset, const RatingTable& train, const TrainEvents& events = {}) const;
 

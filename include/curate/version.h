@@ -4,7 +4,7 @@
 
 namespace curate {
 
-/// "major.minor.patch" of the library in use, which may be newer than the one compiled against.
+/// "major.minor.patch" of the library in use. It may be newer than the one compiled against.
 CURATE_API const char* version();
 
 }  // namespace curate

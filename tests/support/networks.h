@@ -51,9 +51,9 @@ inline TrainOptions options_of(const Network& network) {
   options.model = network.factors > 0 ? ModelKind::neumf : ModelKind::mlp;
   options.user_dim = 2;
   options.item_dim = 3;
-  set_option(options, "layers", network.layers);
-  set_option(options, "activations", network.activations);
-  set_option(options, "output", network.output);
+  set_or_clear(options, "layers", network.layers);
+  set_or_clear(options, "activations", network.activations);
+  set_or_clear(options, "output", network.output);
   options.init_scale = 0.7;
   options.seed = 3;
   if (network.factors > 0) {

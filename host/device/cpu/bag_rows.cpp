@@ -79,8 +79,8 @@ void bag_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, co
 
 void bag_rows_backward(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows, const Bags& bags,
                        const std::int32_t* index, BagKind kind, const StepState& state) {
-  // Each thread goes through the whole batch for rows of its own: a batch has few rows of such a table, so that sums by
-  // piece of the batch would be as large as what they save.
+  // Each thread goes through the whole batch for rows of its own. A batch has few rows of such a table: sums by piece
+  // of the batch would take as much memory as they save.
   const std::int64_t threads = pool.threads();
   const std::int64_t share = (grad_table.rows + threads - 1) / threads;
   pool.run(threads, [&](std::int64_t thread) {

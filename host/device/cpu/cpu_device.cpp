@@ -86,7 +86,7 @@ class CpuDevice : public Device {
       throw DeviceError(fmt::format("out of memory: {} MiB asked for", bytes >> 20U));
     }
 #if !defined(NDEBUG)
-    // NaN in every float: whoever reads what nobody wrote is found out.
+    // NaN in every float: a read of what nobody wrote shows.
     std::memset(data, 0xFF, bytes);
 #endif
     return data;
@@ -308,7 +308,7 @@ class CpuDevice : public Device {
   std::unique_ptr<MfEpochPlan> do_plan_mf_epoch(const RatingsView& ratings, std::int64_t users, std::int64_t items,
                                                 const MfPlanOptions& options) override {
     do_synchronize();
-    // Fewer ratings than these to a group or to a block are not worth the wait for the other threads.
+    // A group or block of fewer ratings is not worth the wait for the other threads.
     constexpr std::int64_t kFewestGroupRatings = 32768;
     constexpr std::int64_t kFewestBlockRatings = 4096;
     constexpr std::int64_t kDeterministicBlocks = 8;

@@ -17,7 +17,7 @@ constexpr std::size_t kSlack = kMfSgdAhead;
 constexpr std::int64_t kMostPlaces = 256;
 constexpr std::int64_t kMostPackedSlots = std::int64_t{1} << 24U;
 
-/// Small numbers of its own for every run: a shuffle needs many, and none of the others may depend on it.
+/// Random numbers for the shuffle of one run. It takes many, and other runs must not depend on how many.
 class Shuffler {
  public:
   explicit Shuffler(std::uint64_t seed) : state_(seed) {}
@@ -139,7 +139,7 @@ MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const
   return groups;
 }
 
-/// Of every item that has ratings.
+/// The slot of every item that has ratings, else -1.
 std::vector<std::int32_t> MfEpochPlan::assign_slots(const Groups& groups) {
   // So many rows are whole pages.
   constexpr std::size_t kApart = 64;
@@ -225,7 +225,7 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
   const std::size_t rating_bytes = packed_ ? sizeof(PackedRating) : sizeof(WideRating);
   ratings_ = device.allocate((static_cast<std::size_t>(ratings()) + 2 * kSlack) * rating_bytes);
   runs_ = device.allocate_array<MfSgdRun>(first_run_.back());
-  // What is fetched ahead on either side is the first item.
+  // Zeros on either side: what is fetched ahead from there is the row of the first slot.
   auto* const bytes = static_cast<char*>(memory_of(ratings_));
   std::memset(bytes, 0, kSlack * rating_bytes);
   std::memset(bytes + (static_cast<std::size_t>(ratings()) + kSlack) * rating_bytes, 0, kSlack * rating_bytes);
@@ -330,7 +330,7 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::int64_t di
       MfSgdBlock ratings;
       set_ratings(ratings, u, i, epoch, runs);
       const std::int64_t first = first_rating_[index(u, i)];
-      // Positions of the n-th run, the next to be taken at the back.
+      // Positions of the next run; the rating to be taken first is at the back.
       std::uint32_t next = 0;
       const auto next_run = [&] {
         const MfSgdRun& run = runs[next++];

@@ -21,7 +21,7 @@ namespace curate::cpu {
 ///
 /// Groups of items have about equally many ratings in every range of popularity, groups of users are cut from a random
 /// order of all. Items that have ratings have slots, group by group and by popularity within: an epoch works on a copy
-/// of their rows in that order, each on cache lines of its own and no group on a page of another's. Where rows of two
+/// of their rows in that order, each on cache lines of its own and no group on a page of another's. If rows of two
 /// groups lie side by side the hardware's prefetchers fetch one thread's rows for the other: twice as slow. Within a
 /// block a user's ratings are together (a run), shuffled. Every epoch takes the runs of a block in another order, and
 /// every other one takes the ratings of each from its end: what comes last weighs the most.
@@ -32,7 +32,7 @@ class MfEpochPlan : public curate::MfEpochPlan {
               const MfPlanOptions& options, std::int32_t blocks, std::int32_t turns, ThreadPool& pool);
 
   std::vector<std::int32_t> order(std::int64_t epoch, std::int64_t dim, bool non_negative) const override;
-  /// The same for a kernel of this machine's.
+  /// The same for one of this machine's kernels.
   std::vector<std::int32_t> order(std::int64_t epoch, std::int64_t dim, bool non_negative,
                                   const MfSgdKernel& kernel) const;
 
@@ -48,7 +48,7 @@ class MfEpochPlan : public curate::MfEpochPlan {
   }
   /// The item of each slot; -1 for slots that keep groups apart.
   const std::vector<std::int32_t>& item_of_slot() const { return item_of_slot_; }
-  /// Of ratings, by user and by item.
+  /// Numbers of ratings by user and by item.
   const std::vector<std::int64_t>& user_counts() const { return user_counts_; }
   const std::vector<std::int64_t>& item_counts() const { return item_counts_; }
   /// Memory for the rows (slots times `stride`) and biases (one per slot) of an epoch, all 0.0F at first.
@@ -57,7 +57,7 @@ class MfEpochPlan : public curate::MfEpochPlan {
     float* biases = nullptr;
   };
   ItemRows item_rows(std::size_t stride) const;
-  /// Fills in what a block has of ratings in an epoch. `runs` is memory for its runs in their order.
+  /// Fills in the ratings of a block in an epoch. `runs` is memory for its runs, in their order.
   void set_ratings(MfSgdBlock& block, std::int32_t user_group, std::int32_t item_group, std::int64_t epoch,
                    std::vector<MfSgdRun>& runs) const;
   std::int64_t block_ratings(std::int32_t user_group, std::int32_t item_group) const;
@@ -89,7 +89,7 @@ class MfEpochPlan : public curate::MfEpochPlan {
   std::vector<std::int32_t> item_of_slot_;
   mutable Column<float> item_rows_;
   mutable Column<float> item_biases_;
-  std::vector<std::int32_t> positions_;  ///< of the ratings as they were given, where order() was asked for
+  std::vector<std::int32_t> positions_;  ///< of the ratings as they were given, if order() was asked for
 };
 
 /// Those that this machine can run, the best last.

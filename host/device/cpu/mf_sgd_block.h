@@ -40,11 +40,11 @@ struct MfSgdBlock {
   float* user_bias = nullptr;  ///< or null
   std::size_t user_bias_ld = 0;
   float* item = nullptr;  ///< rows by slot, `stride` apart: `dim`, then zeros
-  /// [slots], or null; where one side alone has biases, the other's are zeros (users': null) and stay.
+  /// [slots], or null; if one side alone has biases, the other's are zeros (users': null) and stay.
   float* item_bias = nullptr;
   bool item_biases_learn = false;
   const float* user_rates = nullptr;  ///< by user, what its learning rate is multiplied with, at most 1; or null
-  const float* item_rates = nullptr;  ///< by slot; null where user_rates is
+  const float* item_rates = nullptr;  ///< by slot; null if user_rates is
   float* lane_rows = nullptr;         ///< memory for kMfSgdMostLanes rows, aligned to 64 bytes
   std::size_t stride = 0;             ///< mf_row_stride(dim)
   std::size_t dim = 0;
@@ -68,14 +68,13 @@ constexpr std::size_t mf_row_stride(std::size_t dim) {
   return 16 * (lines == 5 || lines == 7 ? lines + 1 : lines);
 }
 
-/// The same computation with vectors of 4, 8 (AVX2, FMA) and 16 (AVX-512) floats. Those that the compiler or the
-/// machine that it compiles for cannot have are not there, and with sanitizers the first alone is: mf_sgd_epoch.cpp
-/// knows.
+/// The same computation with vectors of 4, 8 (AVX2, FMA) and 16 (AVX-512) floats. Not all are there: the compiler and
+/// its target may lack some, and with sanitizers there is the first alone. mf_sgd_epoch.cpp knows which.
 void mf_sgd_block_4(const MfSgdBlock& block, MfSgdErrors& errors);
 void mf_sgd_block_8(const MfSgdBlock& block, MfSgdErrors& errors);
 void mf_sgd_block_16(const MfSgdBlock& block, MfSgdErrors& errors);
 
-/// Users that each of them has in hand at a time. `common`: ratings are packed, and factors may be negative.
+/// Users that each kernel works on at a time. `common`: ratings are packed, and factors may be negative.
 std::size_t mf_sgd_lanes_4(std::size_t dim, bool common);
 std::size_t mf_sgd_lanes_8(std::size_t dim, bool common);
 std::size_t mf_sgd_lanes_16(std::size_t dim, bool common);

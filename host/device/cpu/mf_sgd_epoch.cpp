@@ -23,7 +23,7 @@ std::vector<MfSgdKernel> mf_sgd_kernels() {
 
 namespace {
 
-/// What a row's learning rate is multiplied with, see Device::mf_sgd_epoch.
+/// The factor of a row's learning rate, see Device::mf_sgd_epoch.
 float rate_of(float rate_decay, std::int64_t ratings, std::int64_t epoch) {
   const double seen = static_cast<double>(ratings) * (static_cast<double>(epoch) + 0.5);
   return static_cast<float>(1.0 / std::sqrt(1.0 + static_cast<double>(rate_decay) * seen));

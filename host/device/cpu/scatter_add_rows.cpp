@@ -4,7 +4,7 @@
 namespace curate::cpu {
 namespace {
 
-/// Threads of the segment variant get this many rows at a time; a row may stand for many ratings, so few.
+/// Rows that a thread of the segment variant takes at a time. Few, as a row may stand for many ratings.
 constexpr std::int64_t kSegmentGrain = 64;
 
 CURATE_SIMD_CLONES
