@@ -11,8 +11,10 @@
 
 #include "curate/dataset.h"
 #include "curate/model.h"
+#include "runs/run_config.h"
+#include "runs/run_history.h"
+#include "runs/run_metrics.h"
 #include "support/atomic_file.h"
-#include "train/run_directory.h"
 
 namespace curate {
 namespace {

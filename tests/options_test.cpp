@@ -15,13 +15,13 @@
 
 #include "curate/error.h"
 #include "models/rating_model.h"
+#include "runs/run_config.h"
 #include "solvers/mini_batch.h"
 #include "solvers/solver.h"
 #include "support/atomic_file.h"
 #include "tests/support/set_option.h"
 #include "train/option_text.h"
 #include "train/option_visit.h"
-#include "train/run_directory.h"
 
 namespace curate {
 namespace {

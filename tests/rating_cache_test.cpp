@@ -307,6 +307,27 @@ TEST_F(RatingCache, GoesWithoutWhereItCannotBeWritten) {
   EXPECT_EQ(files, 2U) << "a temporary file was left";
 }
 
+// Catches: caches that killed processes have not finished and that stay beside the ratings for ever.
+TEST_F(RatingCache, WhatAKilledProcessLeftIsRemoved) {
+  write("1,2,3\n");
+  const std::string left = cache_path(path_) + ".1.1.tmp";
+  std::ofstream(left) << "half a cache";
+  EXPECT_EQ(read().ratings.size(), 1);
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_TRUE(read().from_cache);
+}
+
+TEST_F(RatingCache, OthersReadTheCacheWhoReadTheRatings) {
+  for (const fs::perms mode : {fs::perms::owner_read | fs::perms::owner_write,
+                               fs::perms::owner_read | fs::perms::owner_write | fs::perms::others_read}) {
+    write("1,2,3\n");
+    fs::permissions(path_, mode);
+    fs::remove(cache_path(path_));
+    read();
+    EXPECT_EQ(fs::status(cache_path(path_)).permissions(), mode);
+  }
+}
+
 TEST_F(RatingCache, ManyReadersAndWritersAtOnce) {
   write(many_rows());
   const Dataset expected = read_text();

@@ -1,4 +1,4 @@
-#include "train/run_directory.h"
+#include "runs/run_directory.h"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +10,9 @@
 #include <type_traits>
 
 #include "curate/error.h"
+#include "runs/run_config.h"
+#include "runs/run_history.h"
+#include "runs/run_metrics.h"
 #include "support/atomic_file.h"
 #include "train/option_text.h"
 #include "train/option_visit.h"
@@ -387,7 +390,7 @@ TEST_F(RunDirectoryTest, ARunReplacesAllOfTheRunBefore) {
     directory.write(config, made_up_result(false), {});
   }
   EXPECT_FALSE(fs::exists(root_ / "run" / "features.json"));
-  EXPECT_FALSE(fs::exists(root_ / "run" / ".partial"));
+  EXPECT_FALSE(fs::exists(root_ / "run" / ".publishing"));
   EXPECT_TRUE(Model::load(path("run")).parts().spec.features.empty());
   EXPECT_EQ(read_config(path("run/config.toml")).options.seed, 7U);
   EXPECT_EQ(read_history(path("run/history.csv")).size(), 1U);
@@ -413,6 +416,66 @@ TEST_F(RunDirectoryTest, RefusesWhatItCannotUse) {
   write_file_atomically(path("run/config.toml"), "");
   EXPECT_THROW(RunDirectory(path("run"), false), InputError);
   EXPECT_NO_THROW(RunDirectory(path("run"), true));
+  // Files of that name that no training may have written.
+  fs::create_directories(root_ / "data");
+  write_file_atomically(path("data/users.tsv"), "mine");
+  EXPECT_THROW(RunDirectory(path("data"), false), InputError);
+  EXPECT_EQ(read_file(path("data/users.tsv")), "mine");
+  EXPECT_FALSE(fs::exists(root_ / "data" / ".publishing"));
+}
+
+/// Changes the folder that the process is in, as names under runs/ are relative.
+class FolderChange {
+ public:
+  explicit FolderChange(const fs::path& to) : from_(fs::current_path()) { fs::current_path(to); }
+  FolderChange(const FolderChange&) = delete;
+  FolderChange& operator=(const FolderChange&) = delete;
+  ~FolderChange() { fs::current_path(from_); }
+
+ private:
+  fs::path from_;
+};
+
+// Catches: a name that is looked for and not claimed, names that are used up by trainings that failed.
+TEST_F(RunDirectoryTest, FreeNamesAreClaimed) {
+  const FolderChange change(root_);
+  RunConfig config;
+  config.data = "/data/x";
+  {
+    RunDirectory first = RunDirectory::with_free_name("/data/x/", "mf");
+    EXPECT_EQ(first.path(), "runs/x-mf");
+    EXPECT_EQ(RunDirectory::with_free_name("/data/x", "mf").path(), "runs/x-mf-2");
+    EXPECT_EQ(FoldsDirectory::with_free_name("/data/x", "mf").path(), "runs/x-mf-2");
+    EXPECT_EQ(RunDirectory::with_free_name("/data/x", "mlp").path(), "runs/x-mlp");
+    EXPECT_THROW(RunDirectory("runs/x-mf", true), InputError);
+    first.write(config, made_up_result(false), {});
+  }
+  EXPECT_EQ(RunDirectory::with_free_name("/data/x", "mf").path(), "runs/x-mf-2");
+  EXPECT_FALSE(fs::exists("runs/x-mf-2"));
+  EXPECT_EQ(Model::load("runs/x-mf").parts().users.size(), 2);
+}
+
+// Catches: folds that another process may write into while a cross-validation is at work, a summary that is lost.
+TEST_F(RunDirectoryTest, FoldsAreClaimedTogether) {
+  RunConfig config;
+  config.data = "/data/x";
+  {
+    FoldsDirectory folds(path("cross"), 2, false);
+    EXPECT_THROW(FoldsDirectory(path("cross"), 2, true), InputError);
+    for (const std::int32_t number : {1, 2}) {
+      RunDirectory fold = folds.fold(number);
+      fold.write(config, made_up_result(false), {});
+    }
+    folds.write("{}\n");
+  }
+  EXPECT_EQ(read_file(path("cross/metrics.json")), "{}\n");
+  EXPECT_EQ(read_metrics(path("cross/fold-2/metrics.json")).epochs, 1);
+  EXPECT_THROW(FoldsDirectory(path("cross"), 2, false), InputError);
+  fs::remove(root_ / "cross" / "metrics.json");
+  EXPECT_THROW(FoldsDirectory(path("cross"), 2, false), InputError);
+  EXPECT_NO_THROW(FoldsDirectory(path("cross"), 2, true));
+  write_file_atomically(path("cross/config.toml"), "");
+  EXPECT_THROW(FoldsDirectory(path("cross"), 2, true), InputError);
 }
 
 }  // namespace

@@ -16,8 +16,8 @@
 #include "curate/error.h"
 #include "data/features.h"
 #include "data/split_request.h"
+#include "runs/run_data.h"
 #include "support/buffered_file.h"
-#include "train/run_directory.h"
 
 namespace curate {
 namespace {
@@ -331,7 +331,8 @@ TEST_F(WriteLayoutsTest, FoldersAreMadeWholeOrNotAtAll) {
     OutputFolder folder(path("x/y"), false, ours);
     put(folder, "a", "1");
     put(folder, "b", "2");
-    EXPECT_EQ(files("x/y"), (std::vector<std::string>{".partial", ".partial/a", ".partial/b"}));
+    EXPECT_EQ(files("x/y"), (std::vector<std::string>{".publishing", ".publishing/lock", ".publishing/new",
+                                                      ".publishing/new/a", ".publishing/new/b"}));
     folder.commit();
   }
   EXPECT_EQ(files("x/y"), (std::vector<std::string>{"a", "b"}));

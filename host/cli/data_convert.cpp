@@ -58,12 +58,12 @@ void print_losses(const LayoutLosses& losses, const std::string& layout) {
 void run_convert(const ConvertArguments& arguments) {
   check_layout(arguments.layout);
   check_folder(arguments);
+  OutputFolder folder(arguments.out, arguments.overwrite, is_layout_file);
   PhaseLine line;
   const Dataset dataset = read_dataset(arguments.data, read_options(arguments.reading, line));
   line.clear();
   const std::unique_ptr<SideFiles> files = files_beside(dataset.source);
   const UserTable users = dataset.users.numbers() ? read_user_file(*files, dataset.layout) : UserTable();
-  OutputFolder folder(arguments.out, arguments.overwrite, is_layout_file);
   line.show("writing");
   const LayoutLosses losses = write_layout(dataset, users, arguments.layout, folder);
   const std::vector<std::string> written = folder.staged();

@@ -115,10 +115,10 @@ void run_like(const GenerateArguments& arguments, const MovielensLikeOptions& op
   const Clock::time_point start = Clock::now();
   movielens_shape(options.like, options.scale);  // so that a wrong name is said first
   check_layout_folder(arguments.out, arguments.overwrite);
+  OutputFolder folder(arguments.out, arguments.overwrite, is_layout_file);
   LiveLine line;
   line.show("planting the model");
   const MovielensLike like(options);
-  OutputFolder folder(arguments.out, arguments.overwrite, is_layout_file);
   line.clear();
   const Clock::time_point drawing = Clock::now();
   const MovielensLikeReport report =

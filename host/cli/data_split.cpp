@@ -82,10 +82,10 @@ nlohmann::ordered_json write_parts(const Dataset& dataset, const Split& parts, c
 
 void run_split(const SplitArguments& arguments) {
   const SplitRequest request = checked_request(arguments);
+  OutputFolder folder(arguments.out, arguments.overwrite, is_part_file);
   PhaseLine line;
   const Dataset dataset = read_dataset(arguments.data, read_options(arguments.reading, line));
   line.clear();
-  OutputFolder folder(arguments.out, arguments.overwrite, is_part_file);
   auto files = nlohmann::ordered_json::array();
   if (request.kind == SplitRequest::Kind::folds) {
     const std::vector<std::int32_t> fold_of = assign_folds(dataset.ratings.size(), request.folds, arguments.seed);

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/device_options.h"
@@ -9,9 +10,10 @@
 #include "cli/reading.h"
 #include "curate/error.h"
 #include "curate/model.h"
+#include "runs/run_data.h"
+#include "support/file_set.h"
 #include "support/json_text.h"
 #include "train/metrics_json.h"
-#include "train/run_directory.h"
 
 namespace curate::cli {
 namespace {
@@ -25,15 +27,22 @@ struct EvaluateArguments {
   bool json = false;
 };
 
+/// The model and, where it is asked for, the configuration that it was trained by.
+std::pair<Model, RunConfig> load_run(const std::string& run, const std::string& config_path, bool configured) {
+  return read_set(run, "config.toml", [&] {
+    Model model = Model::load(run);
+    return std::pair(std::move(model), configured ? read_config(config_path) : RunConfig());
+  });
+}
+
 void run_evaluate(const EvaluateArguments& arguments) {
-  const Model model = Model::load(arguments.run);
+  const std::string config_path = arguments.run + "/config.toml";
+  auto [model, config] = load_run(arguments.run, config_path, arguments.data.empty());
   PhaseLine line;
   RatingTable ratings;
   std::string source;
   if (arguments.data.empty()) {
     // The same reading and splitting as in training, so the same test ratings.
-    const std::string config_path = arguments.run + "/config.toml";
-    RunConfig config = read_config(config_path);
     config.options.features.clear();  // the model has them
     source = config.test.empty() ? config.data : config.test;
     try {
@@ -46,7 +55,6 @@ void run_evaluate(const EvaluateArguments& arguments) {
       throw InputError(fmt::format("{}: {}", config_path, error.what()));
     }
   } else {
-    RunConfig config;
     config.data = arguments.data;
     config.split = "none";
     config.rating_range = arguments.rating_range;

@@ -17,13 +17,14 @@
 #include "models/rating_model.h"
 #include "recommend/predictor.h"
 #include "report/progress.h"
-#include "support/atomic_file.h"
+#include "runs/run_data.h"
+#include "runs/run_directory.h"
+#include "runs/run_metrics.h"
 #include "support/json_text.h"
 #include "support/printable.h"
 #include "train/memory_estimate.h"
 #include "train/metrics_json.h"
 #include "train/option_visit.h"
-#include "train/run_directory.h"
 #include "train/training_session.h"
 
 namespace curate::cli {
@@ -231,9 +232,8 @@ struct RunOutcome {
 
 /// Trains one run and writes its directory.
 RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, const RunData& data, Device& device,
-                     const std::string& out, PhaseLine& phases) {
+                     RunDirectory& directory, PhaseLine& phases) {
   const std::string memory = plan_memory(config.options, data, device);
-  RunDirectory directory(out, arguments.overwrite);
   if (!arguments.quiet) {
     describe(config, data, device);
     if (!memory.empty()) {
@@ -302,20 +302,27 @@ std::pair<double, double> spread(const std::vector<double>& values) {
   return {mean, std::sqrt(squared / (count - 1.0))};
 }
 
-void train_folds(const TrainArguments& arguments, Device& device, const std::string& out) {
-  check_folds_fit(out, arguments.config.folds, arguments.overwrite);
+std::string model_name(const TrainArguments& arguments) {
+  return std::string(name_of(arguments.config.options.model));
+}
+
+void train_folds(const TrainArguments& arguments, Device& device) {
+  const RunConfig& all = arguments.config;
+  FoldsDirectory directory = arguments.out.empty() ? FoldsDirectory::with_free_name(all.data, model_name(arguments))
+                                                   : FoldsDirectory(arguments.out, all.folds, arguments.overwrite);
   PhaseLine reading;
-  RunData data = load_folds(arguments.config, read_options(arguments.reading, reading));
+  RunData data = load_folds(all, read_options(arguments.reading, reading));
   reading.clear();
   std::vector<double> rmse;
   std::vector<double> mae;
   nlohmann::ordered_json folds = nlohmann::ordered_json::array();
-  for (std::int32_t fold = 1; fold <= arguments.config.folds; ++fold) {
-    RunConfig config = arguments.config;
+  for (std::int32_t fold = 1; fold <= all.folds; ++fold) {
+    RunConfig config = all;
     config.fold = fold;
     PhaseLine phases;
     take_fold(data, config);
-    const RunOutcome outcome = train_run(arguments, config, data, device, fmt::format("{}/fold-{}", out, fold), phases);
+    RunDirectory run = directory.fold(fold);
+    const RunOutcome outcome = train_run(arguments, config, data, device, run, phases);
     rmse.push_back(outcome.test->rmse);
     mae.push_back(outcome.test->mae);
     folds.push_back(nlohmann::ordered_json::parse(outcome.json));
@@ -323,13 +330,13 @@ void train_folds(const TrainArguments& arguments, Device& device, const std::str
   const auto [rmse_mean, rmse_deviation] = spread(rmse);
   const auto [mae_mean, mae_deviation] = spread(mae);
   nlohmann::ordered_json json;
-  json["run"] = out;
+  json["run"] = directory.path();
   json["test"] = {{"rmse", rmse_mean},
                   {"rmse_standard_deviation", rmse_deviation},
                   {"mae", mae_mean},
                   {"mae_standard_deviation", mae_deviation}};
   json["folds"] = std::move(folds);
-  write_file_atomically(out + "/metrics.json", json_text(json));
+  directory.write(json_text(json));
   if (arguments.json) {
     fmt::print("{}", json_text(json));
   } else {
@@ -340,20 +347,20 @@ void train_folds(const TrainArguments& arguments, Device& device, const std::str
 
 void train_as_asked(TrainArguments& arguments, const Reparse& reparse) {
   const std::unique_ptr<Device> device = resolve_arguments(arguments, reparse);
-  const std::string out =
-      arguments.out.empty() ? free_run_name(arguments.config.data, std::string(name_of(arguments.config.options.model)))
-                            : arguments.out;
   if (arguments.config.folds > 0 && arguments.config.fold == 0) {
-    train_folds(arguments, *device, out);
+    train_folds(arguments, *device);
     return;
   }
+  RunDirectory directory = arguments.out.empty()
+                               ? RunDirectory::with_free_name(arguments.config.data, model_name(arguments))
+                               : RunDirectory(arguments.out, arguments.overwrite);
   PhaseLine phases;
   const RunData data = load_run_data(arguments.config, read_options(arguments.reading, phases));
   phases.clear();
-  const RunOutcome outcome = train_run(arguments, arguments.config, data, *device, out, phases);
+  const RunOutcome outcome = train_run(arguments, arguments.config, data, *device, directory, phases);
   if (arguments.json) {
     nlohmann::ordered_json json;
-    json["run"] = out;
+    json["run"] = directory.path();
     json.update(nlohmann::ordered_json::parse(outcome.json));
     fmt::print("{}", json_text(json));
   }

@@ -28,6 +28,8 @@
 #include "data/byte_source.h"
 #include "data/delimited_reader.h"
 #include "data/piece_sizes.h"
+#include "support/atomic_file.h"
+#include "support/file_descriptor.h"
 
 namespace curate {
 namespace {
@@ -178,20 +180,13 @@ void append(std::vector<char>& to, const void* data, std::size_t bytes) {
   to.insert(to.end(), begin, begin + bytes);
 }
 
-/// An open file of the cache's folder. Functions return false if they fail: a missing cache is no error.
+/// An open file of the cache's folder, which somebody else closes. Functions return false if they fail: a missing cache
+/// is no error.
 class CacheFile {
  public:
   explicit CacheFile(int fd) : fd_(fd) {}
-  CacheFile(const CacheFile&) = delete;
-  CacheFile& operator=(const CacheFile&) = delete;
-  ~CacheFile() { close(); }
 
   bool is_open() const { return fd_ >= 0; }
-  int fd() const { return fd_; }
-  bool close() {
-    const int fd = std::exchange(fd_, -1);
-    return fd < 0 || ::close(fd) == 0;
-  }
 
   std::int64_t size() const {
     struct stat status {};
@@ -557,7 +552,8 @@ bool is_current(const std::string& source, const std::string& path, Header heade
   header.source_modified = stamp->modified;
   header.created = looked;
   header.header_hash = hash_of(header);
-  const CacheFile file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  const FileDescriptor opened(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  const CacheFile file(opened.get());
   Header there{};
   if (file.is_open() && file.read_at(0, &there, sizeof(there)) && there.index_hash == header.index_hash) {
     static_cast<void>(file.write_at(0, &header, sizeof(header)));
@@ -583,7 +579,8 @@ std::string cache_path(const std::string& source) {
 
 std::optional<CachedRatings> load_cache(const std::string& source, bool text_ids, bool timestamps, ThreadPool& pool) {
   const std::string path = cache_path(source);
-  const CacheFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const FileDescriptor opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const CacheFile file(opened.get());
   if (!file.is_open()) {
     return std::nullopt;
   }
@@ -671,15 +668,14 @@ void store_cache(const std::string& source, const FileStamp& before, bool text_i
     return;
   }
   const std::string path = cache_path(source);
-  std::string temporary = path + ".XXXXXX";
-  CacheFile file(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (!file.is_open()) {
+  remove_abandoned_files(path);
+  NewFile file(path, 0600);
+  if (file.fd() < 0) {
     return;  // a folder that others own, a full or read-only disk
   }
   // Whoever may read the source may read its cache. Not synced: the hashes of a cache that a crash tears are wrong.
-  if (::fchmod(file.fd(), status.st_mode & 0666U) != 0 || !write_cache(file, header, content, pool) || !file.close() ||
-      ::rename(temporary.c_str(), path.c_str()) != 0) {
-    ::unlink(temporary.c_str());
+  if (::fchmod(file.fd(), status.st_mode & 0666U) == 0 && write_cache(CacheFile(file.fd()), header, content, pool)) {
+    file.replace();
   }
 }
 

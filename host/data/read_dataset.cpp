@@ -17,6 +17,7 @@
 #include "data/rating_cache.h"
 #include "data/rating_reader.h"
 #include "data/side_files.h"
+#include "support/file_set.h"
 
 namespace curate {
 namespace {
@@ -43,6 +44,7 @@ struct Source {
 Source open_source(const std::string& path, bool user_texts, bool item_texts) {
   Source source;
   source.kind = path_kind(path);
+  settle_set(source.kind == PathKind::folder ? path : fs::absolute(path).parent_path().string());
   source.file = path;
   if (source.kind == PathKind::folder) {
     source.release = &find_movielens_layout(path);

@@ -9,8 +9,8 @@
 
 #include "curate/error.h"
 #include "support/atomic_file.h"
-#include "support/created_directory.h"
 #include "support/csv_field.h"
+#include "support/output_folder.h"
 
 namespace curate {
 namespace {
@@ -71,16 +71,12 @@ void write_movielens(const Dataset& dataset, const std::string& folder) {
       throw InputError(fmt::format("{}: this file exists already; remove it or name another folder", path.string()));
     }
   }
-  CreatedDirectory directory(folder, folder);
+  OutputFolder output(
+      folder, false, [](const std::string& name) { return name == "movies.csv" || name == "ratings.csv"; }, "");
   // The ratings last: they are what makes the folder a data set.
-  write_file_atomically(movies.string(), movies_csv(dataset));
-  try {
-    write_file_atomically(ratings.string(), ratings_csv(dataset));
-  } catch (...) {
-    fs::remove(movies, error);
-    throw;
-  }
-  directory.keep();
+  write_file_atomically(output.stage("movies.csv"), movies_csv(dataset));
+  write_file_atomically(output.stage("ratings.csv"), ratings_csv(dataset));
+  output.commit();
 }
 
 }  // namespace curate

@@ -17,6 +17,7 @@
 
 #include "curate/error.h"
 #include "report/progress.h"
+#include "support/file_set.h"
 #include "support/printable.h"
 #include "support/utf8.h"
 #include "train/metrics_json.h"
@@ -31,6 +32,7 @@ using Json = nlohmann::ordered_json;
 // Finding and reading.
 
 bool is_run(const fs::path& path) {
+  settle_set(path.string());
   std::error_code error;
   return fs::exists(path / "config.toml", error);
 }
@@ -105,7 +107,7 @@ std::int64_t count_parameters(const std::string& path) {
   return count;
 }
 
-ComparedRun read_run(const std::string& path) {
+ComparedRun read_run_once(const std::string& path) {
   const fs::path folder = path;
   ComparedRun run;
   run.path = path;
@@ -121,6 +123,10 @@ ComparedRun read_run(const std::string& path) {
   }
   run.parameters = count_parameters((folder / "model.safetensors").string());
   return run;
+}
+
+ComparedRun read_run(const std::string& path) {
+  return read_set(path, "config.toml", [&] { return read_run_once(path); });
 }
 
 // Columns of figures.
@@ -608,6 +614,7 @@ std::vector<std::string> find_runs(const std::vector<std::string>& paths) {
     const std::size_t before = runs.size();
     add_runs_within(path, kLevels, runs);
     if (runs.size() == before) {
+      refuse_unfinished(path, "config.toml");
       throw InputError(
           fmt::format("{}: neither a run nor a folder of runs, for no config.toml is there; {}", path, kRemedy));
     }

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "report/svg_plot.h"
-#include "train/run_directory.h"
+#include "runs/run_config.h"
+#include "runs/run_history.h"
+#include "runs/run_metrics.h"
 
 namespace curate {
 

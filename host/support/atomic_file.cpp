@@ -2,32 +2,22 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
 
 #include "curate/error.h"
 
 namespace curate {
 namespace {
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 bool write_all(int fd, std::string_view content) {
   while (!content.empty()) {
@@ -45,21 +35,66 @@ bool write_all(int fd, std::string_view content) {
 
 }  // namespace
 
-void write_file_atomically(const std::string& path, std::string_view content) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, ::getpid());
-  const auto fail = [&] {
-    const int error = errno;
-    ::unlink(temporary.c_str());
-    throw Error(fmt::format("{}: cannot write: {}", path, std::strerror(error)));
-  };
-  {
-    const FileDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    if (file.get() < 0 || !write_all(file.get(), content)) {
-      fail();
+NewFile::NewFile(std::string path, unsigned mode) : path_(std::move(path)) {
+  static std::atomic<std::uint64_t> number = 0;
+  while (true) {
+    std::string name = fmt::format("{}.{}.{}.tmp", path_, ::getpid(), ++number);
+    FileDescriptor file(::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+    if (file.get() < 0) {
+      if (errno == EEXIST) {
+        continue;  // left by a process of the same number
+      }
+      return;
+    }
+    // The lock tells that the file is not abandoned. Whoever took it for abandoned before has removed it or is about
+    // to.
+    const bool busy = ::flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (busy || !file.is_at(name)) {
+      continue;
+    }
+    temporary_ = std::move(name);
+    file_ = std::move(file);
+    return;
+  }
+}
+
+NewFile::~NewFile() {
+  if (!temporary_.empty()) {
+    ::unlink(temporary_.c_str());
+  }
+}
+
+bool NewFile::replace() {
+  // The name first: a file that is closed has no lock and may be taken for abandoned.
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    return false;
+  }
+  temporary_.clear();
+  return file_.close();
+}
+
+void remove_abandoned_files(const std::string& path) {
+  namespace fs = std::filesystem;
+  const fs::path whole = fs::path(path);
+  const std::string start = whole.filename().string() + ".";
+  std::error_code error;
+  const fs::path folder = whole.has_parent_path() ? whole.parent_path() : ".";
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(start) || !name.ends_with(".tmp")) {
+      continue;
+    }
+    const FileDescriptor file(::open(entry->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (file.get() >= 0 && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0 && file.is_at(entry->path())) {
+      ::unlink(entry->path().c_str());
     }
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    fail();
+}
+
+void write_file_atomically(const std::string& path, std::string_view content) {
+  NewFile file(path);
+  if (file.fd() < 0 || !write_all(file.fd(), content) || !file.replace()) {
+    throw Error(fmt::format("{}: cannot write: {}", path, std::strerror(errno)));
   }
 }
 

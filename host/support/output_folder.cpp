@@ -2,78 +2,104 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <system_error>
+#include <utility>
 
 #include "curate/error.h"
+#include "support/file_set.h"
 
 namespace curate {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Files of the folder that `is_ours` says are.
-std::vector<fs::path> ours_in(const std::string& folder, const OutputFolder::IsOurs& is_ours) {
-  std::vector<fs::path> found;
+/// Names of files in the folder that `is_ours` says are.
+std::vector<std::string> ours_in(const std::string& folder, const OutputFolder::IsOurs& is_ours) {
+  std::vector<std::string> found;
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    if (is_ours(entry->path().filename().string())) {
-      found.push_back(entry->path());
+    std::string name = entry->path().filename().string();
+    if (is_ours(name)) {
+      found.push_back(std::move(name));
     }
   }
   return found;
 }
 
-std::string out_label(const std::string& path) {
-  return fmt::format("`out` {}", path);
+/// Whether the folder has nothing but what belongs to its claim.
+bool is_fresh(const std::string& folder) {
+  std::error_code error;
+  const fs::directory_iterator entry(folder, error);
+  return std::none_of(begin(entry), end(entry),
+                      [](const auto& one) { return one.path().filename() != FolderClaim::kHidden; });
 }
 
 }  // namespace
 
-void OutputFolder::check(const std::string& path, bool overwrite, const IsOurs& is_ours) {
-  const std::vector<fs::path> found = ours_in(path, is_ours);
-  for (const fs::path& file : found) {
+void OutputFolder::check(const std::string& path, bool overwrite, const IsOurs& is_ours, const std::string& key) {
+  const auto refuse = [&](const std::string& why) {
+    throw key.empty() ? InputError(fmt::format("{}: {}", path, why)) : InputError(key, path, why);
+  };
+  for (const std::string& name : ours_in(path, is_ours)) {
     std::error_code error;
-    if (fs::is_directory(file, error)) {
-      throw InputError("out", path, fmt::format("holds a folder {}; give another folder", file.filename().string()));
+    if (fs::is_directory(fs::path(path) / name, error)) {
+      refuse(fmt::format("holds a folder {}; give another folder", name));
     }
     if (!overwrite) {
-      throw InputError("out", path,
-                       fmt::format("holds {} already; give another folder, or `overwrite`", file.filename().string()));
+      refuse(fmt::format("holds {} already; give another folder, or `overwrite`", name));
     }
   }
 }
 
-OutputFolder::OutputFolder(const std::string& path, bool overwrite, IsOurs is_ours)
-    : directory_((check(path, overwrite, is_ours), path), out_label(path)),
-      is_ours_(std::move(is_ours)),
-      staging_(directory_.path() + "/.partial") {
-  fs::remove_all(staging_);
-  fs::create_directory(staging_);
+OutputFolder::OutputFolder(const std::string& path, bool overwrite, IsOurs is_ours, const std::string& key)
+    : claim_((check(path, overwrite, is_ours, key), path), key), is_ours_(std::move(is_ours)) {
+  begin_set(path);
+  try {
+    // Another process may have written there meanwhile.
+    check(path, overwrite, is_ours_, key);
+  } catch (...) {
+    discard_set(path);
+    throw;
+  }
+}
+
+OutputFolder::OutputFolder(FolderClaim claim, IsOurs is_ours) : claim_(std::move(claim)), is_ours_(std::move(is_ours)) {
+  begin_set(path());
+}
+
+OutputFolder OutputFolder::first_free(const std::function<std::string(int number)>& name, IsOurs is_ours) {
+  for (int number = 1;; ++number) {
+    std::optional<FolderClaim> claim = FolderClaim::try_create(name(number), "out");
+    if (!claim) {
+      continue;
+    }
+    if (is_unsettled(claim->path()) || !is_fresh(claim->path())) {
+      claim->keep();  // another process wrote there meanwhile, or was killed when all was written
+      continue;
+    }
+    return OutputFolder(std::move(*claim), std::move(is_ours));
+  }
 }
 
 OutputFolder::~OutputFolder() {
-  std::error_code ignored;
-  fs::remove_all(staging_, ignored);
+  discard_set(path());
 }
 
 std::string OutputFolder::label(const std::string& name) const {
-  return (fs::path(directory_.path()) / name).string();
+  return (fs::path(path()) / name).string();
 }
 
 std::string OutputFolder::stage(const std::string& name) {
   staged_.push_back(name);
-  return (fs::path(staging_) / name).string();
+  return path_in_set(path(), name);
 }
 
 void OutputFolder::commit() {
-  for (const fs::path& file : ours_in(directory_.path(), is_ours_)) {
-    fs::remove(file);
-  }
-  for (const std::string& name : staged_) {
-    fs::rename(fs::path(staging_) / name, label(name));
-  }
-  directory_.keep();
+  publish_set(path(), ours_in(path(), is_ours_), staged_);
+  claim_.keep();
 }
 
 }  // namespace curate

@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <filesystem>
+#include <functional>
+#include <map>
 #include <set>
 #include <string_view>
 #include <tuple>
@@ -14,9 +15,12 @@
 #include "curate/error.h"
 #include "models/rating_model.h"
 #include "support/atomic_file.h"
+#include "support/file_set.h"
+#include "support/output_folder.h"
 #include "support/printable.h"
 #include "support/split_list.h"
 #include "train/features_file.h"
+#include "train/model_files.h"
 #include "train/safetensors.h"
 
 namespace curate {
@@ -26,17 +30,13 @@ constexpr const char* kFormat = "curate-1";
 constexpr const char* kUsersHeader = "raw_id\tdense_id\tratings\n";
 constexpr const char* kItemsHeader = "raw_id\tdense_id\ttitle\tgenres\tratings\n";
 
-std::string model_path(const std::string& directory) {
-  return directory + "/model.safetensors";
-}
-std::string users_path(const std::string& directory) {
-  return directory + "/users.tsv";
-}
-std::string items_path(const std::string& directory) {
-  return directory + "/items.tsv";
-}
-std::string features_path(const std::string& directory) {
-  return directory + "/features.json";
+constexpr const char* kModelFile = "model.safetensors";  // the last to be written
+constexpr const char* kUsersFile = "users.tsv";
+constexpr const char* kItemsFile = "items.tsv";
+constexpr const char* kFeaturesFile = "features.json";
+
+std::string path_in(const std::string& directory, const char* name) {
+  return fmt::format("{}/{}", directory, name);
 }
 
 const Tensor& need(const TensorMap& tensors, const char* name, std::int64_t elements) {
@@ -204,16 +204,18 @@ Model::Model(Parts parts) : parts_(std::move(parts)) {
   }
 }
 
-Model Model::load(const std::string& run_directory) {
-  const std::string path = model_path(run_directory);
+namespace {
+
+Model load_model(const std::string& run_directory) {
+  const std::string path = path_in(run_directory, kModelFile);
   SafetensorsFile file = read_safetensors(path);
   if (file.metadata["format"] != kFormat) {
     throw InputError(fmt::format("{}: written as '{}', this version reads '{}'; train the model again", path,
                                  printable(file.metadata["format"]), kFormat));
   }
-  IdTable users = read_ids(users_path(run_directory), false);
-  IdTable items = read_ids(items_path(run_directory), true);
-  Parts parts;
+  IdTable users = read_ids(path_in(run_directory, kUsersFile), false);
+  IdTable items = read_ids(path_in(run_directory, kItemsFile), true);
+  Model::Parts parts;
   parts.spec.kind = file.metadata["model"];
   if (is_network(parts.spec.kind)) {
     parts.spec.activations = split_list(file.metadata["activations"]);
@@ -232,14 +234,14 @@ Model Model::load(const std::string& run_directory) {
     return found == file.tensors.end() ? std::int64_t{-1} : static_cast<std::int64_t>(found->second.values.size());
   };
   for (const auto& [table, rows, table_path] :
-       {std::tuple{&users, rows_of("fallback.user"), users_path(run_directory)},
-        std::tuple{&items, rows_of("fallback.item"), items_path(run_directory)}}) {
+       {std::tuple{&users, rows_of("fallback.user"), path_in(run_directory, kUsersFile)},
+        std::tuple{&items, rows_of("fallback.item"), path_in(run_directory, kItemsFile)}}) {
     if (rows >= 0 && table->ids.size() != rows) {
       throw InputError(fmt::format("{}: {} ids, but {} has rows for {}; train the model again", table_path,
                                    table->ids.size(), path, rows));
     }
   }
-  parts.spec.features = read_features_json(features_path(run_directory), users.ids.size(), items.ids.size());
+  parts.spec.features = read_features_json(path_in(run_directory, kFeaturesFile), users.ids.size(), items.ids.size());
   parts.tensors = std::move(file.tensors);
   parts.users = std::move(users.ids);
   parts.items = std::move(items.ids);
@@ -253,38 +255,52 @@ Model Model::load(const std::string& run_directory) {
   }
 }
 
-void Model::save(const std::string& run_directory) const {
+}  // namespace
+
+Model Model::load(const std::string& run_directory) {
+  return read_set(run_directory, kModelFile, [&] { return load_model(run_directory); });
+}
+
+bool is_model_file(std::string_view name) {
+  return name == kModelFile || name == kUsersFile || name == kItemsFile || name == kFeaturesFile;
+}
+
+void write_model_files(const Model::Parts& parts, const std::function<std::string(const std::string& name)>& path_of) {
   std::string users = kUsersHeader;
-  for (std::int32_t user = 0; user < parts_.users.size(); ++user) {
+  for (std::int32_t user = 0; user < parts.users.size(); ++user) {
     users +=
-        fmt::format("{}\t{}\t{}\n", parts_.users.text(user), user, parts_.user_counts[static_cast<std::size_t>(user)]);
+        fmt::format("{}\t{}\t{}\n", parts.users.text(user), user, parts.user_counts[static_cast<std::size_t>(user)]);
   }
   std::string items = kItemsHeader;
-  for (std::int32_t item = 0; item < parts_.items.size(); ++item) {
+  for (std::int32_t item = 0; item < parts.items.size(); ++item) {
     const auto index = static_cast<std::size_t>(item);
-    const ItemInfo info = index < parts_.item_info.size() ? parts_.item_info[index] : ItemInfo{};
-    items += fmt::format("{}\t{}\t{}\t{}\t{}\n", parts_.items.text(item), item, tsv_field(info.title),
-                         tsv_field(info.genres), parts_.item_counts[index]);
+    const ItemInfo info = index < parts.item_info.size() ? parts.item_info[index] : ItemInfo{};
+    items += fmt::format("{}\t{}\t{}\t{}\t{}\n", parts.items.text(item), item, tsv_field(info.title),
+                         tsv_field(info.genres), parts.item_counts[index]);
   }
-  write_file_atomically(users_path(run_directory), users);
-  write_file_atomically(items_path(run_directory), items);
+  write_file_atomically(path_of(kUsersFile), users);
+  write_file_atomically(path_of(kItemsFile), items);
   std::map<std::string, std::string> metadata = {{"format", kFormat},
-                                                 {"model", parts_.spec.kind},
-                                                 {"rating_min", fmt::format("{}", parts_.scale.min)},
-                                                 {"rating_max", fmt::format("{}", parts_.scale.max)},
-                                                 {"rating_step", fmt::format("{}", parts_.scale.step)},
-                                                 {"clip", parts_.clip ? "true" : "false"}};
-  if (is_network(parts_.spec.kind)) {
-    metadata["activations"] = fmt::format("{}", fmt::join(parts_.spec.activations, ","));
-    metadata["output_min"] = fmt::format("{}", parts_.spec.output_min);
-    metadata["output_max"] = fmt::format("{}", parts_.spec.output_max);
+                                                 {"model", parts.spec.kind},
+                                                 {"rating_min", fmt::format("{}", parts.scale.min)},
+                                                 {"rating_max", fmt::format("{}", parts.scale.max)},
+                                                 {"rating_step", fmt::format("{}", parts.scale.step)},
+                                                 {"clip", parts.clip ? "true" : "false"}};
+  if (is_network(parts.spec.kind)) {
+    metadata["activations"] = fmt::format("{}", fmt::join(parts.spec.activations, ","));
+    metadata["output_min"] = fmt::format("{}", parts.spec.output_min);
+    metadata["output_max"] = fmt::format("{}", parts.spec.output_max);
   }
-  if (parts_.spec.features.empty()) {
-    std::filesystem::remove(features_path(run_directory));  // of a model before
-  } else {
-    write_file_atomically(features_path(run_directory), features_json(parts_.spec.features));
+  if (!parts.spec.features.empty()) {
+    write_file_atomically(path_of(kFeaturesFile), features_json(parts.spec.features));
   }
-  write_safetensors(model_path(run_directory), {parts_.tensors, metadata});
+  write_safetensors(path_of(kModelFile), {parts.tensors, metadata});
+}
+
+void Model::save(const std::string& run_directory) const {
+  OutputFolder folder(run_directory, true, is_model_file, "");
+  write_model_files(parts_, [&](const std::string& name) { return folder.stage(name); });
+  folder.commit();
 }
 
 RatingTable Model::translate(const Dataset& dataset, const RatingTable& ratings) const {

@@ -78,9 +78,11 @@ class CURATE_API Model {
   };
   explicit Model(Parts parts);
 
-  /// Reads model.safetensors, users.tsv and items.tsv of a run directory. Throws InputError naming file and remedy.
+  /// Reads model.safetensors, users.tsv, items.tsv and features.json of a run directory: all of one model, even while
+  /// another one is written there. Throws InputError naming file and remedy.
   static Model load(const std::string& run_directory);
-  /// Writes the three files, each to a temporary name first.
+  /// Writes these files, all of them or none, in place of those of a model that was there; creates the directory.
+  /// Throws InputError where nothing can be written there or another process is at work.
   void save(const std::string& run_directory) const;
 
   const Parts& parts() const { return parts_; }

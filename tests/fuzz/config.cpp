@@ -3,8 +3,8 @@
 #include <string>
 #include <string_view>
 
+#include "runs/run_config.h"
 #include "tests/fuzz/support.h"
-#include "train/run_directory.h"
 
 namespace curate::fuzz {
 namespace {
