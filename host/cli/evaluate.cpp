@@ -8,7 +8,7 @@
 #include "cli/output.h"
 #include "cli/reading.h"
 #include "curate/error.h"
-#include "curate/model.h"
+#include "curate/predictor.h"
 #include "support/json_text.h"
 #include "train/metrics_json.h"
 #include "train/run_directory.h"
@@ -56,7 +56,7 @@ void run_evaluate(const EvaluateArguments& arguments) {
     source = arguments.data;
   }
   line.clear();
-  const Metrics metrics = model.evaluate(ratings, arguments.compute);
+  const Metrics metrics = Predictor(model, arguments.compute).evaluate(ratings);
   if (arguments.json) {
     nlohmann::ordered_json json;
     json["run"] = arguments.run;

@@ -1,11 +1,13 @@
 #include "curate/id_map.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <functional>
 #include <limits>
 
 #include "curate/error.h"
+#include "data/id_lookup.h"
 #include "data/piece_sizes.h"
 
 namespace curate {
@@ -26,6 +28,16 @@ std::size_t hash_of(std::int64_t raw) {
 
 std::string decimal(std::int64_t number) {
   return std::to_string(number);
+}
+
+/// The same without memory from the heap.
+std::string_view decimal(std::int64_t number, std::array<char, 20>& digits) {
+  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), number);
+  return {digits.data(), static_cast<std::size_t>(end - digits.data())};
+}
+
+std::size_t hash_of(std::string_view text) {
+  return std::hash<std::string_view>()(text);
 }
 
 /// The number that the whole text is, if it is one; it may have a sign and zeros in front.
@@ -72,7 +84,7 @@ std::size_t IdMap::slot_of(std::int64_t raw) const {
 }
 
 std::size_t IdMap::slot_of(std::string_view text) const {
-  std::size_t at = std::hash<std::string_view>()(text) & (slots_.size() - 1);
+  std::size_t at = hash_of(text) & (slots_.size() - 1);
   while (slots_[at] >= 0 && text_view(slots_[at]) != text) {
     at = (at + 1) & (slots_.size() - 1);
   }
@@ -81,7 +93,8 @@ std::size_t IdMap::slot_of(std::string_view text) const {
 
 std::optional<std::int32_t> IdMap::find(std::int64_t raw) const {
   if (!numbers()) {
-    return find(std::string_view(decimal(raw)));
+    std::array<char, 20> digits;
+    return find(decimal(raw, digits));
   }
   if (is_small(raw)) {
     const auto index = static_cast<std::size_t>(raw);
@@ -104,7 +117,79 @@ std::optional<std::int32_t> IdMap::find(std::string_view text) const {
 }
 
 std::optional<std::int32_t> IdMap::find(const RawId& id) const {
-  return id.is_number() ? find(id.number()) : find(std::string_view(id.text()));
+  return id.is_number() ? find(id.number()) : find(std::string_view(id.text_));
+}
+
+IdLookup::IdLookup(const IdMap& map, const RawId& id) : map_(&map) {
+  if (!id.is_number()) {
+    start(std::string_view(id.text_));
+  } else if (map.numbers()) {
+    start(id.number());
+  } else {
+    start(decimal(id.number(), digits_));
+  }
+}
+
+IdLookup::IdLookup(const IdMap& map, std::string_view text) : map_(&map) {
+  start(text);
+}
+
+void IdLookup::start(std::string_view text) {
+  if (!map_->numbers()) {
+    kind_ = Kind::text;
+    text_ = text;
+    at_ = hash_of(text) & (map_->slots_.size() - 1);
+    __builtin_prefetch(map_->slots_.data() + at_);
+  } else if (const std::optional<std::int64_t> number = number_in(text)) {
+    start(*number);
+  }
+}
+
+void IdLookup::start(std::int64_t number) {
+  number_ = number;
+  if (is_small(number)) {
+    if (static_cast<std::size_t>(number) < map_->small_.size()) {
+      kind_ = Kind::small;
+      at_ = static_cast<std::size_t>(number);
+      __builtin_prefetch(map_->small_.data() + at_);
+    }
+  } else if (!map_->slots_.empty()) {
+    kind_ = Kind::number;
+    at_ = hash_of(number) & (map_->slots_.size() - 1);
+    __builtin_prefetch(map_->slots_.data() + at_);
+  }
+}
+
+std::int32_t IdLookup::guess() {
+  if (kind_ == Kind::none) {
+    return -1;
+  }
+  guess_ = (kind_ == Kind::small ? map_->small_ : map_->slots_)[at_];
+  if (guess_ >= 0 && kind_ == Kind::text) {
+    __builtin_prefetch(map_->ends_.data() + guess_);
+  } else if (guess_ >= 0 && kind_ == Kind::number) {
+    __builtin_prefetch(map_->raw_.data() + guess_);
+  }
+  return guess_;
+}
+
+void IdLookup::fetch_text() const {
+  if (guess_ < 0 || kind_ != Kind::text) {
+    return;
+  }
+  const std::string_view text = map_->text_view(guess_);
+  __builtin_prefetch(text.data());
+  __builtin_prefetch(text.data() + text.size());
+}
+
+std::int32_t IdLookup::find() const {
+  if (guess_ < 0 || kind_ == Kind::small) {
+    return guess_;
+  }
+  if (kind_ == Kind::number) {
+    return map_->raw_[static_cast<std::size_t>(guess_)] == number_ ? guess_ : map_->slots_[map_->slot_of(number_)];
+  }
+  return map_->text_view(guess_) == text_ ? guess_ : map_->slots_[map_->slot_of(text_)];
 }
 
 std::int32_t IdMap::take_number() {
@@ -188,7 +273,7 @@ std::int32_t IdMap::find_or_add(std::string_view text) {
 }
 
 std::int32_t IdMap::find_or_add(const RawId& id) {
-  return id.is_number() ? find_or_add(id.number()) : find_or_add(std::string_view(id.text()));
+  return id.is_number() ? find_or_add(id.number()) : find_or_add(std::string_view(id.text_));
 }
 
 RawId IdMap::id(std::int32_t dense) const {

@@ -36,14 +36,23 @@ struct GradientOptions {
   bool fuse_layers = true;  ///< mlp: all layers as one operation if Device::plan_dense_stack has a way
 };
 
-/// A model whose parameters live on a device. Written against device.h only; nothing here reads device memory.
-class RatingModel {
+/// What scores pairs on a device.
+class Scorer {
  public:
-  RatingModel() = default;
-  RatingModel(const RatingModel&) = delete;
-  RatingModel& operator=(const RatingModel&) = delete;
-  virtual ~RatingModel() = default;
+  Scorer() = default;
+  Scorer(const Scorer&) = delete;
+  Scorer& operator=(const Scorer&) = delete;
+  virtual ~Scorer() = default;
 
+  /// Enqueues: adds the errors of all ratings to sums.
+  virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) = 0;
+  /// Predictions (not clipped) for n pairs of users and items [n] i32; blocks.
+  virtual std::vector<float> predict(const MatrixView& users, const MatrixView& items) = 0;
+};
+
+/// A model whose parameters live on a device. Written against device.h only; nothing here reads device memory.
+class RatingModel : public Scorer {
+ public:
   virtual std::vector<NamedParameter> parameters() const = 0;
 
   /// Allocates what gradients need.
@@ -60,11 +69,6 @@ class RatingModel {
   /// Enqueues forward, loss and backward of state's batch. gradients() then hold the gradient of the batch's objective,
   /// except for the L2 of features and dense weights, which the optimizer's step adds.
   virtual void enqueue_gradients(const EpochView& epoch) = 0;
-
-  /// Enqueues: adds the errors of all ratings to sums.
-  virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) = 0;
-  /// Predictions (not clipped) for n pairs of users and items [n] i32; blocks.
-  virtual std::vector<float> predict(const MatrixView& users, const MatrixView& items) = 0;
 
   /// All parameters, on the host.
   TensorMap download() const { return download_parameters(parameters()); }
@@ -120,6 +124,10 @@ DType storage_of(const TrainOptions& resolved);
 /// The model with the given parameters on a device. Throws InputError if a tensor is missing or misshapen.
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,
                                         DType storage = DType::f32);
+
+/// What scores with the given parameters on a device. It reads them where they are if the device shares the host's
+/// memory and lays them out in the same way; they have to outlive it. Throws as make_model does.
+std::unique_ptr<Scorer> make_scorer(Device& device, const ModelSpec& spec, const TensorMap& tensors);
 
 /// The model that the options describe, for ratings on `scale`; without its features.
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale);

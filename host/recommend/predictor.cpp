@@ -1,64 +1,183 @@
 #include "recommend/predictor.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cstdint>
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <stdexcept>
+#include <string_view>
 #include <utility>
 
+#include "data/id_lookup.h"
 #include "solvers/device_ratings.h"
-#include "train/evaluator.h"
 
 namespace curate {
 
-Predictor::Predictor(Device& device, const Model::Parts& parts)
-    : Predictor(device, parts, make_model(device, parts.spec, parts.tensors)) {}
+PredictorState::PredictorState(const Model& model, const ComputeOptions& compute)
+    : PredictorState(model, make_device(compute.device, compute.threads)) {}
 
-Predictor::Predictor(Device& device, const Model::Parts& parts, std::unique_ptr<RatingModel> resident)
-    : device_(&device),
-      parts_(&parts),
-      fallback_(parts),
-      clip_(clip_range(parts.clip, parts.scale)),
+PredictorState::PredictorState(const Model& model, std::unique_ptr<Device> owned)
+    : PredictorState(model, *owned, make_scorer(*owned, model.parts().spec, model.parts().tensors)) {
+  owned_ = std::move(owned);
+}
+
+PredictorState::PredictorState(const Model& model, Device& device, std::unique_ptr<Scorer> resident)
+    : model_(model),
+      fallback_(model_.parts()),
+      clip_(clip_range(model_.parts().clip, model_.parts().scale)),
+      pair_(model_.parts()),
+      device_(&device),
+      device_name_(device.info().name),
       resident_(std::move(resident)) {}
 
-std::vector<Prediction> Predictor::predict(std::span<const RawPair> pairs) {
+Prediction PredictorState::clipped(Prediction prediction) const {
+  prediction.rating = std::clamp(prediction.rating, clip_.min, clip_.max);
+  return prediction;
+}
+
+template <typename Id>
+Prediction PredictorState::predict(const Id& user, const Id& item) const {
+  IdLookup user_lookup(model_.parts().users, user);
+  IdLookup item_lookup(model_.parts().items, item);
+  // The rows are on their way while the texts are compared.
+  const std::int32_t user_guess = user_lookup.guess();
+  const std::int32_t item_guess = item_lookup.guess();
+  fallback_.fetch(user_guess, item_guess);
+  pair_.fetch_user(user_guess);
+  pair_.fetch_item(item_guess);
+  user_lookup.fetch_text();
+  item_lookup.fetch_text();
+  const std::int32_t dense_user = user_lookup.find();
+  const std::int32_t dense_item = item_lookup.find();
+  Prediction prediction = fallback_.predict(dense_user, dense_item);
+  if (is_of_model(prediction.basis)) {
+    prediction.rating = pair_.score(dense_user, dense_item);
+  }
+  return clipped(prediction);
+}
+
+/// Dense ids of the pairs, -1 of unknown ones. The look-ups of a group go through their stages together.
+void PredictorState::find(std::span<const RawPair> pairs, std::int32_t* users, std::int32_t* items) const {
+  constexpr std::size_t kGroup = 16;
+  struct PairLookup {
+    PairLookup(const Model::Parts& parts, const RawPair& pair)
+        : user(parts.users, pair.user), item(parts.items, pair.item) {}
+    IdLookup user;
+    IdLookup item;
+  };
+  std::array<std::optional<PairLookup>, kGroup> group;
+  for (std::size_t begin = 0; begin < pairs.size(); begin += kGroup) {
+    const std::size_t count = std::min(kGroup, pairs.size() - begin);
+    for (std::size_t n = 0; n < count; ++n) {
+      group[n].emplace(model_.parts(), pairs[begin + n]);
+    }
+    for (std::size_t n = 0; n < count; ++n) {
+      const std::int32_t user = group[n]->user.guess();
+      fallback_.fetch(user, group[n]->item.guess());
+    }
+    for (std::size_t n = 0; n < count; ++n) {
+      group[n]->user.fetch_text();
+      group[n]->item.fetch_text();
+    }
+    for (std::size_t n = 0; n < count; ++n) {
+      users[begin + n] = group[n]->user.find();
+      items[begin + n] = group[n]->item.find();
+    }
+  }
+}
+
+std::vector<Prediction> PredictorState::predict(std::span<const RawPair> pairs) const {
+  std::vector<std::int32_t> users(pairs.size());
+  std::vector<std::int32_t> items(pairs.size());
+  find(pairs, users.data(), items.data());
   std::vector<Prediction> predictions(pairs.size());
-  std::vector<std::size_t> warm;
+  std::vector<std::size_t> scored;
   RatingTable table;
   for (std::size_t n = 0; n < pairs.size(); ++n) {
-    const std::int32_t user = parts_->users.find(pairs[n].user).value_or(-1);
-    const std::int32_t item = parts_->items.find(pairs[n].item).value_or(-1);
-    predictions[n] = fallback_.predict(user, item);
-    if (predictions[n].basis == PredictionBasis::model || predictions[n].basis == PredictionBasis::features) {
-      warm.push_back(n);
-      table.users.push_back(user);
-      table.items.push_back(item);
+    predictions[n] = fallback_.predict(users[n], items[n]);
+    if (is_of_model(predictions[n].basis)) {
+      scored.push_back(n);
+      table.users.push_back(users[n]);
+      table.items.push_back(items[n]);
       table.ratings.push_back(0.0F);
     }
   }
-  if (!warm.empty()) {
+  if (!scored.empty()) {
+    const std::lock_guard lock(device_mutex_);
     const DeviceRatings on_device(*device_, table);
     const std::vector<float> values = resident_->predict(on_device.view().users, on_device.view().items);
-    for (std::size_t w = 0; w < warm.size(); ++w) {
-      predictions[warm[w]].rating = values[w];
+    for (std::size_t s = 0; s < scored.size(); ++s) {
+      predictions[scored[s]].rating = values[s];
     }
   }
   for (Prediction& prediction : predictions) {
-    prediction.rating = std::clamp(prediction.rating, clip_.min, clip_.max);
+    prediction = clipped(prediction);
   }
   return predictions;
 }
 
-Metrics Predictor::evaluate(const RatingTable& ratings) {
-  return Evaluator(*device_, ratings, fallback_, clip_).evaluate(*resident_);
+Metrics PredictorState::evaluate(const RatingTable& ratings) const {
+  const Evaluator::Parts parts(ratings, fallback_, clip_);
+  const std::lock_guard lock(device_mutex_);
+  return Evaluator(*device_, parts, clip_).evaluate(*resident_);
+}
+
+Metrics PredictorState::evaluate(std::span<const RawPair> pairs, std::span<const float> ratings) const {
+  if (pairs.size() != ratings.size()) {
+    throw std::invalid_argument(fmt::format("{} pairs and {} ratings", pairs.size(), ratings.size()));
+  }
+  RatingTable table;
+  table.users.resize(pairs.size());
+  table.items.resize(pairs.size());
+  table.ratings.assign(ratings.begin(), ratings.end());
+  find(pairs, table.users.data(), table.items.data());
+  return evaluate(table);
+}
+
+Predictor::Predictor(const Model& model, const ComputeOptions& compute)
+    : state_(std::make_shared<const PredictorState>(model, compute)) {}
+Predictor::Predictor(std::shared_ptr<const PredictorState> state) : state_(std::move(state)) {}
+Predictor::~Predictor() = default;
+
+const Model& Predictor::model() const {
+  return state_->model();
+}
+const std::string& Predictor::device() const {
+  return state_->device_name();
+}
+
+Prediction Predictor::predict(const RawId& user, const RawId& item) const {
+  return state_->predict(user, item);
+}
+Prediction Predictor::predict(std::string_view user, std::string_view item) const {
+  return state_->predict(user, item);
+}
+std::vector<Prediction> Predictor::predict(std::span<const RawPair> pairs) const {
+  return state_->predict(pairs);
+}
+
+Metrics Predictor::evaluate(std::span<const RawPair> pairs, std::span<const float> ratings) const {
+  return state_->evaluate(pairs, ratings);
+}
+Metrics Predictor::evaluate(const Dataset& dataset, const RatingTable& ratings) const {
+  return state_->evaluate(model().translate(dataset, ratings));
+}
+Metrics Predictor::evaluate(const RatingTable& ratings) const {
+  return state_->evaluate(ratings);
+}
+
+Predictor make_predictor(Device& device, const Model& model, std::unique_ptr<Scorer> resident) {
+  return PredictorState::share(std::make_shared<const PredictorState>(model, device, std::move(resident)));
 }
 
 std::vector<Prediction> Model::predict(std::span<const RawPair> pairs, const ComputeOptions& compute) const {
-  const auto device = make_device(compute.device, compute.threads);
-  return Predictor(*device, parts_).predict(pairs);
+  return Predictor(*this, compute).predict(pairs);
 }
 
 Metrics Model::evaluate(const RatingTable& ratings, const ComputeOptions& compute) const {
-  const auto device = make_device(compute.device, compute.threads);
-  return Predictor(*device, parts_).evaluate(ratings);
+  return Predictor(*this, compute).evaluate(ratings);
 }
 
 }  // namespace curate

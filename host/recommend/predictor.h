@@ -1,36 +1,61 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
-#include "curate/model.h"
+#include "curate/predictor.h"
 #include "device/device.h"
 #include "models/rating_model.h"
+#include "recommend/pair_scorer.h"
+#include "train/evaluator.h"
 #include "train/fallback.h"
 
 namespace curate {
 
-/// Predicts with a model that stays on a device. The device and the parts have to outlive it.
-class Predictor {
+/// What copies of a Predictor share.
+class PredictorState {
  public:
-  /// Uploads the parameters.
-  Predictor(Device& device, const Model::Parts& parts);
-  /// With a model that is there already, as a training leaves it: its parameters are those of `parts`.
-  Predictor(Device& device, const Model::Parts& parts, std::unique_ptr<RatingModel> resident);
+  /// Opens the device and puts the model there.
+  PredictorState(const Model& model, const ComputeOptions& compute);
+  /// Of a device that somebody else owns, with the model on it.
+  PredictorState(const Model& model, Device& device, std::unique_ptr<Scorer> resident);
 
-  /// As Model::predict.
-  std::vector<Prediction> predict(std::span<const RawPair> pairs);
+  static Predictor share(std::shared_ptr<const PredictorState> state) { return Predictor(std::move(state)); }
 
-  /// As Model::evaluate.
-  Metrics evaluate(const RatingTable& ratings);
+  const Model& model() const { return model_; }
+  const std::string& device_name() const { return device_name_; }
+
+  /// `Id` is RawId or std::string_view.
+  template <typename Id>
+  Prediction predict(const Id& user, const Id& item) const;
+  std::vector<Prediction> predict(std::span<const RawPair> pairs) const;
+  Metrics evaluate(std::span<const RawPair> pairs, std::span<const float> ratings) const;
+  Metrics evaluate(const RatingTable& ratings) const;
 
  private:
-  Device* device_;
-  const Model::Parts* parts_;
+  PredictorState(const Model& model, std::unique_ptr<Device> owned);
+
+  void find(std::span<const RawPair> pairs, std::int32_t* users, std::int32_t* items) const;
+  Prediction clipped(Prediction prediction) const;
+
+  Model model_;
   Fallback fallback_;
   ClipRange clip_;
-  std::unique_ptr<RatingModel> resident_;
+  PairScorer pair_;
+  std::unique_ptr<Device> owned_;  ///< or null
+  Device* device_;
+  std::string device_name_;
+  mutable std::mutex device_mutex_;  ///< held by whoever uses device or resident model
+  std::unique_ptr<Scorer> resident_;
 };
+
+/// With a model where a training has left it: its parameters are those of `model`, and nothing is uploaded. The device
+/// has to outlive the predictor and its copies, and serves nobody else while they use it.
+Predictor make_predictor(Device& device, const Model& model, std::unique_ptr<Scorer> resident);
 
 }  // namespace curate

@@ -162,15 +162,15 @@ const char* name_of(PredictionBasis basis) {
   return "unknown";
 }
 
-Model::Model(Parts parts) : parts_(std::move(parts)) {
+Model::Model(Parts parts) : parts_(std::make_shared<const Parts>(std::move(parts))) {
   const auto fail = [](const std::string& problem) {
     throw InputError(printable(problem) + "; train the model again");
   };
-  const TensorMap& tensors = parts_.tensors;
-  const std::int64_t users = parts_.users.size();
-  const std::int64_t items = parts_.items.size();
-  if (static_cast<std::int64_t>(parts_.user_counts.size()) != users ||
-      static_cast<std::int64_t>(parts_.item_counts.size()) != items) {
+  const TensorMap& tensors = parts_->tensors;
+  const std::int64_t users = parts_->users.size();
+  const std::int64_t items = parts_->items.size();
+  if (static_cast<std::int64_t>(parts_->user_counts.size()) != users ||
+      static_cast<std::int64_t>(parts_->item_counts.size()) != items) {
     fail("the model's ids and training counts differ in number");
   }
   need(tensors, "fallback.user", users);
@@ -185,21 +185,21 @@ Model::Model(Parts parts) : parts_(std::move(parts)) {
       fail(fmt::format("tensor {} is missing or not [{}, factors]", name, rows));
     }
   }
-  check_features(parts_.spec.features, users, items);
-  check_all_features_given(parts_);
-  if (parts_.spec.kind == "mf") {
-    mf_shape_of(parts_.spec, tensors);
-  } else if (is_network(parts_.spec.kind)) {
-    mlp_shape_of(parts_.spec, tensors);
+  check_features(parts_->spec.features, users, items);
+  check_all_features_given(*parts_);
+  if (parts_->spec.kind == "mf") {
+    mf_shape_of(parts_->spec, tensors);
+  } else if (is_network(parts_->spec.kind)) {
+    mlp_shape_of(parts_->spec, tensors);
   } else {
-    fail(fmt::format("a model of kind '{}' is not known to this version", parts_.spec.kind));
+    fail(fmt::format("a model of kind '{}' is not known to this version", parts_->spec.kind));
   }
   for (const auto& [name, tensor] : tensors) {
     if (!std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) { return std::isfinite(value); })) {
       fail(fmt::format("tensor {} holds values that are not finite", name));
     }
   }
-  if (!(parts_.scale.min <= parts_.scale.max)) {
+  if (!(parts_->scale.min <= parts_->scale.max)) {
     fail("the lowest rating of the model's scale is above the highest");
   }
 }
@@ -255,36 +255,36 @@ Model Model::load(const std::string& run_directory) {
 
 void Model::save(const std::string& run_directory) const {
   std::string users = kUsersHeader;
-  for (std::int32_t user = 0; user < parts_.users.size(); ++user) {
+  for (std::int32_t user = 0; user < parts_->users.size(); ++user) {
     users +=
-        fmt::format("{}\t{}\t{}\n", parts_.users.text(user), user, parts_.user_counts[static_cast<std::size_t>(user)]);
+        fmt::format("{}\t{}\t{}\n", parts_->users.text(user), user, parts_->user_counts[static_cast<std::size_t>(user)]);
   }
   std::string items = kItemsHeader;
-  for (std::int32_t item = 0; item < parts_.items.size(); ++item) {
+  for (std::int32_t item = 0; item < parts_->items.size(); ++item) {
     const auto index = static_cast<std::size_t>(item);
-    const ItemInfo info = index < parts_.item_info.size() ? parts_.item_info[index] : ItemInfo{};
-    items += fmt::format("{}\t{}\t{}\t{}\t{}\n", parts_.items.text(item), item, tsv_field(info.title),
-                         tsv_field(info.genres), parts_.item_counts[index]);
+    const ItemInfo info = index < parts_->item_info.size() ? parts_->item_info[index] : ItemInfo{};
+    items += fmt::format("{}\t{}\t{}\t{}\t{}\n", parts_->items.text(item), item, tsv_field(info.title),
+                         tsv_field(info.genres), parts_->item_counts[index]);
   }
   write_file_atomically(users_path(run_directory), users);
   write_file_atomically(items_path(run_directory), items);
   std::map<std::string, std::string> metadata = {{"format", kFormat},
-                                                 {"model", parts_.spec.kind},
-                                                 {"rating_min", fmt::format("{}", parts_.scale.min)},
-                                                 {"rating_max", fmt::format("{}", parts_.scale.max)},
-                                                 {"rating_step", fmt::format("{}", parts_.scale.step)},
-                                                 {"clip", parts_.clip ? "true" : "false"}};
-  if (is_network(parts_.spec.kind)) {
-    metadata["activations"] = fmt::format("{}", fmt::join(parts_.spec.activations, ","));
-    metadata["output_min"] = fmt::format("{}", parts_.spec.output_min);
-    metadata["output_max"] = fmt::format("{}", parts_.spec.output_max);
+                                                 {"model", parts_->spec.kind},
+                                                 {"rating_min", fmt::format("{}", parts_->scale.min)},
+                                                 {"rating_max", fmt::format("{}", parts_->scale.max)},
+                                                 {"rating_step", fmt::format("{}", parts_->scale.step)},
+                                                 {"clip", parts_->clip ? "true" : "false"}};
+  if (is_network(parts_->spec.kind)) {
+    metadata["activations"] = fmt::format("{}", fmt::join(parts_->spec.activations, ","));
+    metadata["output_min"] = fmt::format("{}", parts_->spec.output_min);
+    metadata["output_max"] = fmt::format("{}", parts_->spec.output_max);
   }
-  if (parts_.spec.features.empty()) {
+  if (parts_->spec.features.empty()) {
     std::filesystem::remove(features_path(run_directory));  // of a model before
   } else {
-    write_file_atomically(features_path(run_directory), features_json(parts_.spec.features));
+    write_file_atomically(features_path(run_directory), features_json(parts_->spec.features));
   }
-  write_safetensors(model_path(run_directory), {parts_.tensors, metadata});
+  write_safetensors(model_path(run_directory), {parts_->tensors, metadata});
 }
 
 RatingTable Model::translate(const Dataset& dataset, const RatingTable& ratings) const {
@@ -295,8 +295,8 @@ RatingTable Model::translate(const Dataset& dataset, const RatingTable& ratings)
     }
     return dense;
   };
-  const std::vector<std::int32_t> users = map(dataset.users, parts_.users);
-  const std::vector<std::int32_t> items = map(dataset.items, parts_.items);
+  const std::vector<std::int32_t> users = map(dataset.users, parts_->users);
+  const std::vector<std::int32_t> items = map(dataset.items, parts_->items);
   RatingTable translated = ratings;
   for (std::int32_t& user : translated.users) {
     user = users[static_cast<std::size_t>(user)];

@@ -28,12 +28,16 @@ class CURATE_API RawId {
   friend bool operator==(const RawId& a, const RawId& b) = default;
 
  private:
+  friend class IdMap;
+  friend class IdLookup;
+
   std::int64_t number_ = 0;
   std::string text_;  ///< empty: a number
 };
 
 /// Maps raw ids to dense ids 0..size-1 in order of first appearance, and back. Stores numbers as long as all ids are
-/// numbers, 12 to 16 bytes an id; from the first other text on it stores texts.
+/// numbers, 12 to 16 bytes an id; from the first other text on it stores texts. Any number of threads may read a map
+/// that none changes.
 class CURATE_API IdMap {
  public:
   std::int32_t size() const { return size_; }
@@ -41,7 +45,7 @@ class CURATE_API IdMap {
   bool numbers() const { return ends_.empty(); }
 
   /// The dense id, or nothing if the raw id was never added. If all ids are numbers, text finds the number that
-  /// it says ("007" finds 7).
+  /// it says ("007" finds 7). Takes no memory, and throws nothing.
   std::optional<std::int32_t> find(std::int64_t raw) const;
   std::optional<std::int32_t> find(std::string_view text) const;
   std::optional<std::int32_t> find(const RawId& id) const;
@@ -57,6 +61,8 @@ class CURATE_API IdMap {
   std::string text(std::int32_t dense) const;
 
  private:
+  friend class IdLookup;  // in stages
+
   std::string_view text_view(std::int32_t dense) const;
   std::size_t slot_of(std::int64_t raw) const;
   std::size_t slot_of(std::string_view text) const;
