@@ -30,11 +30,28 @@ PredictorState::PredictorState(const Model& model, Device& device, std::unique_p
       pair_(model_.parts()),
       device_(&device),
       device_name_(device.info().name),
-      resident_(std::move(resident)) {}
+      resident_(std::move(resident)),
+      few_pairs_(std::getenv("FEW") ? std::stoul(std::getenv("FEW")) : 0) {}
 
 Prediction PredictorState::clipped(Prediction prediction) const {
   prediction.rating = std::clamp(prediction.rating, clip_.min, clip_.max);
   return prediction;
+}
+
+void PredictorState::fetch(std::int32_t user, std::int32_t item, bool rows) const {
+  fallback_.fetch(user, item);
+  if (rows) {
+    pair_.fetch_user(user);
+    pair_.fetch_item(item);
+  }
+}
+
+Prediction PredictorState::predict_dense(std::int32_t user, std::int32_t item) const {
+  Prediction prediction = fallback_.predict(user, item);
+  if (is_of_model(prediction.basis)) {
+    prediction.rating = pair_.score(user, item);
+  }
+  return clipped(prediction);
 }
 
 template <typename Id>
@@ -42,24 +59,14 @@ Prediction PredictorState::predict(const Id& user, const Id& item) const {
   IdLookup user_lookup(model_.parts().users, user);
   IdLookup item_lookup(model_.parts().items, item);
   // The rows are on their way while the texts are compared.
-  const std::int32_t user_guess = user_lookup.guess();
-  const std::int32_t item_guess = item_lookup.guess();
-  fallback_.fetch(user_guess, item_guess);
-  pair_.fetch_user(user_guess);
-  pair_.fetch_item(item_guess);
+  fetch(user_lookup.guess(), item_lookup.guess(), true);
   user_lookup.fetch_text();
   item_lookup.fetch_text();
-  const std::int32_t dense_user = user_lookup.find();
-  const std::int32_t dense_item = item_lookup.find();
-  Prediction prediction = fallback_.predict(dense_user, dense_item);
-  if (is_of_model(prediction.basis)) {
-    prediction.rating = pair_.score(dense_user, dense_item);
-  }
-  return clipped(prediction);
+  return predict_dense(user_lookup.find(), item_lookup.find());
 }
 
-/// Dense ids of the pairs, -1 of unknown ones. The look-ups of a group go through their stages together.
-void PredictorState::find(std::span<const RawPair> pairs, std::int32_t* users, std::int32_t* items) const {
+template <typename Use>
+void PredictorState::look_up(std::span<const RawPair> pairs, bool rows, Use use) const {
   constexpr std::size_t kGroup = 16;
   struct PairLookup {
     PairLookup(const Model::Parts& parts, const RawPair& pair)
@@ -74,36 +81,41 @@ void PredictorState::find(std::span<const RawPair> pairs, std::int32_t* users, s
       group[n].emplace(model_.parts(), pairs[begin + n]);
     }
     for (std::size_t n = 0; n < count; ++n) {
-      const std::int32_t user = group[n]->user.guess();
-      fallback_.fetch(user, group[n]->item.guess());
+      fetch(group[n]->user.guess(), group[n]->item.guess(), rows);
     }
     for (std::size_t n = 0; n < count; ++n) {
       group[n]->user.fetch_text();
       group[n]->item.fetch_text();
     }
     for (std::size_t n = 0; n < count; ++n) {
-      users[begin + n] = group[n]->user.find();
-      items[begin + n] = group[n]->item.find();
+      use(begin + n, group[n]->user.find(), group[n]->item.find());
     }
   }
 }
 
 std::vector<Prediction> PredictorState::predict(std::span<const RawPair> pairs) const {
-  std::vector<std::int32_t> users(pairs.size());
-  std::vector<std::int32_t> items(pairs.size());
-  find(pairs, users.data(), items.data());
   std::vector<Prediction> predictions(pairs.size());
+  if (pairs.size() <= few_pairs_) {
+    look_up(pairs, true,
+            [&](std::size_t n, std::int32_t user, std::int32_t item) { predictions[n] = predict_dense(user, item); });
+  } else {
+    predict_on_device(pairs, predictions);
+  }
+  return predictions;
+}
+
+void PredictorState::predict_on_device(std::span<const RawPair> pairs, std::vector<Prediction>& predictions) const {
   std::vector<std::size_t> scored;
   RatingTable table;
-  for (std::size_t n = 0; n < pairs.size(); ++n) {
-    predictions[n] = fallback_.predict(users[n], items[n]);
+  look_up(pairs, false, [&](std::size_t n, std::int32_t user, std::int32_t item) {
+    predictions[n] = fallback_.predict(user, item);
     if (is_of_model(predictions[n].basis)) {
       scored.push_back(n);
-      table.users.push_back(users[n]);
-      table.items.push_back(items[n]);
+      table.users.push_back(user);
+      table.items.push_back(item);
       table.ratings.push_back(0.0F);
     }
-  }
+  });
   if (!scored.empty()) {
     const std::lock_guard lock(device_mutex_);
     const DeviceRatings on_device(*device_, table);
@@ -115,7 +127,6 @@ std::vector<Prediction> PredictorState::predict(std::span<const RawPair> pairs) 
   for (Prediction& prediction : predictions) {
     prediction = clipped(prediction);
   }
-  return predictions;
 }
 
 Metrics PredictorState::evaluate(const RatingTable& ratings) const {
@@ -132,7 +143,10 @@ Metrics PredictorState::evaluate(std::span<const RawPair> pairs, std::span<const
   table.users.resize(pairs.size());
   table.items.resize(pairs.size());
   table.ratings.assign(ratings.begin(), ratings.end());
-  find(pairs, table.users.data(), table.items.data());
+  look_up(pairs, false, [&](std::size_t n, std::int32_t user, std::int32_t item) {
+    table.users[n] = user;
+    table.items[n] = item;
+  });
   return evaluate(table);
 }
 

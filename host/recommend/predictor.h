@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -40,7 +41,14 @@ class PredictorState {
  private:
   PredictorState(const Model& model, std::unique_ptr<Device> owned);
 
-  void find(std::span<const RawPair> pairs, std::int32_t* users, std::int32_t* items) const;
+  /// Calls use(n, user, item) for all pairs in order, with dense ids, -1 for unknown ones. The look-ups of a group of
+  /// pairs go through their stages together; `rows`: the rows of the model are asked for, too.
+  template <typename Use>
+  void look_up(std::span<const RawPair> pairs, bool rows, Use use) const;
+  /// Asks the memory for what predict_dense() reads; without `rows`, for what the fallback alone reads.
+  void fetch(std::int32_t user, std::int32_t item, bool rows) const;
+  Prediction predict_dense(std::int32_t user, std::int32_t item) const;
+  void predict_on_device(std::span<const RawPair> pairs, std::vector<Prediction>& predictions) const;
   Prediction clipped(Prediction prediction) const;
 
   Model model_;
@@ -52,6 +60,7 @@ class PredictorState {
   std::string device_name_;
   mutable std::mutex device_mutex_;  ///< held by whoever uses device or resident model
   std::unique_ptr<Scorer> resident_;
+  std::size_t few_pairs_ = 0;  ///< blocks up to that size are predicted on the caller's thread
 };
 
 /// With a model where a training has left it: its parameters are those of `model`, and nothing is uploaded. The device
