@@ -34,8 +34,9 @@ class IdLookup {
   const IdMap* map_;
   Kind kind_ = Kind::none;  ///< none: cannot be in the map
   std::int32_t guess_ = -1;
-  std::size_t at_ = 0;  ///< of IdMap::small_ or IdMap::slots_
+  std::size_t at_ = 0;  ///< of IdMap::small_, IdMap::slots_ or IdMap::text_slots_
   std::int64_t number_ = 0;
+  std::uint32_t hash_ = 0;
   std::string_view text_;
   std::array<char, 20> digits_;
 };

@@ -36,8 +36,8 @@ std::string_view decimal(std::int64_t number, std::array<char, 20>& digits) {
   return {digits.data(), static_cast<std::size_t>(end - digits.data())};
 }
 
-std::size_t hash_of(std::string_view text) {
-  return std::hash<std::string_view>()(text);
+std::uint32_t hash_of(std::string_view text) {
+  return static_cast<std::uint32_t>(std::hash<std::string_view>()(text));
 }
 
 /// The number that the whole text is, if it is one; it may have a sign and zeros in front.
@@ -83,10 +83,10 @@ std::size_t IdMap::slot_of(std::int64_t raw) const {
   return at;
 }
 
-std::size_t IdMap::slot_of(std::string_view text) const {
-  std::size_t at = hash_of(text) & (slots_.size() - 1);
-  while (slots_[at] >= 0 && text_view(slots_[at]) != text) {
-    at = (at + 1) & (slots_.size() - 1);
+std::size_t IdMap::slot_of(std::string_view text, std::uint32_t hash) const {
+  std::size_t at = hash & (text_slots_.size() - 1);
+  while (text_slots_[at].dense >= 0 && (text_slots_[at].hash != hash || text_view(text_slots_[at].dense) != text)) {
+    at = (at + 1) & (text_slots_.size() - 1);
   }
   return at;
 }
@@ -112,7 +112,7 @@ std::optional<std::int32_t> IdMap::find(std::string_view text) const {
     const std::optional<std::int64_t> number = number_in(text);
     return number ? find(*number) : std::nullopt;
   }
-  const std::int32_t dense = slots_[slot_of(text)];
+  const std::int32_t dense = text_slots_[slot_of(text, hash_of(text))].dense;
   return dense >= 0 ? std::optional(dense) : std::nullopt;
 }
 
@@ -138,8 +138,9 @@ void IdLookup::start(std::string_view text) {
   if (!map_->numbers()) {
     kind_ = Kind::text;
     text_ = text;
-    at_ = hash_of(text) & (map_->slots_.size() - 1);
-    __builtin_prefetch(map_->slots_.data() + at_);
+    hash_ = hash_of(text);
+    at_ = hash_ & (map_->text_slots_.size() - 1);
+    __builtin_prefetch(map_->text_slots_.data() + at_);
   } else if (const std::optional<std::int64_t> number = number_in(text)) {
     start(*number);
   }
@@ -161,14 +162,20 @@ void IdLookup::start(std::int64_t number) {
 }
 
 std::int32_t IdLookup::guess() {
-  if (kind_ == Kind::none) {
-    return -1;
-  }
-  guess_ = (kind_ == Kind::small ? map_->small_ : map_->slots_)[at_];
-  if (guess_ >= 0 && kind_ == Kind::text) {
-    __builtin_prefetch(map_->ends_.data() + guess_);
-  } else if (guess_ >= 0 && kind_ == Kind::number) {
-    __builtin_prefetch(map_->raw_.data() + guess_);
+  if (kind_ == Kind::text) {
+    const std::vector<IdMap::TextSlot>& slots = map_->text_slots_;
+    while (slots[at_].dense >= 0 && slots[at_].hash != hash_) {
+      at_ = (at_ + 1) & (slots.size() - 1);
+    }
+    guess_ = slots[at_].dense;
+    if (guess_ >= 0) {
+      __builtin_prefetch(map_->ends_.data() + guess_);
+    }
+  } else if (kind_ != Kind::none) {
+    guess_ = (kind_ == Kind::small ? map_->small_ : map_->slots_)[at_];
+    if (guess_ >= 0 && kind_ == Kind::number) {
+      __builtin_prefetch(map_->raw_.data() + guess_);
+    }
   }
   return guess_;
 }
@@ -189,7 +196,7 @@ std::int32_t IdLookup::find() const {
   if (kind_ == Kind::number) {
     return map_->raw_[static_cast<std::size_t>(guess_)] == number_ ? guess_ : map_->slots_[map_->slot_of(number_)];
   }
-  return map_->text_view(guess_) == text_ ? guess_ : map_->slots_[map_->slot_of(text_)];
+  return map_->text_view(guess_) == text_ ? guess_ : map_->text_slots_[map_->slot_of(text_, hash_)].dense;
 }
 
 std::int32_t IdMap::take_number() {
@@ -207,9 +214,39 @@ void IdMap::grow_slots() {
   old.swap(slots_);
   for (const std::int32_t dense : old) {
     if (dense >= 0) {
-      slots_[numbers() ? slot_of(raw_[static_cast<std::size_t>(dense)]) : slot_of(text_view(dense))] = dense;
+      slots_[slot_of(raw_[static_cast<std::size_t>(dense)])] = dense;
     }
   }
+}
+
+void IdMap::grow_text_slots() {
+  if (2 * (ends_.size() + 1) <= text_slots_.size()) {
+    return;
+  }
+  std::vector<TextSlot> old(std::max(kFewestSlots, 2 * text_slots_.size()));
+  old.swap(text_slots_);
+  for (const TextSlot& slot : old) {
+    std::size_t at = slot.hash & (text_slots_.size() - 1);
+    while (slot.dense >= 0 && text_slots_[at].dense >= 0) {
+      at = (at + 1) & (text_slots_.size() - 1);
+    }
+    if (slot.dense >= 0) {
+      text_slots_[at] = slot;
+    }
+  }
+}
+
+/// The dense id of a text, new if need be.
+std::int32_t IdMap::add_text(std::string_view text) {
+  grow_text_slots();
+  const std::uint32_t hash = hash_of(text);
+  TextSlot& slot = text_slots_[slot_of(text, hash)];
+  if (slot.dense < 0) {
+    slot = {take_number(), hash};
+    texts_ += text;
+    ends_.push_back(texts_.size());
+  }
+  return slot.dense;
 }
 
 std::int32_t IdMap::find_or_add(std::int64_t raw) {
@@ -242,14 +279,11 @@ void IdMap::turn_into_texts() {
   const std::vector<std::int64_t> raw = std::move(raw_);
   raw_.clear();
   small_ = {};
-  slots_.assign(kFewestSlots, -1);
+  slots_ = {};
   taken_ = 0;
-  for (std::size_t dense = 0; dense < raw.size(); ++dense) {
-    texts_ += decimal(raw[dense]);
-    ends_.push_back(texts_.size());
-    grow_slots();
-    slots_[slot_of(text_view(static_cast<std::int32_t>(dense)))] = static_cast<std::int32_t>(dense);
-    ++taken_;
+  size_ = 0;
+  for (const std::int64_t number : raw) {
+    add_text(decimal(number));
   }
 }
 
@@ -261,15 +295,7 @@ std::int32_t IdMap::find_or_add(std::string_view text) {
     }
     turn_into_texts();
   }
-  grow_slots();
-  std::int32_t& slot = slots_[slot_of(text)];
-  if (slot < 0) {
-    slot = take_number();
-    ++taken_;
-    texts_ += text;
-    ends_.push_back(texts_.size());
-  }
-  return slot;
+  return add_text(text);
 }
 
 std::int32_t IdMap::find_or_add(const RawId& id) {

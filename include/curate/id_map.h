@@ -63,11 +63,19 @@ class CURATE_API IdMap {
  private:
   friend class IdLookup;  // in stages
 
+  /// Of the open addressing of texts. The hash tells most texts apart before any is read.
+  struct TextSlot {
+    std::int32_t dense = -1;  ///< -1: free
+    std::uint32_t hash = 0;
+  };
+
   std::string_view text_view(std::int32_t dense) const;
   std::size_t slot_of(std::int64_t raw) const;
-  std::size_t slot_of(std::string_view text) const;
+  std::size_t slot_of(std::string_view text, std::uint32_t hash) const;
   std::int32_t take_number();
   void grow_slots();
+  void grow_text_slots();
+  std::int32_t add_text(std::string_view text);
   void turn_into_texts();
 
   std::int32_t size_ = 0;
@@ -75,6 +83,8 @@ class CURATE_API IdMap {
   // Texts only: one after the other, and where each ends.
   std::string texts_;
   std::vector<std::size_t> ends_;
+  std::vector<TextSlot> text_slots_;
+  // Numbers only.
   std::vector<std::int32_t> small_;  ///< dense id by small number, -1 if there is none
   std::vector<std::int32_t> slots_;  ///< of all others: open addressing with linear probing, -1 if free
   std::size_t taken_ = 0;            ///< of slots_
