@@ -31,7 +31,7 @@ PredictorState::PredictorState(const Model& model, Device& device, std::unique_p
       device_(&device),
       device_name_(device.info().name),
       resident_(std::move(resident)),
-      few_pairs_(std::getenv("FEW") ? std::stoul(std::getenv("FEW")) : 0) {}
+      few_pairs_(device.has_own_memory() || is_network(model_.parts().spec.kind) ? 0 : kFewPairs) {}
 
 Prediction PredictorState::clipped(Prediction prediction) const {
   prediction.rating = std::clamp(prediction.rating, clip_.min, clip_.max);

@@ -44,8 +44,9 @@ class CURATE_API Predictor {
   /// The same for ids as they are written.
   Prediction predict(std::string_view user, std::string_view item) const;
 
-  /// Many pairs on the device, in order. Calls from several threads take turns on the device; ids are looked up
-  /// side by side. Throws DeviceError if the device fails.
+  /// Many pairs on the device, in order. Calls from several threads take turns there, but look their ids up side by
+  /// side. The CPU engine leaves up to 4096 pairs of mf to the caller's thread, which takes no turn. Throws DeviceError
+  /// if the device fails.
   std::vector<Prediction> predict(std::span<const RawPair> pairs) const;
 
   /// Errors of the predictions of `pairs` against as many `ratings`, on the device and in turns as above. Throws
