@@ -449,14 +449,14 @@ TEST(Predictor, EightThreadsGetWhatOneGets) {
     bool features;
     std::vector<std::int64_t> layers;
   };
-  for (const Case& one : {Case{"mf", false, {}}, Case{"mf", true, {}}, Case{"neumf", true, {2500}}}) {
+  for (const Case& one : {Case{"mf", false, {}}, Case{"mf", true, {}}, Case{"neumf", true, {2100}}}) {
     SCOPED_TRACE(fmt::format("{}, features {}", one.kind, one.features));
     Shape shape;
     shape.kind = one.kind;
     shape.features = one.features;
     shape.layers = one.layers;
     shape.dim = 64;
-    shape.users = one.layers.empty() ? 140 : 20;  // mf: more than few pairs
+    shape.users = one.layers.empty() ? 140 : 4;  // mf: more than few pairs
     const std::vector<RawPair> pairs = all_pairs(shape);
     EXPECT_TRUE(shape.kind != "mf" || pairs.size() > kFewPairs);
     const std::vector<float> ratings(pairs.size(), 3.0F);
