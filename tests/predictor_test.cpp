@@ -33,18 +33,18 @@ thread_local std::int64_t allocations = 0;
 
 }  // namespace
 
-// Those of the standard library call these.
-void* operator new(std::size_t bytes) {
+// Those of the standard library call these. Not inline: GCC would take malloc and delete, or new and free, for a pair.
+__attribute__((noinline)) void* operator new(std::size_t bytes) {
   ++allocations;
   if (void* const memory = std::malloc(bytes == 0 ? 1 : bytes)) {
     return memory;
   }
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept {
+__attribute__((noinline)) void operator delete(void* memory) noexcept {
   std::free(memory);
 }
-void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
+__attribute__((noinline)) void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
   std::free(memory);
 }
 
@@ -276,13 +276,21 @@ TEST(Predictor, TablesThatStayWithTheHostAreTheModel) {
     shape.biases = biases;
     const Model model = make_model_of(shape);
     const std::vector<RawPair> pairs = all_pairs(shape);
-    const Predictor in_place(model, {"cpu", 2});
+    const auto here = make_device("cpu", 2);
+    const Predictor in_place =
+        make_predictor(*here, model, make_scorer(*here, model.parts().spec, model.parts().tensors));
+    EXPECT_LT(here->allocated_bytes(), std::size_t{1000});
     OwnMemoryDevice device(2);
     const Predictor uploaded =
         make_predictor(device, model, make_scorer(device, model.parts().spec, model.parts().tensors));
     EXPECT_GT(device.allocated_bytes(), model.parts().tensors.at("user.embedding").values.size() * sizeof(float));
-    EXPECT_EQ(difference(on_device(in_place, pairs), uploaded.predict(pairs)), "");
-    EXPECT_EQ(difference(one_by_one(uploaded, pairs), uploaded.predict(pairs)), "");
+    const std::vector<Prediction> expected = uploaded.predict(pairs);
+    EXPECT_EQ(difference(on_device(in_place, pairs), expected), "");
+    EXPECT_EQ(difference(one_by_one(in_place, pairs), expected), "");
+    EXPECT_EQ(difference(one_by_one(uploaded, pairs), expected), "") << "rows of the model";
+    for (const char* laid_out : {"cpu", "cpu-deferred"}) {
+      EXPECT_EQ(difference(one_by_one(Predictor(model, {laid_out, 2}), pairs), expected), "") << laid_out;
+    }
     const std::vector<float> ratings(pairs.size(), 3.0F);
     EXPECT_EQ(in_place.evaluate(pairs, ratings).mse, uploaded.evaluate(pairs, ratings).mse);
   }

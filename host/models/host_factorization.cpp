@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ class HostFactorization : public Scorer {
                 shape.biases ? view_of(tensors, "user.bias", shape.users, 1) : MatrixView{},
                 shape.biases ? view_of(tensors, "item.bias", shape.items, 1) : MatrixView{},
                 view_of(tensors, "global_mean", 1, 1)} {}
+
+  std::optional<MfTables> tables() const override { return tables_; }
 
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
     device_->sum_squared_error(sums, tables_, ratings, clip);

@@ -48,6 +48,10 @@ class Scorer {
   virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) = 0;
   /// Predictions (not clipped) for n pairs of users and items [n] i32; blocks.
   virtual std::vector<float> predict(const MatrixView& users, const MatrixView& items) = 0;
+
+  /// The parameters of mf as they lie on the device; nothing of other models, and nothing with features, whose vectors
+  /// are added to those of many rows.
+  virtual std::optional<MfTables> tables() const { return std::nullopt; }
 };
 
 /// A model whose parameters live on a device. Written against device.h only; nothing here reads device memory.
@@ -87,8 +91,7 @@ struct MfShape {
 /// A model whose prediction is mean + user_bias + item_bias + <user, item>.
 class Factorization : public RatingModel {
  public:
-  /// The parameters as they lie on the device; nothing with features, whose vectors are added to those of many rows.
-  virtual std::optional<MfTables> tables() const = 0;
+  std::optional<MfTables> tables() const override = 0;
 };
 
 std::unique_ptr<Factorization> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features);

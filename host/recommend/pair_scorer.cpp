@@ -37,7 +37,8 @@ PairScorer::Table PairScorer::table_of(const TensorMap& tensors, const std::stri
     return {};
   }
   const Tensor& tensor = found->second;
-  return {tensor.values.data(), tensor.shape[0], tensor.shape.size() > 1 ? tensor.shape[1] : 1};
+  const std::int64_t cols = tensor.shape.size() > 1 ? tensor.shape[1] : 1;
+  return {tensor.values.data(), tensor.shape[0], cols, cols};
 }
 
 PairScorer::Side PairScorer::side_of(const TensorMap& tensors, const std::string& name) {
@@ -68,6 +69,16 @@ PairScorer::PairScorer(const Model::Parts& parts)
     scratch_.set_floats(static_cast<std::size_t>(3 * row_floats_));
     mean_ = parts.tensors.at("global_mean").values.at(0);
   }
+}
+
+void PairScorer::read_from(const MfTables& tables) {
+  const auto table_of_view = [](const MatrixView& view) {
+    return view.empty() ? Table{} : Table{static_cast<const float*>(view.data), view.rows, view.cols, view.ld};
+  };
+  user_.embedding = table_of_view(tables.user);
+  item_.embedding = table_of_view(tables.item);
+  user_.bias = table_of_view(tables.user_bias);
+  item_.bias = table_of_view(tables.item_bias);
 }
 
 void PairScorer::fetch(const Side& side, std::int32_t id) {

@@ -17,6 +17,10 @@ class PairScorer {
   /// The parts have to outlive it. Throws InputError if a tensor is missing or misshapen.
   explicit PairScorer(const Model::Parts& parts);
 
+  /// From now on it reads mf's rows there, in the host's memory, where factors and bias may lie side by side in large
+  /// pages. The tables have the model's parameters and have to outlive it.
+  void read_from(const MfTables& tables);
+
   /// Asks the memory for what score() reads of a user or an item; -1: of none.
   void fetch_user(std::int32_t user) const { fetch(user_, user); }
   void fetch_item(std::int32_t item) const { fetch(item_, item); }
@@ -29,13 +33,14 @@ class PairScorer {
   static constexpr std::size_t kStackFloats = 4096;
 
  private:
-  /// [rows, cols] without gaps; absent if `values` is null.
+  /// [rows, cols]; absent if `values` is null.
   struct Table {
     const float* values = nullptr;
     std::int64_t rows = 0;
     std::int64_t cols = 0;
+    std::int64_t ld = 0;
 
-    const float* row(std::int32_t r) const { return values + r * cols; }
+    const float* row(std::int32_t r) const { return values + r * ld; }
   };
 
   /// What users have, or items.

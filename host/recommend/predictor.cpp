@@ -15,11 +15,14 @@
 
 namespace curate {
 
-PredictorState::PredictorState(const Model& model, const ComputeOptions& compute)
-    : PredictorState(model, make_device(compute.device, compute.threads)) {}
+PredictorState::PredictorState(const Model& model, const ComputeOptions& compute, Parameters parameters)
+    : PredictorState(model, make_device(compute.device, compute.threads), parameters) {}
 
-PredictorState::PredictorState(const Model& model, std::unique_ptr<Device> owned)
-    : PredictorState(model, *owned, make_scorer(*owned, model.parts().spec, model.parts().tensors)) {
+PredictorState::PredictorState(const Model& model, std::unique_ptr<Device> owned, Parameters parameters)
+    : PredictorState(model, *owned,
+                     parameters == Parameters::laid_out
+                         ? make_model(*owned, model.parts().spec, model.parts().tensors)
+                         : make_scorer(*owned, model.parts().spec, model.parts().tensors)) {
   owned_ = std::move(owned);
 }
 
@@ -31,7 +34,13 @@ PredictorState::PredictorState(const Model& model, Device& device, std::unique_p
       device_(&device),
       device_name_(device.info().name),
       resident_(std::move(resident)),
-      few_pairs_(device.has_own_memory() || is_network(model_.parts().spec.kind) ? 0 : kFewPairs) {}
+      few_pairs_(device.has_own_memory() || is_network(model_.parts().spec.kind) ? 0 : kFewPairs) {
+  const std::optional<MfTables> tables = resident_->tables();
+  if (tables && !device.has_own_memory()) {
+    device.synchronize();  // what was enqueued is there
+    pair_.read_from(*tables);
+  }
+}
 
 Prediction PredictorState::clipped(Prediction prediction) const {
   prediction.rating = std::clamp(prediction.rating, clip_.min, clip_.max);
@@ -151,7 +160,7 @@ Metrics PredictorState::evaluate(std::span<const RawPair> pairs, std::span<const
 }
 
 Predictor::Predictor(const Model& model, const ComputeOptions& compute)
-    : state_(std::make_shared<const PredictorState>(model, compute)) {}
+    : state_(std::make_shared<const PredictorState>(model, compute, PredictorState::Parameters::laid_out)) {}
 Predictor::Predictor(std::shared_ptr<const PredictorState> state) : state_(std::move(state)) {}
 Predictor::~Predictor() = default;
 
@@ -187,11 +196,11 @@ Predictor make_predictor(Device& device, const Model& model, std::unique_ptr<Sco
 }
 
 std::vector<Prediction> Model::predict(std::span<const RawPair> pairs, const ComputeOptions& compute) const {
-  return Predictor(*this, compute).predict(pairs);
+  return PredictorState(*this, compute, PredictorState::Parameters::where_they_are).predict(pairs);
 }
 
 Metrics Model::evaluate(const RatingTable& ratings, const ComputeOptions& compute) const {
-  return Predictor(*this, compute).evaluate(ratings);
+  return PredictorState(*this, compute, PredictorState::Parameters::where_they_are).evaluate(ratings);
 }
 
 }  // namespace curate

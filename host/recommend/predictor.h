@@ -25,8 +25,11 @@ inline constexpr std::size_t kFewPairs = 4096;
 /// What copies of a Predictor share.
 class PredictorState {
  public:
-  /// Opens the device and puts the model there.
-  PredictorState(const Model& model, const ComputeOptions& compute);
+  /// Whether a device gets the parameters in its own layout, or reads them where they are if it can: for one call.
+  enum class Parameters : std::uint8_t { laid_out, where_they_are };
+
+  /// Opens the device.
+  PredictorState(const Model& model, const ComputeOptions& compute, Parameters parameters);
   /// Of a device that somebody else owns, with the model on it.
   PredictorState(const Model& model, Device& device, std::unique_ptr<Scorer> resident);
 
@@ -43,7 +46,7 @@ class PredictorState {
   Metrics evaluate(const RatingTable& ratings) const;
 
  private:
-  PredictorState(const Model& model, std::unique_ptr<Device> owned);
+  PredictorState(const Model& model, std::unique_ptr<Device> owned, Parameters parameters);
 
   /// Calls use(n, user, item) for all pairs in order, with dense ids, -1 for unknown ones. The look-ups of a group of
   /// pairs go through their stages together; `rows`: the rows of the model are asked for, too.

@@ -256,8 +256,8 @@ Model Model::load(const std::string& run_directory) {
 void Model::save(const std::string& run_directory) const {
   std::string users = kUsersHeader;
   for (std::int32_t user = 0; user < parts_->users.size(); ++user) {
-    users +=
-        fmt::format("{}\t{}\t{}\n", parts_->users.text(user), user, parts_->user_counts[static_cast<std::size_t>(user)]);
+    users += fmt::format("{}\t{}\t{}\n", parts_->users.text(user), user,
+                         parts_->user_counts[static_cast<std::size_t>(user)]);
   }
   std::string items = kItemsHeader;
   for (std::int32_t item = 0; item < parts_->items.size(); ++item) {

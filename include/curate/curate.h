@@ -7,8 +7,8 @@
 ///
 /// Errors: functions throw what their headers name: InputError for what the caller can put right, DeviceError for a
 /// device that fails, Error for the rest, all of them std::runtime_error; std::invalid_argument and std::out_of_range
-/// for a mistake in the calling program; std::bad_alloc if memory runs out. An object that a const member has left by an
-/// exception is as it was before.
+/// for a mistake in the calling program; std::bad_alloc if memory runs out. An object that a const member has left by
+/// an exception is as it was before.
 ///
 /// ABI: the library's file name carries the major and the minor version. All releases of one minor version fit
 /// programs that were built against any of them. The next minor version may change members, enumerators and signatures:

@@ -89,8 +89,9 @@ class CURATE_API Model {
 
   const Parts& parts() const { return *parts_; }
 
-  /// As a Predictor that is opened for this one call: it opens the device, and a GPU gets all parameters. Make a
-  /// Predictor for more than one call.
+  /// As a Predictor that is opened for this one call: it opens the device. A GPU, and the CPU engine for a network or
+  /// features, get all parameters; those of mf alone the CPU engine reads where they are. Make a Predictor for more
+  /// than one call.
   std::vector<Prediction> predict(std::span<const RawPair> pairs, const ComputeOptions& compute = {}) const;
   /// Likewise.
   Metrics evaluate(const RatingTable& ratings, const ComputeOptions& compute = {}) const;

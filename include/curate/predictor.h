@@ -23,9 +23,8 @@ class PredictorState;
 /// PredictionBasis. Predictions are clipped to the rating scale if the model says so.
 class CURATE_API Predictor {
  public:
-  /// Opens the device. A GPU gets a copy of the parameters; the CPU engine reads those of mf where they are. Throws
-  /// InputError if the device is not here or `compute` makes no sense, DeviceError if it fails or has too little
-  /// memory.
+  /// Opens the device, which gets a copy of the parameters in its own layout. Throws InputError if the device is not
+  /// here or `compute` makes no sense, DeviceError if it fails or has too little memory.
   explicit Predictor(const Model& model, const ComputeOptions& compute = {});
   Predictor(const Predictor&) = default;  // moving is copying: no predictor is ever empty
   Predictor& operator=(const Predictor&) = default;
