@@ -233,6 +233,7 @@ class Options(BadInput):
         for user in (2**63, 2**64, -2**63 - 1):
             with self.subTest(user):
                 self.refused("predict", run, "--user", user, "--item", 1, lines=2)
+        self.refused("predict", run, "--user", "", "--item", 1, naming=["--user"])
         predicted = self.curate("predict", run, "--user", "010", "--item", 1).stdout
         self.assertIn("\n10,1,", predicted, "not the user of that number")
         for command in (["predict", run, "--user", 1, "--item", 1], ["evaluate", run]):

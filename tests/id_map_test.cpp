@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
+
+#include "data/id_lookup.h"
 
 namespace curate {
 namespace {
@@ -60,6 +64,60 @@ TEST(IdMap, ManyLargeNumbers) {
   for (std::int32_t k = 0; k < kCount; ++k) {
     ASSERT_EQ(map.find(raw(k)), k);
     ASSERT_EQ(map.find(raw(k) + 1), std::nullopt);
+  }
+}
+
+template <typename Id>
+std::int32_t found_in_stages(const IdMap& map, const Id& id) {
+  IdLookup lookup(map, id);
+  lookup.guess();
+  lookup.fetch_text();
+  return lookup.find();
+}
+
+// Catches: texts that are taken for one another because of their hash, and a slot that is lost when the slots grow.
+TEST(IdMap, ManyTexts) {
+  IdMap map;
+  constexpr std::int32_t kCount = 300000;
+  const auto text = [](std::int32_t k) { return "text " + std::to_string(k); };
+  std::vector<std::uint32_t> hashes;
+  for (std::int32_t k = 0; k < kCount; ++k) {
+    ASSERT_EQ(map.find_or_add(std::string_view(text(k))), k);
+    hashes.push_back(static_cast<std::uint32_t>(std::hash<std::string_view>()(text(k))));
+  }
+  std::sort(hashes.begin(), hashes.end());
+  EXPECT_NE(std::adjacent_find(hashes.begin(), hashes.end()), hashes.end()) << "no two texts with one hash: add more";
+  for (std::int32_t k = 0; k < kCount; ++k) {
+    ASSERT_EQ(map.find_or_add(std::string_view(text(k))), k);
+    ASSERT_EQ(map.find(std::string_view(text(k))), k);
+    ASSERT_EQ(found_in_stages(map, std::string_view(text(k))), k);
+    ASSERT_EQ(found_in_stages(map, std::string_view(text(k + kCount))), -1);
+  }
+}
+
+// Catches: a guess that is taken for the answer, a number that is not written as its text, a text not read as its
+// number.
+TEST(IdLookup, FindsWhatTheMapFinds) {
+  IdMap nothing;
+  IdMap numbers;
+  IdMap large;
+  IdMap texts;
+  for (std::int64_t k = 0; k < 3000; ++k) {
+    numbers.find_or_add(3 * k);
+    numbers.find_or_add((std::int64_t{1} << 40U) + 3 * k);
+    large.find_or_add((std::int64_t{1} << 40U) + 3 * k);
+    texts.find_or_add(k % 2 == 0 ? RawId("text " + std::to_string(k)) : RawId(3 * k));
+  }
+  std::vector<RawId> ids = {RawId(kLeast), RawId(kMost), RawId(-1), RawId("007"), RawId("+9"), RawId("none")};
+  for (std::int64_t k = 0; k < 3100; ++k) {
+    ids.insert(ids.end(), {RawId(k), RawId((std::int64_t{1} << 40U) + k), RawId("text " + std::to_string(k))});
+  }
+  for (const IdMap* map : {&nothing, &numbers, &large, &texts}) {
+    for (const RawId& id : ids) {
+      const std::string text = id.text();
+      ASSERT_EQ(found_in_stages(*map, id), map->find(id).value_or(-1)) << text;
+      ASSERT_EQ(found_in_stages(*map, std::string_view(text)), map->find(std::string_view(text)).value_or(-1)) << text;
+    }
   }
 }
 

@@ -1,9 +1,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <numeric>
 #include <stdexcept>
+#include <thread>
+#include <vector>
 
 #include "curate/error.h"
 #include "curate/version.h"
@@ -65,6 +68,42 @@ TEST(ThreadPool, AnExceptionComesOutAndThePoolGoesOn) {
   std::atomic<int> count{0};
   pool.run(10, [&](std::int64_t) { ++count; });
   EXPECT_EQ(count.load(), 10);
+}
+
+// Catches: two callers who write the same task and count, and a task that waits for the round that it is part of.
+TEST(ThreadPool, SeveralCallersAtOnceAndTasksThatCall) {
+  ThreadPool pool(3);
+  std::vector<std::thread> callers;
+  std::atomic<int> wrong{0};
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 300; ++round) {
+        std::vector<std::atomic<int>> done(20);
+        pool.run(4, [&](std::int64_t i) {
+          pool.run(5, [&](std::int64_t k) { ++done[static_cast<std::size_t>(5 * i + k)]; });
+        });
+        for (const auto& times : done) {
+          wrong += times.load() == 1 ? 0 : 1;
+        }
+      }
+    });
+  }
+  for (std::thread& caller : callers) {
+    caller.join();
+  }
+  EXPECT_EQ(wrong.load(), 0);
+  // Nobody is left behind as busy, not even by an exception.
+  EXPECT_THROW(pool.run(2, [](std::int64_t) { throw std::runtime_error("task"); }), std::runtime_error);
+  std::atomic<int> begun{0};
+  std::atomic<int> alone{0};
+  pool.run(2, [&](std::int64_t) {
+    ++begun;
+    for (int wait = 0; begun.load() < 2 && wait < 2000; ++wait) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    alone += begun.load() < 2 ? 1 : 0;
+  });
+  EXPECT_EQ(alone.load(), 0);
 }
 
 TEST(AtomicFile, ReplacesWholeFilesAndLeavesNothingBehind) {

@@ -211,7 +211,7 @@ TEST(TrainingSession, LeavesTheModelOnTheDevice) {
     const auto device = make_device(name, 1);
     Trained trained = train(*device, options, dataset, dataset.ratings);
     const Model& model = trained.result.model;
-    Predictor resident(*device, model.parts(), std::move(trained.resident));
+    const Predictor resident = make_predictor(*device, model, std::move(trained.resident));
     const Metrics there = resident.evaluate(dataset.ratings);
     const Metrics loaded = model.evaluate(dataset.ratings, {name, 1});
     EXPECT_EQ(there.rmse, loaded.rmse);

@@ -9,7 +9,7 @@
 #include "cli/output.h"
 #include "cli/reading.h"
 #include "curate/error.h"
-#include "curate/model.h"
+#include "curate/predictor.h"
 #include "runs/run_data.h"
 #include "support/file_set.h"
 #include "support/json_text.h"
@@ -64,7 +64,7 @@ void run_evaluate(const EvaluateArguments& arguments) {
     source = arguments.data;
   }
   line.clear();
-  const Metrics metrics = model.evaluate(ratings, arguments.compute);
+  const Metrics metrics = Predictor(model, arguments.compute).evaluate(ratings);
   if (arguments.json) {
     nlohmann::ordered_json json;
     json["run"] = arguments.run;

@@ -7,7 +7,7 @@
 #include "cli/commands.h"
 #include "cli/device_options.h"
 #include "curate/error.h"
-#include "curate/model.h"
+#include "curate/predictor.h"
 #include "support/csv_field.h"
 #include "support/json_text.h"
 
@@ -29,8 +29,11 @@ std::string title_of(const Model& model, const RawId& raw_item) {
   return item && static_cast<std::size_t>(*item) < info.size() ? info[static_cast<std::size_t>(*item)].title : "";
 }
 
-/// An id as the model's data had it. Throws InputError for text if all ids are numbers.
+/// An id as the model's data had it. Throws InputError for no text, and for text if all ids are numbers.
 RawId one_id(const char* flag, const std::string& text, const IdMap& ids) {
+  if (text.empty()) {
+    throw InputError(fmt::format("{} is empty; give an id of the data", flag));
+  }
   const std::optional<std::int32_t> known = ids.find(std::string_view(text));
   const RawId id = known ? ids.id(*known) : RawId(text);
   if (ids.numbers() && !id.is_number()) {
@@ -57,7 +60,7 @@ void run_predict(const PredictArguments& arguments) {
       arguments.pairs.empty()
           ? std::vector<RawPair>{{one_id("--user", *arguments.user, users), one_id("--item", *arguments.item, items)}}
           : read_pairs(arguments.pairs, !users.numbers() || !items.numbers());
-  const std::vector<Prediction> predictions = model.predict(pairs, arguments.compute);
+  const std::vector<Prediction> predictions = Predictor(model, arguments.compute).predict(pairs);
   if (arguments.json) {
     nlohmann::ordered_json json = nlohmann::ordered_json::array();
     for (std::size_t n = 0; n < pairs.size(); ++n) {

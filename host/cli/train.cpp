@@ -203,7 +203,7 @@ std::string plan_memory(const TrainOptions& options, const RunData& data, const 
 }
 
 /// A few test ratings beside their predictions, where titles are known.
-void show_samples(const RunData& data, Predictor& predictor) {
+void show_samples(const RunData& data, const Predictor& predictor) {
   constexpr std::int64_t kSamples = 5;
   if (!data.test || data.test->size() < kSamples) {
     return;
@@ -255,7 +255,7 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
   }
   Trained trained = train(device, config.options, data.dataset, data.train, events);
   const TrainResult& result = trained.result;
-  Predictor predictor(device, result.model.parts(), std::move(trained.resident));
+  const Predictor predictor = make_predictor(device, result.model, std::move(trained.resident));
   table.finish();
   std::optional<Metrics> test;
   if (data.test) {

@@ -308,7 +308,7 @@ class Device {
   virtual bool can_store(DType dtype) const { return dtype == DType::f32; }
 
   /// Whether info().memory_bytes is the device's alone, so that what runs there has to fit: a GPU's. The CPU engine
-  /// shares the machine's.
+  /// shares the machine's, and a view may be of memory that the host owns.
   virtual bool has_own_memory() const { return false; }
 
   /// The faster way to add gradients up, for runs that need not give the same bits again.

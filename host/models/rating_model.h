@@ -36,14 +36,27 @@ struct GradientOptions {
   bool fuse_layers = true;  ///< mlp: all layers as one operation if Device::plan_dense_stack has a way
 };
 
-/// A model whose parameters live on a device. Written against device.h only; nothing here reads device memory.
-class RatingModel {
+/// What scores pairs on a device.
+class Scorer {
  public:
-  RatingModel() = default;
-  RatingModel(const RatingModel&) = delete;
-  RatingModel& operator=(const RatingModel&) = delete;
-  virtual ~RatingModel() = default;
+  Scorer() = default;
+  Scorer(const Scorer&) = delete;
+  Scorer& operator=(const Scorer&) = delete;
+  virtual ~Scorer() = default;
 
+  /// Enqueues: adds the errors of all ratings to sums.
+  virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) = 0;
+  /// Predictions (not clipped) for n pairs of users and items [n] i32; blocks.
+  virtual std::vector<float> predict(const MatrixView& users, const MatrixView& items) = 0;
+
+  /// The parameters of mf as they lie on the device; nothing of other models, and nothing with features, whose vectors
+  /// are added to those of many rows.
+  virtual std::optional<MfTables> tables() const { return std::nullopt; }
+};
+
+/// A model whose parameters live on a device. Written against device.h only; nothing here reads device memory.
+class RatingModel : public Scorer {
+ public:
   virtual std::vector<NamedParameter> parameters() const = 0;
 
   /// Allocates what gradients need.
@@ -60,11 +73,6 @@ class RatingModel {
   /// Enqueues forward, loss and backward of state's batch. gradients() then hold the gradient of the batch's objective,
   /// except for the L2 of features and dense weights, which the optimizer's step adds.
   virtual void enqueue_gradients(const EpochView& epoch) = 0;
-
-  /// Enqueues: adds the errors of all ratings to sums.
-  virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) = 0;
-  /// Predictions (not clipped) for n pairs of users and items [n] i32; blocks.
-  virtual std::vector<float> predict(const MatrixView& users, const MatrixView& items) = 0;
 
   /// All parameters, on the host.
   TensorMap download() const { return download_parameters(parameters()); }
@@ -83,8 +91,7 @@ struct MfShape {
 /// A model whose prediction is mean + user_bias + item_bias + <user, item>.
 class Factorization : public RatingModel {
  public:
-  /// The parameters as they lie on the device; nothing with features, whose vectors are added to those of many rows.
-  virtual std::optional<MfTables> tables() const = 0;
+  std::optional<MfTables> tables() const override = 0;
 };
 
 std::unique_ptr<Factorization> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features);
@@ -120,6 +127,10 @@ DType storage_of(const TrainOptions& resolved);
 /// The model with the given parameters on a device. Throws InputError if a tensor is missing or misshapen.
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,
                                         DType storage = DType::f32);
+
+/// What scores with the given parameters on a device. It reads them where they are if the device shares the host's
+/// memory and lays them out in the same way; they have to outlive it. Throws as make_model does.
+std::unique_ptr<Scorer> make_scorer(Device& device, const ModelSpec& spec, const TensorMap& tensors);
 
 /// The model that the options describe, for ratings on `scale`; without its features.
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale);

@@ -1,64 +1,206 @@
 #include "recommend/predictor.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cstdint>
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <stdexcept>
+#include <string_view>
 #include <utility>
 
+#include "data/id_lookup.h"
 #include "solvers/device_ratings.h"
-#include "train/evaluator.h"
 
 namespace curate {
 
-Predictor::Predictor(Device& device, const Model::Parts& parts)
-    : Predictor(device, parts, make_model(device, parts.spec, parts.tensors)) {}
+PredictorState::PredictorState(const Model& model, const ComputeOptions& compute, Parameters parameters)
+    : PredictorState(model, make_device(compute.device, compute.threads), parameters) {}
 
-Predictor::Predictor(Device& device, const Model::Parts& parts, std::unique_ptr<RatingModel> resident)
-    : device_(&device),
-      parts_(&parts),
-      fallback_(parts),
-      clip_(clip_range(parts.clip, parts.scale)),
-      resident_(std::move(resident)) {}
+PredictorState::PredictorState(const Model& model, std::unique_ptr<Device> owned, Parameters parameters)
+    : PredictorState(model, *owned,
+                     parameters == Parameters::laid_out
+                         ? make_model(*owned, model.parts().spec, model.parts().tensors)
+                         : make_scorer(*owned, model.parts().spec, model.parts().tensors)) {
+  owned_ = std::move(owned);
+}
 
-std::vector<Prediction> Predictor::predict(std::span<const RawPair> pairs) {
+PredictorState::PredictorState(const Model& model, Device& device, std::unique_ptr<Scorer> resident)
+    : model_(model),
+      fallback_(model_.parts()),
+      clip_(clip_range(model_.parts().clip, model_.parts().scale)),
+      pair_(model_.parts()),
+      device_(&device),
+      device_name_(device.info().name),
+      resident_(std::move(resident)),
+      few_pairs_(device.has_own_memory() || is_network(model_.parts().spec.kind) ? 0 : kFewPairs) {
+  const std::optional<MfTables> tables = resident_->tables();
+  if (tables && !device.has_own_memory()) {
+    device.synchronize();  // what was enqueued is there
+    pair_.read_from(*tables);
+  }
+}
+
+Prediction PredictorState::clipped(Prediction prediction) const {
+  prediction.rating = std::clamp(prediction.rating, clip_.min, clip_.max);
+  return prediction;
+}
+
+void PredictorState::fetch(std::int32_t user, std::int32_t item, bool rows) const {
+  fallback_.fetch(user, item);
+  if (rows) {
+    pair_.fetch_user(user);
+    pair_.fetch_item(item);
+  }
+}
+
+Prediction PredictorState::predict_dense(std::int32_t user, std::int32_t item) const {
+  Prediction prediction = fallback_.predict(user, item);
+  if (is_of_model(prediction.basis)) {
+    prediction.rating = pair_.score(user, item);
+  }
+  return clipped(prediction);
+}
+
+template <typename Id>
+Prediction PredictorState::predict(const Id& user, const Id& item) const {
+  IdLookup user_lookup(model_.parts().users, user);
+  IdLookup item_lookup(model_.parts().items, item);
+  // The rows are on their way while the texts are compared.
+  fetch(user_lookup.guess(), item_lookup.guess(), true);
+  user_lookup.fetch_text();
+  item_lookup.fetch_text();
+  return predict_dense(user_lookup.find(), item_lookup.find());
+}
+
+template <typename Use>
+void PredictorState::look_up(std::span<const RawPair> pairs, bool rows, Use use) const {
+  constexpr std::size_t kGroup = 16;
+  struct PairLookup {
+    PairLookup(const Model::Parts& parts, const RawPair& pair)
+        : user(parts.users, pair.user), item(parts.items, pair.item) {}
+    IdLookup user;
+    IdLookup item;
+  };
+  std::array<std::optional<PairLookup>, kGroup> group;
+  for (std::size_t begin = 0; begin < pairs.size(); begin += kGroup) {
+    const std::size_t count = std::min(kGroup, pairs.size() - begin);
+    for (std::size_t n = 0; n < count; ++n) {
+      group[n].emplace(model_.parts(), pairs[begin + n]);
+    }
+    for (std::size_t n = 0; n < count; ++n) {
+      fetch(group[n]->user.guess(), group[n]->item.guess(), rows);
+    }
+    for (std::size_t n = 0; n < count; ++n) {
+      group[n]->user.fetch_text();
+      group[n]->item.fetch_text();
+    }
+    for (std::size_t n = 0; n < count; ++n) {
+      use(begin + n, group[n]->user.find(), group[n]->item.find());
+    }
+  }
+}
+
+std::vector<Prediction> PredictorState::predict(std::span<const RawPair> pairs) const {
   std::vector<Prediction> predictions(pairs.size());
-  std::vector<std::size_t> warm;
-  RatingTable table;
-  for (std::size_t n = 0; n < pairs.size(); ++n) {
-    const std::int32_t user = parts_->users.find(pairs[n].user).value_or(-1);
-    const std::int32_t item = parts_->items.find(pairs[n].item).value_or(-1);
-    predictions[n] = fallback_.predict(user, item);
-    if (predictions[n].basis == PredictionBasis::model || predictions[n].basis == PredictionBasis::features) {
-      warm.push_back(n);
-      table.users.push_back(user);
-      table.items.push_back(item);
-      table.ratings.push_back(0.0F);
-    }
-  }
-  if (!warm.empty()) {
-    const DeviceRatings on_device(*device_, table);
-    const std::vector<float> values = resident_->predict(on_device.view().users, on_device.view().items);
-    for (std::size_t w = 0; w < warm.size(); ++w) {
-      predictions[warm[w]].rating = values[w];
-    }
-  }
-  for (Prediction& prediction : predictions) {
-    prediction.rating = std::clamp(prediction.rating, clip_.min, clip_.max);
+  if (pairs.size() <= few_pairs_) {
+    look_up(pairs, true,
+            [&](std::size_t n, std::int32_t user, std::int32_t item) { predictions[n] = predict_dense(user, item); });
+  } else {
+    predict_on_device(pairs, predictions);
   }
   return predictions;
 }
 
-Metrics Predictor::evaluate(const RatingTable& ratings) {
-  return Evaluator(*device_, ratings, fallback_, clip_).evaluate(*resident_);
+void PredictorState::predict_on_device(std::span<const RawPair> pairs, std::vector<Prediction>& predictions) const {
+  std::vector<std::size_t> scored;
+  RatingTable table;
+  look_up(pairs, false, [&](std::size_t n, std::int32_t user, std::int32_t item) {
+    predictions[n] = fallback_.predict(user, item);
+    if (is_of_model(predictions[n].basis)) {
+      scored.push_back(n);
+      table.users.push_back(user);
+      table.items.push_back(item);
+      table.ratings.push_back(0.0F);
+    }
+  });
+  if (!scored.empty()) {
+    const std::lock_guard lock(device_mutex_);
+    const DeviceRatings on_device(*device_, table);
+    const std::vector<float> values = resident_->predict(on_device.view().users, on_device.view().items);
+    for (std::size_t s = 0; s < scored.size(); ++s) {
+      predictions[scored[s]].rating = values[s];
+    }
+  }
+  for (Prediction& prediction : predictions) {
+    prediction = clipped(prediction);
+  }
+}
+
+Metrics PredictorState::evaluate(const RatingTable& ratings) const {
+  const Evaluator::Parts parts(ratings, fallback_, clip_);
+  const std::lock_guard lock(device_mutex_);
+  return Evaluator(*device_, parts, clip_).evaluate(*resident_);
+}
+
+Metrics PredictorState::evaluate(std::span<const RawPair> pairs, std::span<const float> ratings) const {
+  if (pairs.size() != ratings.size()) {
+    throw std::invalid_argument(fmt::format("{} pairs and {} ratings", pairs.size(), ratings.size()));
+  }
+  RatingTable table;
+  table.users.resize(pairs.size());
+  table.items.resize(pairs.size());
+  table.ratings.assign(ratings.begin(), ratings.end());
+  look_up(pairs, false, [&](std::size_t n, std::int32_t user, std::int32_t item) {
+    table.users[n] = user;
+    table.items[n] = item;
+  });
+  return evaluate(table);
+}
+
+Predictor::Predictor(const Model& model, const ComputeOptions& compute)
+    : state_(std::make_shared<const PredictorState>(model, compute, PredictorState::Parameters::laid_out)) {}
+Predictor::Predictor(std::shared_ptr<const PredictorState> state) : state_(std::move(state)) {}
+Predictor::~Predictor() = default;
+
+const Model& Predictor::model() const {
+  return state_->model();
+}
+const std::string& Predictor::device() const {
+  return state_->device_name();
+}
+
+Prediction Predictor::predict(const RawId& user, const RawId& item) const {
+  return state_->predict(user, item);
+}
+Prediction Predictor::predict(std::string_view user, std::string_view item) const {
+  return state_->predict(user, item);
+}
+std::vector<Prediction> Predictor::predict(std::span<const RawPair> pairs) const {
+  return state_->predict(pairs);
+}
+
+Metrics Predictor::evaluate(std::span<const RawPair> pairs, std::span<const float> ratings) const {
+  return state_->evaluate(pairs, ratings);
+}
+Metrics Predictor::evaluate(const Dataset& dataset, const RatingTable& ratings) const {
+  return state_->evaluate(model().translate(dataset, ratings));
+}
+Metrics Predictor::evaluate(const RatingTable& ratings) const {
+  return state_->evaluate(ratings);
+}
+
+Predictor make_predictor(Device& device, const Model& model, std::unique_ptr<Scorer> resident) {
+  return PredictorState::share(std::make_shared<const PredictorState>(model, device, std::move(resident)));
 }
 
 std::vector<Prediction> Model::predict(std::span<const RawPair> pairs, const ComputeOptions& compute) const {
-  const auto device = make_device(compute.device, compute.threads);
-  return Predictor(*device, parts_).predict(pairs);
+  return PredictorState(*this, compute, PredictorState::Parameters::where_they_are).predict(pairs);
 }
 
 Metrics Model::evaluate(const RatingTable& ratings, const ComputeOptions& compute) const {
-  const auto device = make_device(compute.device, compute.threads);
-  return Predictor(*device, parts_).evaluate(ratings);
+  return PredictorState(*this, compute, PredictorState::Parameters::where_they_are).evaluate(ratings);
 }
 
 }  // namespace curate

@@ -63,12 +63,23 @@ void ThreadPool::work() {
 }
 
 void ThreadPool::run(std::int64_t count, const std::function<void(std::int64_t)>& task) {
-  if (workers_.empty() || count <= 1) {
+  if (workers_.empty() || count <= 1 || busy_.exchange(true)) {
     for (std::int64_t i = 0; i < count; ++i) {
       task(i);
     }
     return;
   }
+  try {
+    share(count, task);
+  } catch (...) {
+    busy_ = false;
+    throw;
+  }
+  busy_ = false;
+}
+
+/// The caller and all workers together; the caller has set busy_.
+void ThreadPool::share(std::int64_t count, const std::function<void(std::int64_t)>& task) {
   {
     const std::lock_guard lock(mutex_);
     task_ = &task;

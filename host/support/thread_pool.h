@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -22,7 +23,8 @@ class ThreadPool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   /// task(0) .. task(count - 1), each once, in any order on any thread; returns when all are done. The first exception
-  /// is rethrown. Not reentrant.
+  /// is rethrown, and may leave tasks undone. Any thread may call it, a task too: while the pool works for one caller,
+  /// another one works through its tasks alone.
   void run(std::int64_t count, const std::function<void(std::int64_t)>& task);
 
   /// Calls body(begin, end) for pieces of [0, count) of `grain` each (the last may be shorter). The pieces depend on
@@ -33,7 +35,9 @@ class ThreadPool {
  private:
   void work();
   void take_tasks();
+  void share(std::int64_t count, const std::function<void(std::int64_t)>& task);
 
+  std::atomic<bool> busy_ = false;  ///< a caller has the workers
   std::mutex mutex_;
   std::condition_variable start_;
   std::condition_variable done_;

@@ -66,7 +66,7 @@ Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold) {
   return metrics;
 }
 
-ErrorSums Evaluator::errors_of(RatingModel& model, const DeviceRatings& ratings) const {
+ErrorSums Evaluator::errors_of(Scorer& model, const DeviceRatings& ratings) const {
   if (ratings.size() == 0) {
     return {};
   }
@@ -76,7 +76,7 @@ ErrorSums Evaluator::errors_of(RatingModel& model, const DeviceRatings& ratings)
   return device_->read<ErrorSums>(sums);
 }
 
-Metrics Evaluator::evaluate(RatingModel& model) const {
+Metrics Evaluator::evaluate(Scorer& model) const {
   ErrorSums cold = cold_;
   add_errors(cold, errors_of(model, described_));
   return to_metrics(errors_of(model, warm_), cold);

@@ -19,11 +19,6 @@ Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold);
 /// of cold ratings without features are summed on the host once.
 class Evaluator {
  public:
-  Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
-
-  Metrics evaluate(RatingModel& model) const;
-
- private:
   /// Ratings by what predicts them; `cold` has the errors of those that no model predicts.
   struct Parts {
     Parts(const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
@@ -32,8 +27,13 @@ class Evaluator {
     ErrorSums cold;
   };
 
+  Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
   Evaluator(Device& device, const Parts& parts, ClipRange clip);
-  ErrorSums errors_of(RatingModel& model, const DeviceRatings& ratings) const;
+
+  Metrics evaluate(Scorer& model) const;
+
+ private:
+  ErrorSums errors_of(Scorer& model, const DeviceRatings& ratings) const;
 
   Device* device_;
   ClipRange clip_;

@@ -7,7 +7,7 @@ namespace {
 constexpr double kItemDamping = 25.0;
 constexpr double kUserDamping = 10.0;
 
-bool is_known(std::int32_t id, const std::vector<std::int64_t>& counts) {
+bool is_known(std::int32_t id, std::span<const std::int64_t> counts) {
   return id >= 0 && static_cast<std::size_t>(id) < counts.size() && counts[static_cast<std::size_t>(id)] > 0;
 }
 
@@ -19,10 +19,10 @@ bool is_described(std::int32_t id, const std::vector<bool>& described) {
 
 Fallback::Fallback(const RatingTable& train, std::int32_t users, std::int32_t items,
                    const std::vector<Feature>& features)
-    : user_offset_(static_cast<std::size_t>(users)),
-      item_offset_(static_cast<std::size_t>(items)),
-      user_counts_(static_cast<std::size_t>(users)),
-      item_counts_(static_cast<std::size_t>(items)) {
+    : own_user_offset_(static_cast<std::size_t>(users)),
+      own_item_offset_(static_cast<std::size_t>(items)),
+      own_user_counts_(static_cast<std::size_t>(users)),
+      own_item_counts_(static_cast<std::size_t>(items)) {
   describe(features);
   const auto count = static_cast<std::size_t>(train.size());
   double total = 0.0;
@@ -31,26 +31,31 @@ Fallback::Fallback(const RatingTable& train, std::int32_t users, std::int32_t it
   }
   const double mean = count == 0 ? 0.0 : total / static_cast<double>(count);
   mean_ = static_cast<float>(mean);
-  std::vector<double> item_sum(item_offset_.size());
+  std::vector<double> item_sum(own_item_offset_.size());
   for (std::size_t n = 0; n < count; ++n) {
     const auto item = static_cast<std::size_t>(train.items[n]);
     item_sum[item] += static_cast<double>(train.ratings[n]) - mean;
-    ++item_counts_[item];
-    ++user_counts_[static_cast<std::size_t>(train.users[n])];
+    ++own_item_counts_[item];
+    ++own_user_counts_[static_cast<std::size_t>(train.users[n])];
   }
   std::vector<double> item_offset(item_sum.size());
   for (std::size_t item = 0; item < item_sum.size(); ++item) {
-    item_offset[item] = item_sum[item] / (static_cast<double>(item_counts_[item]) + kItemDamping);
-    item_offset_[item] = static_cast<float>(item_offset[item]);
+    item_offset[item] = item_sum[item] / (static_cast<double>(own_item_counts_[item]) + kItemDamping);
+    own_item_offset_[item] = static_cast<float>(item_offset[item]);
   }
-  std::vector<double> user_sum(user_offset_.size());
+  std::vector<double> user_sum(own_user_offset_.size());
   for (std::size_t n = 0; n < count; ++n) {
     user_sum[static_cast<std::size_t>(train.users[n])] +=
         static_cast<double>(train.ratings[n]) - mean - item_offset[static_cast<std::size_t>(train.items[n])];
   }
   for (std::size_t user = 0; user < user_sum.size(); ++user) {
-    user_offset_[user] = static_cast<float>(user_sum[user] / (static_cast<double>(user_counts_[user]) + kUserDamping));
+    own_user_offset_[user] =
+        static_cast<float>(user_sum[user] / (static_cast<double>(own_user_counts_[user]) + kUserDamping));
   }
+  user_offset_ = own_user_offset_;
+  item_offset_ = own_item_offset_;
+  user_counts_ = own_user_counts_;
+  item_counts_ = own_item_counts_;
 }
 
 Fallback::Fallback(const Model::Parts& parts)
@@ -92,9 +97,21 @@ Prediction Fallback::predict(std::int32_t user, std::int32_t item) const {
   return {mean_, PredictionBasis::global_mean};
 }
 
+void Fallback::fetch(std::int32_t user, std::int32_t item) const {
+  if (user >= 0) {
+    __builtin_prefetch(user_counts_.data() + user);
+  }
+  if (item >= 0) {
+    __builtin_prefetch(item_counts_.data() + item);
+  }
+}
+
 void Fallback::add_tensors(TensorMap& tensors) const {
-  tensors["fallback.user"] = {{static_cast<std::int64_t>(user_offset_.size())}, user_offset_};
-  tensors["fallback.item"] = {{static_cast<std::int64_t>(item_offset_.size())}, item_offset_};
+  const auto tensor_of = [](std::span<const float> values) {
+    return Tensor{{static_cast<std::int64_t>(values.size())}, {values.begin(), values.end()}};
+  };
+  tensors["fallback.user"] = tensor_of(user_offset_);
+  tensors["fallback.item"] = tensor_of(item_offset_);
   tensors["fallback.mean"] = {{1}, {mean_}};
 }
 

@@ -162,15 +162,15 @@ const char* name_of(PredictionBasis basis) {
   return "unknown";
 }
 
-Model::Model(Parts parts) : parts_(std::move(parts)) {
+Model::Model(Parts parts) : parts_(std::make_shared<const Parts>(std::move(parts))) {
   const auto fail = [](const std::string& problem) {
     throw InputError(printable(problem) + "; train the model again");
   };
-  const TensorMap& tensors = parts_.tensors;
-  const std::int64_t users = parts_.users.size();
-  const std::int64_t items = parts_.items.size();
-  if (static_cast<std::int64_t>(parts_.user_counts.size()) != users ||
-      static_cast<std::int64_t>(parts_.item_counts.size()) != items) {
+  const TensorMap& tensors = parts_->tensors;
+  const std::int64_t users = parts_->users.size();
+  const std::int64_t items = parts_->items.size();
+  if (static_cast<std::int64_t>(parts_->user_counts.size()) != users ||
+      static_cast<std::int64_t>(parts_->item_counts.size()) != items) {
     fail("the model's ids and training counts differ in number");
   }
   need(tensors, "fallback.user", users);
@@ -185,21 +185,21 @@ Model::Model(Parts parts) : parts_(std::move(parts)) {
       fail(fmt::format("tensor {} is missing or not [{}, factors]", name, rows));
     }
   }
-  check_features(parts_.spec.features, users, items);
-  check_all_features_given(parts_);
-  if (parts_.spec.kind == "mf") {
-    mf_shape_of(parts_.spec, tensors);
-  } else if (is_network(parts_.spec.kind)) {
-    mlp_shape_of(parts_.spec, tensors);
+  check_features(parts_->spec.features, users, items);
+  check_all_features_given(*parts_);
+  if (parts_->spec.kind == "mf") {
+    mf_shape_of(parts_->spec, tensors);
+  } else if (is_network(parts_->spec.kind)) {
+    mlp_shape_of(parts_->spec, tensors);
   } else {
-    fail(fmt::format("a model of kind '{}' is not known to this version", parts_.spec.kind));
+    fail(fmt::format("a model of kind '{}' is not known to this version", parts_->spec.kind));
   }
   for (const auto& [name, tensor] : tensors) {
     if (!std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) { return std::isfinite(value); })) {
       fail(fmt::format("tensor {} holds values that are not finite", name));
     }
   }
-  if (!(parts_.scale.min <= parts_.scale.max)) {
+  if (!(parts_->scale.min <= parts_->scale.max)) {
     fail("the lowest rating of the model's scale is above the highest");
   }
 }
@@ -299,7 +299,7 @@ void write_model_files(const Model::Parts& parts, const std::function<std::strin
 
 void Model::save(const std::string& run_directory) const {
   OutputFolder folder(run_directory, true, is_model_file, "");
-  write_model_files(parts_, [&](const std::string& name) { return folder.stage(name); });
+  write_model_files(*parts_, [&](const std::string& name) { return folder.stage(name); });
   folder.commit();
 }
 
@@ -311,8 +311,8 @@ RatingTable Model::translate(const Dataset& dataset, const RatingTable& ratings)
     }
     return dense;
   };
-  const std::vector<std::int32_t> users = map(dataset.users, parts_.users);
-  const std::vector<std::int32_t> items = map(dataset.items, parts_.items);
+  const std::vector<std::int32_t> users = map(dataset.users, parts_->users);
+  const std::vector<std::int32_t> items = map(dataset.items, parts_->items);
   RatingTable translated = ratings;
   for (std::int32_t& user : translated.users) {
     user = users[static_cast<std::size_t>(user)];

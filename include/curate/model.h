@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -55,7 +56,8 @@ struct CURATE_API Prediction {
 
 /// A trained model with all that predicting needs: parameters, ids, titles, training counts and the fallback for users
 /// and items that training has not seen (Koren 2010, "Factor in the neighbors", baseline estimates: offsets damped by
-/// 25 ratings for items, 10 for users).
+/// 25 ratings for items, 10 for users). A model never changes: copies share what it consists of, and any number of
+/// threads may use it.
 class CURATE_API Model {
  public:
   /// `tensors` of mf: user.embedding [users, dim], item.embedding [items, dim], user.bias [users] and item.bias [items]
@@ -77,6 +79,8 @@ class CURATE_API Model {
     bool clip = true;
   };
   explicit Model(Parts parts);
+  Model(const Model&) = default;  // moving is copying: no model is ever empty
+  Model& operator=(const Model&) = default;
 
   /// Reads model.safetensors, users.tsv, items.tsv and features.json of a run directory: all of one model, even while
   /// another one is written there. Throws InputError naming file and remedy.
@@ -85,12 +89,13 @@ class CURATE_API Model {
   /// Throws InputError where nothing can be written there or another process is at work.
   void save(const std::string& run_directory) const;
 
-  const Parts& parts() const { return parts_; }
+  const Parts& parts() const { return *parts_; }
 
-  /// Predictions for raw ids, in order. Throws InputError for a device that is not here, as evaluate does.
+  /// As a Predictor that is opened for this one call: it opens the device. A GPU, and the CPU engine for a network or
+  /// features, get all parameters; those of mf alone the CPU engine reads where they are. Make a Predictor for more
+  /// than one call.
   std::vector<Prediction> predict(std::span<const RawPair> pairs, const ComputeOptions& compute = {}) const;
-
-  /// Errors on ratings whose ids are the model's dense ids; ids from users.size() or items.size() on are cold.
+  /// Likewise.
   Metrics evaluate(const RatingTable& ratings, const ComputeOptions& compute = {}) const;
 
   /// `ratings` of a data set with ids of its own, in the model's dense ids; unknown ids become -1, which evaluate takes
@@ -98,7 +103,7 @@ class CURATE_API Model {
   RatingTable translate(const Dataset& dataset, const RatingTable& ratings) const;
 
  private:
-  Parts parts_;
+  std::shared_ptr<const Parts> parts_;
 };
 
 }  // namespace curate

@@ -1,5 +1,6 @@
 // Linked into a program, makes it know the device "counted": the CPU engine, of which the file that CURATE_COUNTED
-// names says at the end of the process how many were opened, and how many bytes were uploaded to each.
+// names says at the end of the process how many were opened, and how many bytes were uploaded to each. It says that its
+// memory is its own, so that all that it computes with has to be uploaded.
 
 #include <cstdint>
 #include <cstdio>
@@ -41,6 +42,7 @@ class CountedDevice : public ForwardingDevice {
     info.name = "counted";
     return info;
   }
+  bool has_own_memory() const override { return true; }
 
  protected:
   void do_upload(const MatrixView& destination, const void* source) override {

@@ -77,6 +77,10 @@ void bag_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, co
   });
 }
 
+void mean_row(float* out, Matrix<const float> table, const std::int32_t* rows, std::int64_t count) {
+  sum_bag(out, table, rows, count, true);
+}
+
 void bag_rows_backward(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows, const Bags& bags,
                        const std::int32_t* index, BagKind kind, const StepState& state) {
   // Each thread goes through the whole batch for rows of its own. A batch has few rows of such a table: sums by piece

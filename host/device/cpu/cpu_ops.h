@@ -95,4 +95,15 @@ void rating_errors(ThreadPool& pool, ErrorSums& sums, const float* prediction, c
 void sum_squared_error(ThreadPool& pool, ErrorSums& sums, const MfTables& tables, const RatingsView& ratings,
                        ClipRange clip);
 
+// One row on the caller's thread, without a pool and without memory from the heap.
+
+/// <user, item>, to the bit as dot_rows has it.
+float dot_row(const float* user, const float* item, std::int64_t dim);
+/// out[table.cols] = the mean of `count` rows of a table, to the bit as bag_rows has it.
+void mean_row(float* out, Matrix<const float> table, const std::int32_t* rows, std::int64_t count);
+/// out[outputs] = activation(weight in + bias), weight [outputs, inputs]. Products of many rows are summed in another
+/// order: of dense_forward it differs by the rounding of f32.
+void dense_row(float* out, const float* in, Matrix<const float> weight, const float* bias,
+               const Activation& activation);
+
 }  // namespace curate::cpu

@@ -31,6 +31,20 @@ void forward_one(Matrix<float> out, Matrix<const float> in, const float* weight,
   }
 }
 
+/// Every output as forward_one has it.
+CURATE_SIMD_CLONES
+void forward_each(float* out, const float* in, Matrix<const float> weight, const float* bias) {
+  for (std::int64_t j = 0; j < weight.rows; ++j) {
+    const float* w = weight.row(j);
+    float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t k = 0; k < weight.cols; ++k) {
+      sum += in[k] * w[k];
+    }
+    out[j] = sum + bias[j];
+  }
+}
+
 CURATE_SIMD_CLONES
 void relu(float* row, std::int64_t cols) {
 #pragma omp simd
@@ -83,6 +97,12 @@ void dense_forward(ThreadPool& pool, const DenseBatch& batch, const DenseParams&
     }
     activate(out, activation, begin, end);
   });
+}
+
+void dense_row(float* out, const float* in, Matrix<const float> weight, const float* bias,
+               const Activation& activation) {
+  forward_each(out, in, weight, bias);
+  activate({out, 1, weight.rows, weight.rows}, activation, 0, 1);
 }
 
 }  // namespace curate::cpu

@@ -65,6 +65,12 @@ void dot_rows(ThreadPool& pool, float* prediction, const MfRows& rows, const Ste
   });
 }
 
+float dot_row(const float* user, const float* item, std::int64_t dim) {
+  float sum = 0.0F;
+  dot_range(&sum, {user, 1, dim, dim}, {item, 1, dim, dim}, 0, 1);
+  return sum;
+}
+
 void dot_rows_backward(ThreadPool& pool, const MfRows& grad, const float* grad_prediction, const MfRows& rows, float l2,
                        const StepState& state) {
   if (state.batch_count == 0) {

@@ -36,6 +36,13 @@ void predict(float* predictions, const Tables& tables, const std::int32_t* users
         __builtin_prefetch(coming + k);
       }
       __builtin_prefetch(tables.user + users[n + kAhead] * tables.user_ld);
+      // Biases that do not lie behind their rows.
+      if (tables.user_bias != nullptr && tables.user_bias_ld == 1) {
+        __builtin_prefetch(tables.user_bias + users[n + kAhead]);
+      }
+      if (tables.item_bias != nullptr && tables.item_bias_ld == 1) {
+        __builtin_prefetch(tables.item_bias + items[n + kAhead]);
+      }
     }
     const float* const p = tables.user + users[n] * tables.user_ld;
     const float* const q = tables.item + items[n] * tables.item_ld;

@@ -1,0 +1,77 @@
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/batch_walk.h"
+#include "models/embedding_rows.h"
+#include "models/rating_model.h"
+
+namespace curate {
+namespace {
+
+/// mf without features whose tables stay in the host's memory, for a device that shares it.
+class HostFactorization : public Scorer {
+ public:
+  HostFactorization(Device& device, const MfShape& shape, const TensorMap& tensors)
+      : device_(&device),
+        shape_(shape),
+        tables_{view_of(tensors, "user.embedding", shape.users, shape.dim),
+                view_of(tensors, "item.embedding", shape.items, shape.dim),
+                shape.biases ? view_of(tensors, "user.bias", shape.users, 1) : MatrixView{},
+                shape.biases ? view_of(tensors, "item.bias", shape.items, 1) : MatrixView{},
+                view_of(tensors, "global_mean", 1, 1)} {}
+
+  std::optional<MfTables> tables() const override { return tables_; }
+
+  void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
+    device_->sum_squared_error(sums, tables_, ratings, clip);
+  }
+
+  std::vector<float> predict(const MatrixView& users, const MatrixView& items) override {
+    constexpr std::int64_t kBatch = 65536;
+    const std::int64_t batch = std::min(kBatch, users.rows);
+    std::vector<float> predictions(static_cast<std::size_t>(users.rows));
+    const EmbeddingRows user(*device_, batch, shape_.dim, shape_.biases);
+    const EmbeddingRows item(*device_, batch, shape_.dim, shape_.biases);
+    const Buffer prediction = device_->allocate_array<float>(batch);
+    BatchWalk(*device_, kBatch).run(users.rows, [&](const MatrixView& state, std::int64_t begin, std::int64_t count) {
+      device_->gather_rows(user.embedding(), tables_.user, users, state);
+      device_->gather_rows(item.embedding(), tables_.item, items, state);
+      if (shape_.biases) {
+        device_->gather_rows(user.bias(), tables_.user_bias, users, state);
+        device_->gather_rows(item.bias(), tables_.item_bias, items, state);
+      }
+      device_->dot_rows(prediction.view(DType::f32, batch),
+                        {user.embedding(), item.embedding(), user.bias(), item.bias(), tables_.mean}, state);
+      device_->download(
+          std::span<float>(predictions).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)),
+          prediction.view(DType::f32, count));
+    });
+    return predictions;
+  }
+
+ private:
+  MatrixView view_of(const TensorMap& tensors, const char* name, std::int64_t rows, std::int64_t cols) const {
+    // Views have no constant kind; nothing here writes.
+    auto* const values = const_cast<float*>(tensors.at(name).values.data());
+    return {device_, values, rows, cols, cols, DType::f32};
+  }
+
+  Device* device_;
+  MfShape shape_;
+  MfTables tables_;
+};
+
+}  // namespace
+
+std::unique_ptr<Scorer> make_scorer(Device& device, const ModelSpec& spec, const TensorMap& tensors) {
+  if (spec.kind == "mf" && spec.features.empty() && !device.has_own_memory()) {
+    return std::make_unique<HostFactorization>(device, mf_shape_of(spec, tensors), tensors);
+  }
+  return make_model(device, spec, tensors);
+}
+
+}  // namespace curate
