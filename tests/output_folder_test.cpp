@@ -108,7 +108,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_ours(const std::string& name) {
+bool is_ours(std::string_view name) {
   return name.size() == 1;
 }
 
@@ -173,9 +173,9 @@ pid_t start(int calls, Body body) {
   try {
     body();
     status = 0;
-  } catch (const InputError&) {
-    status = 2;
-  } catch (...) {
+  } catch (const std::exception& error) {
+    status = dynamic_cast<const InputError*>(&error) != nullptr ? 2 : 1;
+    fmt::print(stderr, "process {}: {}\n", ::getpid(), error.what());
   }
   ::_exit(status);
 }

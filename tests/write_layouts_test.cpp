@@ -316,7 +316,7 @@ TEST_F(PartsTest, AreThoseOfTraining) {
 }
 
 TEST_F(WriteLayoutsTest, FoldersAreMadeWholeOrNotAtAll) {
-  const auto ours = [](const std::string& name) { return name == "a" || name == "b"; };
+  const auto ours = [](std::string_view name) { return name == "a" || name == "b"; };
   const auto put = [](OutputFolder& folder, const std::string& name, const std::string& text) {
     BufferedFile file(folder.stage(name), folder.label(name));
     file.append(text);

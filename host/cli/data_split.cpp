@@ -33,11 +33,11 @@ struct SplitArguments {
 };
 
 /// ratings.train.csv, fold3.test.csv and the like.
-bool is_part_file(const std::string& name) {
-  std::string start = name;
+bool is_part_file(std::string_view name) {
+  std::string_view start = name;
   for (const char* end : {".train.csv", ".test.csv"}) {
     if (name.ends_with(end)) {
-      start.resize(name.size() - std::string(end).size());
+      start.remove_suffix(std::string_view(end).size());
     }
   }
   if (start == name) {

@@ -72,7 +72,7 @@ void write_movielens(const Dataset& dataset, const std::string& folder) {
     }
   }
   OutputFolder output(
-      folder, false, [](const std::string& name) { return name == "movies.csv" || name == "ratings.csv"; }, "");
+      folder, false, [](std::string_view name) { return name == "movies.csv" || name == "ratings.csv"; }, "");
   // The ratings last: they are what makes the folder a data set.
   write_file_atomically(output.stage("movies.csv"), movies_csv(dataset));
   write_file_atomically(output.stage("ratings.csv"), ratings_csv(dataset));

@@ -17,11 +17,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_run_file(const std::string& name) {
+bool is_run_file(std::string_view name) {
   return is_model_file(name) || name == "history.csv" || name == "metrics.json" || name == "config.toml";
 }
 
-bool is_folds_file(const std::string& name) {
+bool is_folds_file(std::string_view name) {
   return name == "metrics.json";
 }
 

@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Names of files in the folder that `is_ours` says are.
-std::vector<std::string> ours_in(const std::string& folder, const OutputFolder::IsOurs& is_ours) {
+std::vector<std::string> ours_in(const std::string& folder, OutputFolder::IsOurs is_ours) {
   std::vector<std::string> found;
   std::error_code error;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
@@ -39,7 +39,7 @@ bool is_fresh(const std::string& folder) {
 
 }  // namespace
 
-void OutputFolder::check(const std::string& path, bool overwrite, const IsOurs& is_ours, const std::string& key) {
+void OutputFolder::check(const std::string& path, bool overwrite, IsOurs is_ours, const std::string& key) {
   const auto refuse = [&](const std::string& why) {
     throw key.empty() ? InputError(fmt::format("{}: {}", path, why)) : InputError(key, path, why);
   };
@@ -55,7 +55,7 @@ void OutputFolder::check(const std::string& path, bool overwrite, const IsOurs& 
 }
 
 OutputFolder::OutputFolder(const std::string& path, bool overwrite, IsOurs is_ours, const std::string& key)
-    : claim_((check(path, overwrite, is_ours, key), path), key), is_ours_(std::move(is_ours)) {
+    : claim_((check(path, overwrite, is_ours, key), path), key), is_ours_(is_ours) {
   begin_set(path);
   try {
     // Another process may have written there meanwhile.
@@ -66,7 +66,7 @@ OutputFolder::OutputFolder(const std::string& path, bool overwrite, IsOurs is_ou
   }
 }
 
-OutputFolder::OutputFolder(FolderClaim claim, IsOurs is_ours) : claim_(std::move(claim)), is_ours_(std::move(is_ours)) {
+OutputFolder::OutputFolder(FolderClaim claim, IsOurs is_ours) : claim_(std::move(claim)), is_ours_(is_ours) {
   begin_set(path());
 }
 

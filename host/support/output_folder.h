@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/folder_claim.h"
@@ -14,7 +15,7 @@ namespace curate {
 class OutputFolder {
  public:
   /// Tells the names of the files that such a command writes.
-  using IsOurs = std::function<bool(const std::string& name)>;
+  using IsOurs = bool (*)(std::string_view name);
 
   /// `key`: the option that named the folder, for messages; "" for none. Throws InputError if the folder holds such
   /// files, unless `overwrite`, if it cannot be written to, and if another process has claimed it.
@@ -30,7 +31,7 @@ class OutputFolder {
   ~OutputFolder();
 
   /// Throws as the constructor does for files that are there, and makes nothing.
-  static void check(const std::string& path, bool overwrite, const IsOurs& is_ours, const std::string& key = "out");
+  static void check(const std::string& path, bool overwrite, IsOurs is_ours, const std::string& key = "out");
 
   const std::string& path() const { return claim_.path(); }
   /// As messages call a file of the folder.
