@@ -1,4 +1,4 @@
-#include "kernels/add_l2_rows.h"
+#include "kernels/context.h"
 #include "kernels/rows.cuh"
 
 namespace curate::cuda {
@@ -34,16 +34,15 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 }  // namespace
 
-void add_l2_rows(cudaStream_t stream, const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index,
-                 float l2, const MatrixView& state) {
-  const int vector = vector_width(grad_rows.cols, grad_rows, table);
-  const RowShare share = share_rows(grad_rows.cols, vector);
-  with_element(table.dtype, [&](auto element) {
+void enqueue(const ops::AddL2Rows& operation, const Context& context) {
+  const int vector = vector_width(operation.grad_rows.cols, operation.grad_rows, operation.table);
+  const RowShare share = share_rows(operation.grad_rows.cols, vector);
+  with_element(operation.table.dtype, [&](auto element) {
     using T = decltype(element);
-    launch("add_l2_rows", stream, geometry_for_rows(grad_rows.rows, share),
-           vector == 4 ? add_l2_rows_kernel<T, 4> : add_l2_rows_kernel<T, 1>, rows_of<float>(grad_rows),
-           rows_of<const T>(table), pointer_of<const std::int32_t>(index), 2.0F * l2, share,
-           pointer_of<const StepState>(state));
+    launch("add_l2_rows", context.stream, geometry_for_rows(operation.grad_rows.rows, share),
+           vector == 4 ? add_l2_rows_kernel<T, 4> : add_l2_rows_kernel<T, 1>, rows_of<float>(operation.grad_rows),
+           rows_of<const T>(operation.table), pointer_of<const std::int32_t>(operation.index), 2.0F * operation.l2,
+           share, pointer_of<const StepState>(operation.state));
   });
 }
 

@@ -1,4 +1,4 @@
-#include "kernels/bag_rows.h"
+#include "kernels/context.h"
 
 #include <algorithm>
 
@@ -184,23 +184,8 @@ __global__ void __launch_bounds__(kBlockThreads)
   grad_table.row(e / cols)[e % cols] += sum;
 }
 
-}  // namespace
-
-void bag_rows(cudaStream_t stream, const MatrixView& out, const MatrixView& table, const BagsView& bags,
-              const MatrixView& index, BagKind kind, const MatrixView& state, bool add) {
-  const int vector = vector_width(out.cols, out, table);
-  const RowShare share = share_rows(out.cols, vector);
-  with_values(out.dtype, [&](auto value) {
-    using Out = decltype(value);
-    const auto kernel = vector == 4 ? (add ? bag_rows_kernel<Out, 4, true> : bag_rows_kernel<Out, 4, false>)
-                                    : (add ? bag_rows_kernel<Out, 1, true> : bag_rows_kernel<Out, 1, false>);
-    launch("bag_rows", stream, geometry_for_rows(out.rows, share), kernel, rows_of<Out>(out),
-           rows_of<const float>(table), bags_of(bags, index, kind), share, pointer_of<const StepState>(state));
-  });
-}
-
-void bag_rows_backward(cudaStream_t stream, const MatrixView& grad_table, const MatrixView& grad_rows,
-                       const BagsView& bags, const MatrixView& index, BagKind kind, const MatrixView& state) {
+void bag_rows_backward_atomic(cudaStream_t stream, const MatrixView& grad_table, const MatrixView& grad_rows,
+                              const BagsView& bags, const MatrixView& index, BagKind kind, const MatrixView& state) {
   const int vector = vector_width(grad_rows.cols, grad_table, grad_rows);
   const RowShare share = share_rows(grad_rows.cols, vector);
   launch("bag_rows_backward", stream, geometry_for_rows(grad_rows.rows, share),
@@ -210,7 +195,7 @@ void bag_rows_backward(cudaStream_t stream, const MatrixView& grad_table, const 
 
 void bag_rows_backward_in_order(cudaStream_t stream, const MatrixView& grad_table, const MatrixView& grad_rows,
                                 const BagsView& bags, const MatrixView& index, BagKind kind, const MatrixView& state,
-                                const DenseScratch& scratch) {
+                                const ScratchFloats& scratch) {
   // As many slices as fill a large GPU, none shorter than some ratings; as many rows at a time as the scratch holds.
   constexpr std::int64_t kGroupsWanted = 8192;
   constexpr std::int64_t kShortest = 64;
@@ -232,6 +217,32 @@ void bag_rows_backward_in_order(cudaStream_t stream, const MatrixView& grad_tabl
     launch("bag_rows_add_slices", stream, one_thread_each(rows * cols), bag_rows_add_slices_kernel,
            Rows<float>{pointer_of<float>(grad_table) + first * grad_table.ld, grad_table.ld}, rows, cols,
            static_cast<const float*>(scratch.data), slices);
+  }
+}
+
+}  // namespace
+
+void enqueue(const ops::BagRows& operation, const Context& context) {
+  const int vector = vector_width(operation.out.cols, operation.out, operation.table);
+  const RowShare share = share_rows(operation.out.cols, vector);
+  with_values(operation.out.dtype, [&](auto value) {
+    using Out = decltype(value);
+    const auto kernel = vector == 4 ? (operation.add ? bag_rows_kernel<Out, 4, true> : bag_rows_kernel<Out, 4, false>)
+                                    : (operation.add ? bag_rows_kernel<Out, 1, true> : bag_rows_kernel<Out, 1, false>);
+    launch("bag_rows", context.stream, geometry_for_rows(operation.out.rows, share), kernel,
+           rows_of<Out>(operation.out), rows_of<const float>(operation.table),
+           bags_of(operation.bags, operation.index, operation.kind), share,
+           pointer_of<const StepState>(operation.state));
+  });
+}
+
+void enqueue(const ops::BagRowsBackward& operation, const Context& context) {
+  if (operation.scatter == ScatterKind::segments) {
+    bag_rows_backward_in_order(context.stream, operation.grad_table, operation.grad_rows, operation.bags,
+                               operation.index, operation.kind, operation.state, context.scratch);
+  } else {
+    bag_rows_backward_atomic(context.stream, operation.grad_table, operation.grad_rows, operation.bags, operation.index,
+                             operation.kind, operation.state);
   }
 }
 

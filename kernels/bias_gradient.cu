@@ -46,7 +46,8 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 }  // namespace
 
-void bias_gradient(cudaStream_t stream, const MatrixView& grad_bias, const MatrixView& h, const DenseScratch& scratch) {
+void bias_gradient(cudaStream_t stream, const MatrixView& grad_bias, const MatrixView& h,
+                   const ScratchFloats& scratch) {
   const std::int64_t across = divide_up(h.cols, kColumns);
   const std::int64_t room = static_cast<std::int64_t>(scratch.floats) / h.cols;
   const std::int64_t slices =

@@ -1,4 +1,4 @@
-#include "kernels/build_segments.h"
+#include "kernels/context.h"
 
 #include <algorithm>
 #include <bit>
@@ -63,9 +63,8 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 }  // namespace
 
-void build_segments(cudaStream_t stream, const SegmentsView& out, const MatrixView& index, std::int64_t num_rows,
-                    const MatrixView& state) {
-  const std::int64_t count = index.rows;
+void enqueue(const ops::BuildSegments& operation, const Context& context) {
+  const std::int64_t count = operation.index.rows;
   if (count == 0) {
     return;
   }
@@ -73,25 +72,25 @@ void build_segments(cudaStream_t stream, const SegmentsView& out, const MatrixVi
   const auto bits = [](std::int64_t values) {
     return values <= 1 ? 0 : static_cast<int>(std::bit_width(static_cast<std::uint64_t>(values - 1)));
   };
-  const int row_bits = bits(num_rows);
-  const int key_bits = std::max(1, row_bits + bits(out.counts.rows + 1));
-  const Scratch<std::uint64_t> keys(stream, count);
-  const Scratch<std::uint64_t> sorted(stream, count);
-  const Scratch<std::int32_t> positions(stream, count);
-  const Scratch<std::int32_t> ranks(stream, count);
-  const auto* const device_state = pointer_of<const StepState>(state);
-  launch("segment_keys", stream, one_thread_each(count), segment_keys_kernel, keys.data(), positions.data(),
-         pointer_of<const std::int32_t>(index), count, out.counts.rows, row_bits, device_state);
-  sort_pairs(stream, sorted.data(), pointer_of<std::int32_t>(out.positions), keys.data(), positions.data(), count,
-             key_bits);
+  const int row_bits = bits(operation.num_rows);
+  const int key_bits = std::max(1, row_bits + bits(operation.out.counts.rows + 1));
+  const Scratch<std::uint64_t> keys(context.stream, count);
+  const Scratch<std::uint64_t> sorted(context.stream, count);
+  const Scratch<std::int32_t> positions(context.stream, count);
+  const Scratch<std::int32_t> ranks(context.stream, count);
+  const auto* const device_state = pointer_of<const StepState>(operation.state);
+  launch("segment_keys", context.stream, one_thread_each(count), segment_keys_kernel, keys.data(), positions.data(),
+         pointer_of<const std::int32_t>(operation.index), count, operation.out.counts.rows, row_bits, device_state);
+  sort_pairs(context.stream, sorted.data(), pointer_of<std::int32_t>(operation.out.positions), keys.data(),
+             positions.data(), count, key_bits);
   // From here on the positions' memory serves for the heads.
-  launch("segment_heads", stream, one_thread_each(count), segment_heads_kernel, positions.data(),
+  launch("segment_heads", context.stream, one_thread_each(count), segment_heads_kernel, positions.data(),
          static_cast<const std::uint64_t*>(sorted.data()), count);
-  inclusive_sum(stream, ranks.data(), positions.data(), count);
-  launch("write_segments", stream, one_thread_each(count), write_segments_kernel, pointer_of<std::int32_t>(out.rows),
-         pointer_of<std::int32_t>(out.starts), pointer_of<std::int32_t>(out.counts),
-         static_cast<const std::uint64_t*>(sorted.data()), static_cast<const std::int32_t*>(ranks.data()), row_bits,
-         device_state);
+  inclusive_sum(context.stream, ranks.data(), positions.data(), count);
+  launch("write_segments", context.stream, one_thread_each(count), write_segments_kernel,
+         pointer_of<std::int32_t>(operation.out.rows), pointer_of<std::int32_t>(operation.out.starts),
+         pointer_of<std::int32_t>(operation.out.counts), static_cast<const std::uint64_t*>(sorted.data()),
+         static_cast<const std::int32_t*>(ranks.data()), row_bits, device_state);
 }
 
 }  // namespace curate::cuda

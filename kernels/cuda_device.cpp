@@ -8,32 +8,21 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "curate/error.h"
-#include "kernels/add_l2_rows.h"
-#include "kernels/bag_rows.h"
-#include "kernels/build_segments.h"
+#include "kernels/context.h"
 #include "kernels/copy_rows.h"
 #include "kernels/cuda_error.h"
 #include "kernels/dense_products.h"
 #include "kernels/dense_stack.h"
 #include "kernels/device_memory.h"
-#include "kernels/dot_rows.h"
-#include "kernels/dropout.h"
 #include "kernels/error_scratch.h"
-#include "kernels/gather_rows.h"
 #include "kernels/mf_epoch_plan.h"
-#include "kernels/mf_sgd_epoch.h"
-#include "kernels/permute.h"
-#include "kernels/rating_loss.h"
-#include "kernels/scatter_add_rows.h"
 #include "kernels/scratch.h"
-#include "kernels/step_state.h"
 #include "kernels/stream_timer.h"
-#include "kernels/sum_squared_error.h"
-#include "kernels/update_rows.h"
 
 namespace curate::cuda {
 namespace {
@@ -101,6 +90,22 @@ class OperationList : public Graph {
   std::vector<RecordedOperation> operations_;
 };
 
+/// 16 MiB: eight slices of a layer of 512 x 1024, and more of smaller ones.
+constexpr std::size_t kScratchFloats = std::size_t{4} << 20U;
+
+/// Operations that take memory while they are enqueued, which a CUDA graph cannot record.
+template <typename Operation>
+constexpr bool kAllocates = std::is_same_v<Operation, ops::Permute> || std::is_same_v<Operation, ops::BuildSegments> ||
+                            std::is_same_v<Operation, ops::MfSgdEpoch>;
+
+/// Whether every row of a table in 16 bits is made of whole 16 bytes, at multiples of 16 bytes.
+bool whole_packs(const MatrixView& table) {
+  constexpr std::int64_t kElements = 8;
+  return table.empty() || size_of(table.dtype) != 2 ||
+         (table.cols % kElements == 0 && table.ld % kElements == 0 &&
+          reinterpret_cast<std::uintptr_t>(table.data) % 16 == 0);
+}
+
 class CudaDevice : public Device {
  public:
   CudaDevice(std::string name, int gpu, bool debugging) : name_(std::move(name)), gpu_(gpu), debugging_(debugging) {
@@ -108,7 +113,8 @@ class CudaDevice : public Device {
     CURATE_CUDA_CHECK(cudaGetDeviceProperties(&properties_, gpu_));
     pool_.emplace(gpu_);
     stream_.emplace();
-    products_.emplace(stream(), GpuShape{properties_.major, properties_.multiProcessorCount});
+    scratch_.emplace(stream(), static_cast<std::int64_t>(kScratchFloats));
+    products_.emplace(stream(), gpu_shape(), scratch());
     error_scratch_.emplace(stream(), 1);
     CURATE_CUDA_CHECK(cudaMemsetAsync(error_scratch_->data(), 0, sizeof(ErrorScratch), stream()));
   }
@@ -249,154 +255,70 @@ class CudaDevice : public Device {
     });
   }
 
-  void do_begin_epoch(const MatrixView& state, const EpochStart& start) override {
-    run("begin_epoch", [=, this] { cuda::begin_epoch(stream(), state, start); });
+#define CURATE_DEFINE(Operation)                                                            \
+  void do_enqueue(const ops::Operation& operation) override {                               \
+    if (kAllocates<ops::Operation>) {                                                       \
+      check_not_capturing(ops::Operation::kName);                                           \
+    }                                                                                       \
+    run(ops::Operation::kName, [operation, this] { cuda::enqueue(operation, context()); }); \
   }
-  void do_advance_step(const MatrixView& state) override {
-    run("advance_step", [=, this] { cuda::advance_step(stream(), state); });
+  CURATE_OPERATIONS(CURATE_DEFINE)
+#undef CURATE_DEFINE
+
+  /// The kernel loads and stores 16 bytes at once.
+  bool do_supports(const ops::MfSgdEpoch& operation) const override {
+    return whole_packs(operation.tables.user) && whole_packs(operation.tables.item);
   }
-  void do_permute(const RatingsView& out, const MatrixView& order, const RatingsView& in,
-                  const MatrixView& state) override {
-    check_not_capturing("permute");
-    run("permute", [=, this] { cuda::permute(stream(), out, order, in, state); });
+  bool do_supports(const ops::DenseStackForward& operation) const override {
+    return takes(operation);
   }
-  void do_build_segments(const SegmentsView& out, const MatrixView& index, std::int64_t num_rows,
-                         const MatrixView& state) override {
-    check_not_capturing("build_segments");
-    run("build_segments", [=, this] { cuda::build_segments(stream(), out, index, num_rows, state); });
+  bool do_supports(const ops::DenseStackBackward& operation) const override {
+    return takes(operation);
   }
-  void do_gather_rows(const MatrixView& out, const MatrixView& table, const MatrixView& index,
-                      const MatrixView& state) override {
-    run("gather_rows", [=, this] { cuda::gather_rows(stream(), out, table, index, state); });
-  }
-  void do_bag_rows(const MatrixView& out, const MatrixView& table, const BagsView& bags, const MatrixView& index,
-                   BagKind kind, const MatrixView& state, bool add) override {
-    run("bag_rows", [=, this] { cuda::bag_rows(stream(), out, table, bags, index, kind, state, add); });
-  }
-  void do_bag_rows_backward(const MatrixView& grad_table, const MatrixView& grad_rows, const BagsView& bags,
-                            const MatrixView& index, BagKind kind, ScatterKind scatter,
-                            const MatrixView& state) override {
-    run("bag_rows_backward", [=, this] {
-      if (scatter == ScatterKind::segments) {
-        cuda::bag_rows_backward_in_order(stream(), grad_table, grad_rows, bags, index, kind, state,
-                                         products_->scratch());
-      } else {
-        cuda::bag_rows_backward(stream(), grad_table, grad_rows, bags, index, kind, state);
-      }
-    });
-  }
-  void do_dot_rows(const MatrixView& prediction, const MfRows& rows, const MatrixView& state) override {
-    run("dot_rows", [=, this] { cuda::dot_rows(stream(), prediction, rows, state); });
-  }
-  void do_dot_rows_backward(const MfRows& grad, const MatrixView& grad_prediction, const MfRows& rows, float l2,
-                            const MatrixView& state) override {
-    run("dot_rows_backward", [=, this] { cuda::dot_rows_backward(stream(), grad, grad_prediction, rows, l2, state); });
-  }
-  void do_rating_loss(const MatrixView& grad, const MatrixView& sums, const MatrixView& prediction,
-                      const MatrixView& ratings, LossKind kind, const MatrixView& state) override {
-    run("rating_loss", [=, this] {
-      cuda::rating_loss(stream(), grad, sums, prediction, ratings, kind, state, error_scratch_->data());
-    });
-  }
-  void do_scatter_add_rows(const MatrixView& grad_table, const MatrixView& grad_rows, const MatrixView& index,
-                           const SegmentsView& segments, ScatterKind kind, const MatrixView& state) override {
-    run("scatter_add_rows", [=, this] {
-      if (kind == ScatterKind::segments) {
-        cuda::scatter_add_segments(stream(), grad_table, grad_rows, segments, state);
-      } else {
-        cuda::scatter_add_rows(stream(), grad_table, grad_rows, index, state);
-      }
-    });
-  }
-  void do_update_rows(const TrainedTable& table, const SegmentsView& segments, const OptimizerParams& params,
-                      const MatrixView& state) override {
-    run("update_rows", [=, this] { cuda::update_rows(stream(), table, segments, params, state); });
-  }
-  void do_add_l2_rows(const MatrixView& grad_rows, const MatrixView& table, const MatrixView& index, float l2,
-                      const MatrixView& state) override {
-    run("add_l2_rows", [=, this] { cuda::add_l2_rows(stream(), grad_rows, table, index, l2, state); });
-  }
-  void do_update_dense(const TrainedTable& table, const OptimizerParams& params, const MatrixView& state) override {
-    run("update_dense", [=, this] { cuda::update_dense(stream(), table, params, state); });
-  }
-  void do_prepare_dense(const DenseSize& size, ProductPrecision precision) override {
-    check_not_capturing("prepare_dense");
+
+  void do_run(const ops::PrepareDense& operation) override {
+    check_not_capturing(ops::PrepareDense::kName);
     make_current();
-    products_->prepare(size, precision);
+    products_->prepare(operation.size, operation.precision);
   }
-  void do_dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
-                        const MatrixView& state) override {
-    run("dense_forward", [=, this] { products_->forward(batch, params, activation, state, capturing_); });
-  }
-  void do_dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
-                         const DenseParams& params, const Activation& activation, const MatrixView& state) override {
-    run("dense_backward",
-        [=, this] { products_->backward(grad, grad_params, batch, params, activation, state, capturing_); });
-  }
-  std::optional<DenseStackPlan> do_plan_dense_stack(const DenseStack& stack, std::int64_t batch) override {
-    check_not_capturing("plan_dense_stack");
+  std::optional<DenseStackLayout> do_run(const ops::PlanDenseStack& operation) override {
+    check_not_capturing(ops::PlanDenseStack::kName);
     make_current();
-    if (suits_dense_stack(stack, products_->precision())) {
-      return DenseStackPlan{};
+    if (suits_dense_stack(operation.stack, products_->precision())) {
+      return DenseStackLayout{};
     }
-    return products_->plan_stack(stack, batch);
+    return products_->plan_stack(operation.stack, operation.batch);
   }
-  void do_dense_stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack,
-                              const MatrixView& workspace, const MatrixView& state) override {
-    run("dense_stack_forward", [=, this] {
-      if (in.dtype == DType::bf16) {
-        products_->stack_forward(out, in, stack, workspace, state);
-      } else {
-        cuda::dense_stack_forward(stream(), out, in, stack, products_->precision(), state);
-      }
-    });
-  }
-  void do_dense_stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
-                               const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
-                               const MatrixView& state) override {
-    run("dense_stack_backward", [=, this] {
-      if (in.dtype == DType::bf16) {
-        products_->stack_backward(grad, grad_params, in, stack, workspace, state);
-      } else {
-        cuda::dense_stack_backward(stream(), grad, grad_params, in, stack, products_->precision(), state,
-                                   products_->scratch());
-      }
-    });
-  }
-  void do_dropout(const MatrixView& rows, const DropoutParams& params, const MatrixView& state) override {
-    run("dropout", [=, this] { cuda::dropout(stream(), rows, params, state); });
-  }
-  void do_rating_errors(const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings, ClipRange clip,
-                        const MatrixView& state) override {
-    run("rating_errors",
-        [=, this] { cuda::rating_errors(stream(), sums, prediction, ratings, clip, state, error_scratch_->data()); });
-  }
-  std::unique_ptr<MfEpochPlan> do_plan_mf_epoch(const RatingsView& ratings, std::int64_t users, std::int64_t items,
-                                                const MfPlanOptions& options) override {
-    check_not_capturing("plan_mf_epoch");
+  std::unique_ptr<MfEpochPlan> do_run(const ops::PlanMfEpoch& operation) override {
+    check_not_capturing(ops::PlanMfEpoch::kName);
     make_current();
-    last_ = "plan_mf_epoch";
-    auto plan = std::make_unique<CudaMfEpochPlan>(*this, stream(), ratings, users, items, options);
+    last_ = ops::PlanMfEpoch::kName;
+    auto plan = std::make_unique<CudaMfEpochPlan>(*this, stream(), operation.ratings, operation.users, operation.items,
+                                                  operation.options);
     do_synchronize();
     return plan;
   }
-  void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan,
-                       const MfSgdParams& params, const MatrixView& state) override {
-    check_not_capturing("mf_sgd_epoch");
-    run("mf_sgd_epoch", [=, this, &plan] {
-      constexpr std::int64_t kBlocksPerMultiprocessor = 8;
-      cuda::mf_sgd_epoch(stream(), tables, sums, static_cast<const CudaMfEpochPlan&>(plan), params, state,
-                         error_scratch_->data(), kBlocksPerMultiprocessor * properties_.multiProcessorCount);
-    });
-  }
-  void do_sum_squared_error(const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
-                            ClipRange clip) override {
-    run("sum_squared_error",
-        [=, this] { cuda::sum_squared_error(stream(), sums, tables, ratings, clip, error_scratch_->data()); });
-  }
 
  private:
-  cudaStream_t stream() const { return stream_->get(); }
+  cudaStream_t stream() const {
+    return stream_->get();
+  }
+
+  Context context() {
+    return {stream(), gpu_shape(), scratch(), error_scratch_->data(), &*products_, capturing_};
+  }
+  GpuShape gpu_shape() const {
+    return {properties_.major, properties_.multiProcessorCount};
+  }
+  ScratchFloats scratch() const {
+    return {scratch_->data(), kScratchFloats};
+  }
+
+  /// In f32 by kernels that have limits, in bf16 by a library, which plan_dense_stack asks.
+  template <typename Operation>
+  bool takes(const Operation& operation) const {
+    return operation.in.dtype == DType::bf16 || fits_dense_stack(operation.stack, products_->precision());
+  }
 
   void check_not_capturing(const char* name) const {
     if (capturing_) {
@@ -405,10 +327,14 @@ class CudaDevice : public Device {
   }
 
   /// Called right after a copy to or from the host's memory: an error thrown in between would free that memory.
-  void wait() const { check_now(cudaStreamSynchronize(stream()), "synchronize"); }
+  void wait() const {
+    check_now(cudaStreamSynchronize(stream()), "synchronize");
+  }
 
   /// A program may have devices on several GPUs.
-  void make_current() const { CURATE_CUDA_CHECK(cudaSetDevice(gpu_)); }
+  void make_current() const {
+    CURATE_CUDA_CHECK(cudaSetDevice(gpu_));
+  }
 
   /// Enqueues an operation. `enqueue` holds copies of what it needs: in debugging a capture keeps it.
   template <typename Enqueue>
@@ -472,6 +398,7 @@ class CudaDevice : public Device {
   cudaDeviceProp properties_{};
   std::optional<KeptPool> pool_;  ///< before what allocates
   std::optional<Stream> stream_;
+  std::optional<Scratch<float>> scratch_;
   std::optional<DenseProducts> products_;
   std::optional<Scratch<ErrorScratch>> error_scratch_;
   bool capturing_ = false;

@@ -70,8 +70,8 @@ std::string wrong_answer(Device& device) {
   device.upload(state, std::span<const StepState>(&start, 1));
   device.zero(sums);
   const std::unique_ptr<Graph> graph = device.capture([&] {
-    device.gather_rows(rows, from, picks, state);
-    device.scatter_add_rows(sums, rows, picks, {}, ScatterKind::atomic, state);
+    device.enqueue(ops::GatherRows{rows, from, picks, state});
+    device.enqueue(ops::ScatterAddRows{sums, rows, picks, {}, ScatterKind::atomic, state});
   });
   device.replay(*graph, kReplays);
   std::vector<float> got(table.size());

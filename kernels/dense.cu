@@ -226,7 +226,7 @@ void activation_backward(cudaStream_t stream, const MatrixView& grad, const Matr
 }
 
 void dense_grad_params(cudaStream_t stream, const DenseParams& grad_params, const MatrixView& h, const MatrixView& in,
-                       const MatrixView& state, const DenseScratch& scratch) {
+                       const MatrixView& state, const ScratchFloats& scratch) {
   const std::int64_t outputs = h.cols;
   const std::int64_t inputs = in.cols;
   const std::int64_t across = tiles_for(inputs + 1);

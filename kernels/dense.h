@@ -2,23 +2,17 @@
 
 #include <cuda_runtime.h>
 
-#include <cstddef>
 #include <cstdint>
 
 #include "device/device.h"
 #include "kernels/half_types.h"
+#include "kernels/scratch.h"
 
 namespace curate::cuda {
 
 // Dense layers by kernels of our own; dense_products.h chooses between these and cuBLASLt.
 
-/// Device memory for partial sums of dense_grad_params, which a capture cannot allocate.
-struct DenseScratch {
-  float* data = nullptr;
-  std::size_t floats = 0;
-};
-
-/// Device::dense_forward.
+/// ops::DenseForward.
 void dense_forward(cudaStream_t stream, const DenseBatch& batch, const DenseParams& params,
                    const Activation& activation, const MatrixView& state);
 
@@ -29,13 +23,13 @@ void activation_forward(cudaStream_t stream, const MatrixView& out, const Activa
 /// What becomes of rows past the batch's count.
 enum class PastCount : std::uint8_t { stays, zeros };
 
-/// grad *= activation'(z), taken from out = activation(z): h of Device::dense_backward.
+/// grad *= activation'(z), taken from out = activation(z): h of ops::DenseBackward.
 void activation_backward(cudaStream_t stream, const MatrixView& grad, const MatrixView& out,
                          const Activation& activation, PastCount past, const MatrixView& state);
 
-/// The sums over the batch of Device::dense_backward.
+/// The sums over the batch of ops::DenseBackward.
 void dense_grad_params(cudaStream_t stream, const DenseParams& grad_params, const MatrixView& h, const MatrixView& in,
-                       const MatrixView& state, const DenseScratch& scratch);
+                       const MatrixView& state, const ScratchFloats& scratch);
 
 /// grad_in = h weight.
 void dense_grad_in(cudaStream_t stream, const MatrixView& grad_in, const MatrixView& h, const MatrixView& weight,

@@ -8,6 +8,8 @@
 #include <stdexcept>
 
 #include "curate/error.h"
+#include "kernels/context.h"
+#include "kernels/dense_stack.h"
 
 namespace curate::cuda {
 namespace {
@@ -113,8 +115,8 @@ class DenseProducts::Operands {
   Bf16* free_;
 };
 
-DenseProducts::DenseProducts(cudaStream_t stream, const GpuShape& gpu)
-    : stream_(stream), scratch_(stream, static_cast<std::int64_t>(kScratchFloats)), library_(stream, gpu, scratch()) {}
+DenseProducts::DenseProducts(cudaStream_t stream, const GpuShape& gpu, const ScratchFloats& scratch)
+    : stream_(stream), scratch_(scratch), library_(stream, gpu, scratch) {}
 
 void DenseProducts::prepare(const DenseSize& size, ProductPrecision precision) {
   const bool rounds = precision != ProductPrecision::f32;
@@ -214,7 +216,7 @@ void DenseProducts::backward(const DenseBatch& grad, const DenseParams& grad_par
     if (activation.kind != ActivationKind::linear) {
       activation_backward(stream_, grad.out, batch.out, activation, PastCount::stays, state);
     }
-    dense_grad_params(stream_, grad_params, grad.out, batch.in, state, scratch());
+    dense_grad_params(stream_, grad_params, grad.out, batch.in, state, scratch_);
     if (!grad.in.empty()) {
       dense_grad_in(stream_, grad.in, grad.out, params.weight, state);
     }
@@ -226,7 +228,7 @@ void DenseProducts::backward(const DenseBatch& grad, const DenseParams& grad_par
   const Operand h = operand(grad.out);
   const Operand in = operand(batch.in);
   if (!multiply(kBackward, weight_product(size, precision_), grad_params.weight, h, in, grad_params.bias)) {
-    dense_grad_params(stream_, grad_params, grad.out, batch.in, state, scratch());
+    dense_grad_params(stream_, grad_params, grad.out, batch.in, state, scratch_);
   }
   if (!grad.in.empty()) {
     const Operand weight = operand(params.weight);
@@ -236,7 +238,7 @@ void DenseProducts::backward(const DenseBatch& grad, const DenseParams& grad_par
   }
 }
 
-std::optional<DenseStackPlan> DenseProducts::plan_stack(const DenseStack& stack, std::int64_t batch) {
+std::optional<DenseStackLayout> DenseProducts::plan_stack(const DenseStack& stack, std::int64_t batch) {
   const bool any_wide = std::any_of(stack.begin(), stack.end(), [batch](const DenseStackLayer& layer) {
     return is_wide({batch, layer.params.weight.cols, layer.params.weight.rows});
   });
@@ -247,7 +249,7 @@ std::optional<DenseStackPlan> DenseProducts::plan_stack(const DenseStack& stack,
   if (!wide.supported()) {
     return std::nullopt;
   }
-  return DenseStackPlan{DType::bf16, wide.bytes() / static_cast<std::int64_t>(sizeof(float))};
+  return DenseStackLayout{DType::bf16, wide.bytes() / static_cast<std::int64_t>(sizeof(float))};
 }
 
 WideStack DenseProducts::wide_stack(const DenseStack& stack, const MatrixView& in, const MatrixView& workspace) {
@@ -272,7 +274,36 @@ void DenseProducts::stack_forward(const MatrixView& out, const MatrixView& in, c
 void DenseProducts::stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
                                    const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
                                    const MatrixView& state) {
-  wide_stack(stack, in, workspace).backward(grad, grad_params, in, state, scratch());
+  wide_stack(stack, in, workspace).backward(grad, grad_params, in, state, scratch_);
+}
+
+void enqueue(const ops::DenseForward& operation, const Context& context) {
+  context.products->forward(operation.batch, operation.params, operation.activation, operation.state,
+                            context.capturing);
+}
+
+void enqueue(const ops::DenseBackward& operation, const Context& context) {
+  context.products->backward(operation.grad, operation.grad_params, operation.batch, operation.params,
+                             operation.activation, operation.state, context.capturing);
+}
+
+void enqueue(const ops::DenseStackForward& operation, const Context& context) {
+  if (operation.in.dtype == DType::bf16) {
+    context.products->stack_forward(operation.out, operation.in, operation.stack, operation.workspace, operation.state);
+  } else {
+    dense_stack_forward(context.stream, operation.out, operation.in, operation.stack, context.products->precision(),
+                        operation.state);
+  }
+}
+
+void enqueue(const ops::DenseStackBackward& operation, const Context& context) {
+  if (operation.in.dtype == DType::bf16) {
+    context.products->stack_backward(operation.grad, operation.grad_params, operation.in, operation.stack,
+                                     operation.workspace, operation.state);
+  } else {
+    dense_stack_backward(context.stream, operation.grad, operation.grad_params, operation.in, operation.stack,
+                         context.products->precision(), operation.state, context.scratch);
+  }
 }
 
 }  // namespace curate::cuda

@@ -20,41 +20,36 @@ namespace curate::cuda {
 /// tiles of our own.
 class DenseProducts {
  public:
-  /// Allocates; looks for no library yet.
-  DenseProducts(cudaStream_t stream, const GpuShape& gpu);
+  /// Looks for no library yet. The scratch is the device's.
+  DenseProducts(cudaStream_t stream, const GpuShape& gpu, const ScratchFloats& scratch);
 
-  /// Device::prepare_dense. Calls every product of a wide layer once, with matrices as models lay them out.
+  /// ops::PrepareDense. Calls every product of a wide layer once, with matrices as models lay them out.
   void prepare(const DenseSize& size, ProductPrecision precision);
 
   /// What prepare() was told last.
   ProductPrecision precision() const { return precision_; }
 
-  /// Device::dense_forward.
+  /// ops::DenseForward.
   void forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
                const MatrixView& state, bool capturing);
 
-  /// Device::dense_backward.
+  /// ops::DenseBackward.
   void backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                 const DenseParams& params, const Activation& activation, const MatrixView& state, bool capturing);
 
   /// How the library takes a stack of layers as a whole; nothing if it does not. Not inside a capture.
-  std::optional<DenseStackPlan> plan_stack(const DenseStack& stack, std::int64_t batch);
-  /// Device::dense_stack_forward of a stack that plan_stack() took.
+  std::optional<DenseStackLayout> plan_stack(const DenseStack& stack, std::int64_t batch);
+  /// ops::DenseStackForward of a stack that plan_stack() took.
   void stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
                      const MatrixView& state);
-  /// Device::dense_stack_backward of the same.
+  /// ops::DenseStackBackward of the same.
   void stack_backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params, const MatrixView& in,
                       const DenseStack& stack, const MatrixView& workspace, const MatrixView& state);
-
-  /// 16 MiB, for whatever operation needs it: eight slices of a layer of 512 x 1024, and more of smaller ones.
-  DenseScratch scratch() const { return {scratch_.data(), kScratchFloats}; }
 
   /// What became of the libraries' products so far.
   std::vector<ProductReport> reports() const { return library_.reports(); }
 
  private:
-  static constexpr std::size_t kScratchFloats = std::size_t{4} << 20U;
-
   /// An operand as the library takes it.
   struct Operand {
     const void* data;
@@ -74,7 +69,7 @@ class DenseProducts {
   void refuse_f32(const char* operation, const Product& product) const;
 
   cudaStream_t stream_;
-  Scratch<float> scratch_;
+  ScratchFloats scratch_;
   ProductPrecision precision_ = ProductPrecision::f32;
   LibraryProducts library_;
   /// For bf16. The last one is the largest; captured operations may still name the others.

@@ -673,6 +673,10 @@ bool suits_dense_stack(const DenseStack& stack, ProductPrecision precision) {
   return plan && (plan->stack.panel_depth == 0 || precision != ProductPrecision::f32);
 }
 
+bool fits_dense_stack(const DenseStack& stack, ProductPrecision precision) {
+  return plan_stack(widths_of(stack), precision, 0).has_value();
+}
+
 void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const MatrixView& in, const DenseStack& stack,
                          ProductPrecision precision, const MatrixView& state) {
   const Plan plan = plan_stack(stack, precision, in.rows);
@@ -686,7 +690,7 @@ void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const Matri
 
 void dense_stack_backward(cudaStream_t stream, const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
                           const MatrixView& in, const DenseStack& stack, ProductPrecision precision,
-                          const MatrixView& state, const DenseScratch& scratch) {
+                          const MatrixView& state, const ScratchFloats& scratch) {
   const Plan plan = plan_stack(stack, precision, in.rows);
   const std::int64_t slices = std::min({divide_up(in.rows, tile_rows_of(plan)), kMostBlocks,
                                         static_cast<std::int64_t>(scratch.floats) / plan.stack.partial});

@@ -21,13 +21,16 @@ namespace curate::cuda {
 /// estimates: no GPU has measured them yet.
 bool suits_dense_stack(const DenseStack& stack, ProductPrecision precision);
 
-/// Device::dense_stack_forward.
+/// Whether the kernels take it at all.
+bool fits_dense_stack(const DenseStack& stack, ProductPrecision precision);
+
+/// ops::DenseStackForward.
 void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const MatrixView& in, const DenseStack& stack,
                          ProductPrecision precision, const MatrixView& state);
 
-/// Device::dense_stack_backward.
+/// ops::DenseStackBackward.
 void dense_stack_backward(cudaStream_t stream, const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
                           const MatrixView& in, const DenseStack& stack, ProductPrecision precision,
-                          const MatrixView& state, const DenseScratch& scratch);
+                          const MatrixView& state, const ScratchFloats& scratch);
 
 }  // namespace curate::cuda

@@ -1,4 +1,4 @@
-#include "kernels/dot_rows.h"
+#include "kernels/context.h"
 
 #include "kernels/mf_rows.cuh"
 #include "kernels/warp_reduce.cuh"
@@ -75,22 +75,23 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 }  // namespace
 
-void dot_rows(cudaStream_t stream, const MatrixView& prediction, const MfRows& rows, const MatrixView& state) {
-  const int vector = vector_width(rows.user.cols, rows.user, rows.item);
-  const RowShare share = share_rows(rows.user.cols, vector);
-  launch("dot_rows", stream, geometry_for_rows(prediction.rows, share),
-         vector == 4 ? dot_rows_kernel<4> : dot_rows_kernel<1>, pointer_of<float>(prediction),
-         factors_of<const float>(rows), pointer_of<const float>(rows.mean), share, pointer_of<const StepState>(state));
+void enqueue(const ops::DotRows& operation, const Context& context) {
+  const int vector = vector_width(operation.rows.user.cols, operation.rows.user, operation.rows.item);
+  const RowShare share = share_rows(operation.rows.user.cols, vector);
+  launch("dot_rows", context.stream, geometry_for_rows(operation.prediction.rows, share),
+         vector == 4 ? dot_rows_kernel<4> : dot_rows_kernel<1>, pointer_of<float>(operation.prediction),
+         factors_of<const float>(operation.rows), pointer_of<const float>(operation.rows.mean), share,
+         pointer_of<const StepState>(operation.state));
 }
 
-void dot_rows_backward(cudaStream_t stream, const MfRows& grad, const MatrixView& grad_prediction, const MfRows& rows,
-                       float l2, const MatrixView& state) {
-  const int vector = vector_width(rows.user.cols, rows.user, rows.item, grad.user, grad.item);
-  const RowShare share = share_rows(rows.user.cols, vector);
-  launch("dot_rows_backward", stream, geometry_for_rows(grad_prediction.rows, share),
-         vector == 4 ? dot_rows_backward_kernel<4> : dot_rows_backward_kernel<1>, factors_of<float>(grad),
-         pointer_of<const float>(grad_prediction), factors_of<const float>(rows), 2.0F * l2, share,
-         pointer_of<const StepState>(state));
+void enqueue(const ops::DotRowsBackward& operation, const Context& context) {
+  const int vector = vector_width(operation.rows.user.cols, operation.rows.user, operation.rows.item,
+                                  operation.grad.user, operation.grad.item);
+  const RowShare share = share_rows(operation.rows.user.cols, vector);
+  launch("dot_rows_backward", context.stream, geometry_for_rows(operation.grad_prediction.rows, share),
+         vector == 4 ? dot_rows_backward_kernel<4> : dot_rows_backward_kernel<1>, factors_of<float>(operation.grad),
+         pointer_of<const float>(operation.grad_prediction), factors_of<const float>(operation.rows),
+         2.0F * operation.l2, share, pointer_of<const StepState>(operation.state));
 }
 
 }  // namespace curate::cuda

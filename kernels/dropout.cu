@@ -1,3 +1,4 @@
+#include "kernels/context.h"
 #include "kernels/dropout.h"
 
 #include "device/dropout_mask.h"
@@ -44,6 +45,10 @@ void dropout(cudaStream_t stream, const MatrixView& rows, const DropoutParams& p
            dropout_threshold(params.rate), 1.0F / (1.0F - params.rate), params.purpose,
            pointer_of<const StepState>(state));
   });
+}
+
+void enqueue(const ops::Dropout& operation, const Context& context) {
+  dropout(context.stream, operation.rows, operation.params, operation.state);
 }
 
 }  // namespace curate::cuda

@@ -6,7 +6,7 @@
 
 namespace curate::cuda {
 
-/// Device::dropout.
+/// ops::Dropout.
 void dropout(cudaStream_t stream, const MatrixView& rows, const DropoutParams& params, const MatrixView& state);
 
 }  // namespace curate::cuda

@@ -1,4 +1,4 @@
-#include "kernels/gather_rows.h"
+#include "kernels/context.h"
 
 #include "kernels/rows.cuh"
 
@@ -27,17 +27,17 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 }  // namespace
 
-void gather_rows(cudaStream_t stream, const MatrixView& out, const MatrixView& table, const MatrixView& index,
-                 const MatrixView& state) {
-  const int vector = vector_width(out.cols, out, table);
-  const RowShare share = share_rows(out.cols, vector);
-  with_values(out.dtype, [&](auto value) {
-    with_element(table.dtype, [&](auto element) {
+void enqueue(const ops::GatherRows& operation, const Context& context) {
+  const int vector = vector_width(operation.out.cols, operation.out, operation.table);
+  const RowShare share = share_rows(operation.out.cols, vector);
+  with_values(operation.out.dtype, [&](auto value) {
+    with_element(operation.table.dtype, [&](auto element) {
       using Out = decltype(value);
       using T = decltype(element);
-      launch("gather_rows", stream, geometry_for_rows(out.rows, share),
-             vector == 4 ? gather_rows_kernel<Out, T, 4> : gather_rows_kernel<Out, T, 1>, rows_of<Out>(out),
-             rows_of<const T>(table), pointer_of<const std::int32_t>(index), share, pointer_of<const StepState>(state));
+      launch("gather_rows", context.stream, geometry_for_rows(operation.out.rows, share),
+             vector == 4 ? gather_rows_kernel<Out, T, 4> : gather_rows_kernel<Out, T, 1>, rows_of<Out>(operation.out),
+             rows_of<const T>(operation.table), pointer_of<const std::int32_t>(operation.index), share,
+             pointer_of<const StepState>(operation.state));
     });
   });
 }

@@ -29,7 +29,7 @@ std::string problem_of(const LibraryError& error, cudaStream_t stream) {
 
 }  // namespace
 
-LibraryProducts::LibraryProducts(cudaStream_t stream, const GpuShape& gpu, const DenseScratch& scratch)
+LibraryProducts::LibraryProducts(cudaStream_t stream, const GpuShape& gpu, const ScratchFloats& scratch)
     : stream_(stream), gpu_(gpu), scratch_(scratch) {}
 
 bool LibraryProducts::load() {

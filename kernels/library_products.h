@@ -37,7 +37,7 @@ struct ProductReport {
 class LibraryProducts {
  public:
   /// Loads nothing yet. `scratch` is for sums of slices.
-  LibraryProducts(cudaStream_t stream, const GpuShape& gpu, const DenseScratch& scratch);
+  LibraryProducts(cudaStream_t stream, const GpuShape& gpu, const ScratchFloats& scratch);
 
   /// Loads cuBLASLt, or cuBLAS if cuBLASLt is not there or does not start; once. Returns whether there is one. Not
   /// inside a capture.
@@ -74,7 +74,7 @@ class LibraryProducts {
 
   cudaStream_t stream_;
   GpuShape gpu_;
-  DenseScratch scratch_;
+  ScratchFloats scratch_;
   bool looked_ = false;
   bool looked_for_cublas_ = false;
   std::unique_ptr<CublasLt> lt_;

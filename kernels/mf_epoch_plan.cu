@@ -383,4 +383,11 @@ std::vector<std::int32_t> CudaMfEpochPlan::order(std::int64_t epoch, std::int64_
   return order;
 }
 
+void enqueue(const ops::MfSgdEpoch& operation, const Context& context) {
+  constexpr std::int64_t kBlocksPerMultiprocessor = 8;
+  mf_sgd_epoch(context.stream, operation.tables, operation.sums, static_cast<const CudaMfEpochPlan&>(*operation.plan),
+               operation.params, operation.state, context.error_scratch,
+               kBlocksPerMultiprocessor * context.gpu.multiprocessors);
+}
+
 }  // namespace curate::cuda

@@ -199,7 +199,7 @@ __device__ LaneRow<kVector, kPacks> learn(LaneRow<kVector, kPacks>& p, const Lan
   return change;
 }
 
-/// Learning rates of rows, formulas at Device::mf_sgd_epoch.
+/// Learning rates of rows, formulas at ops::MfSgdEpoch.
 struct RowRates {
   float learning_rate;
   float decay;  ///< rate_decay (epoch + 1/2)

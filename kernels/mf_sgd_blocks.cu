@@ -26,7 +26,7 @@ struct Blocks {
   std::uint64_t seed;
 };
 
-/// A round of per-rating SGD over blocks that share no row, formulas at Device::mf_sgd_epoch.
+/// A round of per-rating SGD over blocks that share no row, formulas at ops::MfSgdEpoch.
 /// tables.user [users, dim], tables.item [items, dim] of T, biases f32, maybe absent; sums [1]. A group of lanes has
 /// group w of the users and the w-th group of the items after the round's first one, and goes through their ratings one
 /// after the other, in odd epochs from the last one; the next item's row is on its way meanwhile. Per rating 8 bytes of

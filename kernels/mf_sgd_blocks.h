@@ -8,7 +8,7 @@
 
 namespace curate::cuda {
 
-/// Device::mf_sgd_epoch of a deterministic plan.
+/// ops::MfSgdEpoch of a deterministic plan.
 void mf_sgd_blocks(cudaStream_t stream, const MfTables& tables, const MatrixView& sums, const CudaMfEpochPlan& plan,
                    const MfSgdParams& params, const MatrixView& state, ErrorScratch* scratch);
 

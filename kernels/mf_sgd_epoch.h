@@ -9,7 +9,7 @@ namespace curate::cuda {
 class CudaMfEpochPlan;
 struct ErrorScratch;
 
-/// Device::mf_sgd_epoch. Not deterministic, unless there is one worker only: item rows are updated by atomic additions
+/// ops::MfSgdEpoch. Not deterministic, unless there is one worker only: item rows are updated by atomic additions
 /// of what each worker makes of the row that it has read. `most_blocks` of 256 threads work side by side. Takes 24
 /// bytes a user while it runs.
 void mf_sgd_epoch(cudaStream_t stream, const MfTables& tables, const MatrixView& sums, const CudaMfEpochPlan& plan,

@@ -78,7 +78,7 @@ __device__ void store_weights(const Trained<T>& table, std::int64_t r, std::int6
   }
 }
 
-/// The step of Device::update_rows on the kVector elements from column `c` of row `r`.
+/// The step of ops::UpdateRows on the kVector elements from column `c` of row `r`.
 template <OptimizerKind kKind, int kVector, typename T>
 __device__ void update_pack(const Trained<T>& table, std::int64_t r, std::int64_t c, const OptimizerParams& params,
                             const StepConstants& step, const StepState& state) {

@@ -1,4 +1,4 @@
-#include "kernels/permute.h"
+#include "kernels/context.h"
 
 #include "kernels/rows.cuh"
 #include "kernels/scratch.h"
@@ -48,27 +48,27 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 }  // namespace
 
-void permute(cudaStream_t stream, const RatingsView& out, const MatrixView& order, const RatingsView& in,
-             const MatrixView& state) {
+void enqueue(const ops::Permute& operation, const Context& context) {
   constexpr int kKeyBits = 64;
-  const std::int64_t count = in.users.rows;
+  const std::int64_t count = operation.in.users.rows;
   if (count == 0) {
     return;
   }
-  const Scratch<std::uint64_t> keys(stream, count);
-  const Scratch<std::uint64_t> sorted_keys(stream, count);
-  const Scratch<std::int32_t> elements(stream, count);
-  launch("shuffle_keys", stream, one_thread_each(count), shuffle_keys_kernel, keys.data(), elements.data(), count,
-         pointer_of<const StepState>(state));
-  sort_pairs(stream, sorted_keys.data(), pointer_of<std::int32_t>(order), keys.data(), elements.data(), count,
-             kKeyBits);
-  launch("permute", stream, one_thread_each(count), permute_kernel,
-         Ratings<std::int32_t, float>{pointer_of<std::int32_t>(out.users), pointer_of<std::int32_t>(out.items),
-                                      pointer_of<float>(out.ratings)},
-         Ratings<const std::int32_t, const float>{pointer_of<const std::int32_t>(in.users),
-                                                  pointer_of<const std::int32_t>(in.items),
-                                                  pointer_of<const float>(in.ratings)},
-         pointer_of<const std::int32_t>(order), count);
+  const Scratch<std::uint64_t> keys(context.stream, count);
+  const Scratch<std::uint64_t> sorted_keys(context.stream, count);
+  const Scratch<std::int32_t> elements(context.stream, count);
+  launch("shuffle_keys", context.stream, one_thread_each(count), shuffle_keys_kernel, keys.data(), elements.data(),
+         count, pointer_of<const StepState>(operation.state));
+  sort_pairs(context.stream, sorted_keys.data(), pointer_of<std::int32_t>(operation.order), keys.data(),
+             elements.data(), count, kKeyBits);
+  launch("permute", context.stream, one_thread_each(count), permute_kernel,
+         Ratings<std::int32_t, float>{pointer_of<std::int32_t>(operation.out.users),
+                                      pointer_of<std::int32_t>(operation.out.items),
+                                      pointer_of<float>(operation.out.ratings)},
+         Ratings<const std::int32_t, const float>{pointer_of<const std::int32_t>(operation.in.users),
+                                                  pointer_of<const std::int32_t>(operation.in.items),
+                                                  pointer_of<const float>(operation.in.ratings)},
+         pointer_of<const std::int32_t>(operation.order), count);
 }
 
 }  // namespace curate::cuda

@@ -1,4 +1,4 @@
-#include "kernels/rating_loss.h"
+#include "kernels/context.h"
 
 #include <algorithm>
 
@@ -52,18 +52,18 @@ Geometry geometry_for_sums(std::int64_t count) {
 
 }  // namespace
 
-void rating_loss(cudaStream_t stream, const MatrixView& grad, const MatrixView& sums, const MatrixView& prediction,
-                 const MatrixView& ratings, LossKind kind, const MatrixView& state, ErrorScratch* scratch) {
-  launch("rating_loss", stream, geometry_for_sums(prediction.rows), rating_loss_kernel, pointer_of<float>(grad),
-         pointer_of<ErrorSums>(sums), pointer_of<const float>(prediction), pointer_of<const float>(ratings), kind,
-         pointer_of<const StepState>(state), scratch);
+void enqueue(const ops::RatingLoss& operation, const Context& context) {
+  launch("rating_loss", context.stream, geometry_for_sums(operation.prediction.rows), rating_loss_kernel,
+         pointer_of<float>(operation.grad), pointer_of<ErrorSums>(operation.sums),
+         pointer_of<const float>(operation.prediction), pointer_of<const float>(operation.ratings), operation.kind,
+         pointer_of<const StepState>(operation.state), context.error_scratch);
 }
 
-void rating_errors(cudaStream_t stream, const MatrixView& sums, const MatrixView& prediction, const MatrixView& ratings,
-                   ClipRange clip, const MatrixView& state, ErrorScratch* scratch) {
-  launch("rating_errors", stream, geometry_for_sums(prediction.rows), rating_errors_kernel, pointer_of<ErrorSums>(sums),
-         pointer_of<const float>(prediction), pointer_of<const float>(ratings), clip,
-         pointer_of<const StepState>(state), scratch);
+void enqueue(const ops::RatingErrors& operation, const Context& context) {
+  launch("rating_errors", context.stream, geometry_for_sums(operation.prediction.rows), rating_errors_kernel,
+         pointer_of<ErrorSums>(operation.sums), pointer_of<const float>(operation.prediction),
+         pointer_of<const float>(operation.ratings), operation.clip, pointer_of<const StepState>(operation.state),
+         context.error_scratch);
 }
 
 }  // namespace curate::cuda

@@ -1,4 +1,4 @@
-#include "kernels/scatter_add_rows.h"
+#include "kernels/context.h"
 
 #include <algorithm>
 
@@ -66,10 +66,8 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
-}  // namespace
-
-void scatter_add_rows(cudaStream_t stream, const MatrixView& grad_table, const MatrixView& grad_rows,
-                      const MatrixView& index, const MatrixView& state) {
+void scatter_add_atomic(cudaStream_t stream, const MatrixView& grad_table, const MatrixView& grad_rows,
+                        const MatrixView& index, const MatrixView& state) {
   const int vector = vector_width(grad_rows.cols, grad_table, grad_rows);
   const RowShare share = share_rows(grad_rows.cols, vector);
   launch("scatter_add_rows", stream, geometry_for_rows(grad_rows.rows, share),
@@ -87,6 +85,17 @@ void scatter_add_segments(cudaStream_t stream, const MatrixView& grad_table, con
   launch("scatter_add_segments", stream, geometry_for_rows(most, share),
          vector == 4 ? scatter_add_segments_kernel<4> : scatter_add_segments_kernel<1>, rows_of<float>(grad_table),
          rows_of<const float>(grad_rows), segments_of(segments), share, pointer_of<const StepState>(state));
+}
+
+}  // namespace
+
+void enqueue(const ops::ScatterAddRows& operation, const Context& context) {
+  if (operation.kind == ScatterKind::segments) {
+    scatter_add_segments(context.stream, operation.grad_table, operation.grad_rows, operation.segments,
+                         operation.state);
+  } else {
+    scatter_add_atomic(context.stream, operation.grad_table, operation.grad_rows, operation.index, operation.state);
+  }
 }
 
 }  // namespace curate::cuda

@@ -33,4 +33,11 @@ class Scratch {
   T* data_ = nullptr;
 };
 
+/// A device's memory for partial sums, which a capture cannot allocate. An operation may use it until the next one that
+/// was enqueued begins.
+struct ScratchFloats {
+  float* data = nullptr;
+  std::size_t floats = 0;
+};
+
 }  // namespace curate::cuda

@@ -1,28 +1,5 @@
 # What the CUDA engine is made of, for nvcc and for the tests' emulator. Paths are relative to this folder.
-set(CURATE_KERNELS
-    add_l2_rows.cu
-    bag_rows.cu
-    bias_gradient.cu
-    build_segments.cu
-    copy_rows.cu
-    dense.cu
-    dense_stack.cu
-    dot_rows.cu
-    dropout.cu
-    epilogue.cu
-    gather_rows.cu
-    mf_epoch_plan.cu
-    mf_sgd_blocks.cu
-    mf_sgd_epoch.cu
-    permute.cu
-    product_trial.cu
-    rating_loss.cu
-    scatter_add_rows.cu
-    sort.cu
-    stack_head.cu
-    step_state.cu
-    sum_squared_error.cu
-    update_rows.cu)
+file(GLOB CURATE_KERNELS RELATIVE ${CMAKE_CURRENT_LIST_DIR} CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cu)
 set(CURATE_CUDA_HOST
     cublas.cpp
     cublaslt.cpp

@@ -190,7 +190,7 @@ void stack_head_forward(cudaStream_t stream, const MatrixView& out, const Matrix
 
 void stack_head_backward(cudaStream_t stream, const DenseBatch& grad, const DenseParams& grad_params,
                          const MatrixView& in, const DenseStackLayer& layer, float dropout, const MatrixView& state,
-                         const DenseScratch& scratch) {
+                         const ScratchFloats& scratch) {
   const RowShare share = share_rows(in.cols, kVector);
   const std::int64_t groups = kBlockThreads >> share.lane_bits;
   const std::int64_t width = in.cols + 1;
@@ -204,7 +204,7 @@ void stack_head_backward(cudaStream_t stream, const DenseBatch& grad, const Dens
   const MatrixView partial = {nullptr, scratch.data, blocks, width, width, DType::f32};
   // Behind the blocks' sums there is room for sums of those.
   const auto used = static_cast<std::size_t>(blocks * width);
-  const DenseScratch rest = {scratch.data + used, scratch.floats - used};
+  const ScratchFloats rest = {scratch.data + used, scratch.floats - used};
   bias_gradient(stream, grad_params.weight, partial.columns(0, in.cols), rest);
   bias_gradient(stream, grad_params.bias, partial.columns(in.cols, 1), rest);
 }

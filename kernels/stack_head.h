@@ -35,6 +35,6 @@ void stack_head_forward(cudaStream_t stream, const MatrixView& out, const Matrix
 /// by relu and then `dropout`, zeros for rows past the count: h[b] * weight / (1 - dropout) if in[b, :] is above 0.
 void stack_head_backward(cudaStream_t stream, const DenseBatch& grad, const DenseParams& grad_params,
                          const MatrixView& in, const DenseStackLayer& layer, float dropout, const MatrixView& state,
-                         const DenseScratch& scratch);
+                         const ScratchFloats& scratch);
 
 }  // namespace curate::cuda

@@ -1,3 +1,4 @@
+#include "kernels/context.h"
 #include "kernels/step_state.h"
 
 #include "kernels/rows.cuh"
@@ -19,12 +20,13 @@ __global__ void advance_step_kernel(StepState* state) {
 
 }  // namespace
 
-void begin_epoch(cudaStream_t stream, const MatrixView& state, const EpochStart& start) {
-  launch("begin_epoch", stream, {1, 1}, begin_epoch_kernel, pointer_of<StepState>(state), start);
+void enqueue(const ops::BeginEpoch& operation, const Context& context) {
+  launch("begin_epoch", context.stream, {1, 1}, begin_epoch_kernel, pointer_of<StepState>(operation.state),
+         operation.start);
 }
 
-void advance_step(cudaStream_t stream, const MatrixView& state) {
-  launch("advance_step", stream, {1, 1}, advance_step_kernel, pointer_of<StepState>(state));
+void enqueue(const ops::AdvanceStep& operation, const Context& context) {
+  launch("advance_step", context.stream, {1, 1}, advance_step_kernel, pointer_of<StepState>(operation.state));
 }
 
 KernelCode code_of_kernels() {

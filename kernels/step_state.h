@@ -1,18 +1,8 @@
 #pragma once
 
-#include <cuda_runtime.h>
-
 #include <vector>
 
-#include "device/device.h"
-
 namespace curate::cuda {
-
-/// Device::begin_epoch.
-void begin_epoch(cudaStream_t stream, const MatrixView& state, const EpochStart& start);
-
-/// Device::advance_step.
-void advance_step(cudaStream_t stream, const MatrixView& state);
 
 /// What the current GPU runs of this program. Architectures are 10 * major + minor of compute capabilities.
 struct KernelCode {

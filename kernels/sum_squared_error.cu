@@ -1,4 +1,4 @@
-#include "kernels/sum_squared_error.h"
+#include "kernels/context.h"
 
 #include <algorithm>
 
@@ -40,19 +40,19 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 }  // namespace
 
-void sum_squared_error(cudaStream_t stream, const MatrixView& sums, const MfTables& tables, const RatingsView& ratings,
-                       ClipRange clip, ErrorScratch* scratch) {
-  const int vector = vector_width(tables.user.cols, tables.user, tables.item);
-  const RowShare share = share_rows(tables.user.cols, vector);
-  Geometry geometry = geometry_for_rows(ratings.users.rows, share);
+void enqueue(const ops::SumSquaredError& operation, const Context& context) {
+  const int vector = vector_width(operation.tables.user.cols, operation.tables.user, operation.tables.item);
+  const RowShare share = share_rows(operation.tables.user.cols, vector);
+  Geometry geometry = geometry_for_rows(operation.ratings.users.rows, share);
   geometry.blocks = std::min<std::int64_t>(geometry.blocks, ErrorScratch::kMostBlocks);
-  with_element(tables.user.dtype, [&](auto element) {
+  with_element(operation.tables.user.dtype, [&](auto element) {
     using T = decltype(element);
-    launch("sum_squared_error", stream, geometry,
-           vector == 4 ? sum_squared_error_kernel<T, 4> : sum_squared_error_kernel<T, 1>, pointer_of<ErrorSums>(sums),
-           factors_of<const T, const float>(tables), pointer_of<const float>(tables.mean),
-           pointer_of<const std::int32_t>(ratings.users), pointer_of<const std::int32_t>(ratings.items),
-           pointer_of<const float>(ratings.ratings), ratings.users.rows, clip, share, scratch);
+    launch("sum_squared_error", context.stream, geometry,
+           vector == 4 ? sum_squared_error_kernel<T, 4> : sum_squared_error_kernel<T, 1>,
+           pointer_of<ErrorSums>(operation.sums), factors_of<const T, const float>(operation.tables),
+           pointer_of<const float>(operation.tables.mean), pointer_of<const std::int32_t>(operation.ratings.users),
+           pointer_of<const std::int32_t>(operation.ratings.items), pointer_of<const float>(operation.ratings.ratings),
+           operation.ratings.users.rows, operation.clip, share, context.error_scratch);
   });
 }
 

@@ -1,4 +1,4 @@
-#include "kernels/update_rows.h"
+#include "kernels/context.h"
 
 #include <algorithm>
 
@@ -29,7 +29,7 @@ __device__ StepConstants block_constants(const OptimizerParams& params, const St
   return step;
 }
 
-/// One optimizer step on the rows of the batch's segments, whose gradient becomes 0; formulas at Device::update_rows.
+/// One optimizer step on the rows of the batch's segments, whose gradient becomes 0; formulas at ops::UpdateRows.
 /// Weights [rows, cols] of T; gradient, moments [rows, cols] f32, moments maybe absent. A group of lanes takes a row,
 /// in strides of the grid. Per touched row 12 cols (sgd), 20 cols (adagrad) or 28 cols (adam) bytes, 4 cols less with
 /// weights of 16 bits. Deterministic.
@@ -100,27 +100,31 @@ void launch_update_dense(cudaStream_t stream, const TrainedTable& table, const O
 
 }  // namespace
 
-void update_rows(cudaStream_t stream, const TrainedTable& table, const SegmentsView& segments,
-                 const OptimizerParams& params, const MatrixView& state) {
-  switch (params.kind) {
+void enqueue(const ops::UpdateRows& operation, const Context& context) {
+  switch (operation.params.kind) {
     case OptimizerKind::sgd:
-      return launch_update_rows<OptimizerKind::sgd>(stream, table, segments, params, state);
+      return launch_update_rows<OptimizerKind::sgd>(context.stream, operation.table, operation.segments,
+                                                    operation.params, operation.state);
     case OptimizerKind::adagrad:
-      return launch_update_rows<OptimizerKind::adagrad>(stream, table, segments, params, state);
+      return launch_update_rows<OptimizerKind::adagrad>(context.stream, operation.table, operation.segments,
+                                                        operation.params, operation.state);
     case OptimizerKind::adam:
-      return launch_update_rows<OptimizerKind::adam>(stream, table, segments, params, state);
+      return launch_update_rows<OptimizerKind::adam>(context.stream, operation.table, operation.segments,
+                                                     operation.params, operation.state);
   }
 }
 
-void update_dense(cudaStream_t stream, const TrainedTable& table, const OptimizerParams& params,
-                  const MatrixView& state) {
-  switch (params.kind) {
+void enqueue(const ops::UpdateDense& operation, const Context& context) {
+  switch (operation.params.kind) {
     case OptimizerKind::sgd:
-      return launch_update_dense<OptimizerKind::sgd>(stream, table, params, state);
+      return launch_update_dense<OptimizerKind::sgd>(context.stream, operation.table, operation.params,
+                                                     operation.state);
     case OptimizerKind::adagrad:
-      return launch_update_dense<OptimizerKind::adagrad>(stream, table, params, state);
+      return launch_update_dense<OptimizerKind::adagrad>(context.stream, operation.table, operation.params,
+                                                         operation.state);
     case OptimizerKind::adam:
-      return launch_update_dense<OptimizerKind::adam>(stream, table, params, state);
+      return launch_update_dense<OptimizerKind::adam>(context.stream, operation.table, operation.params,
+                                                      operation.state);
   }
 }
 

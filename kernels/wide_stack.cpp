@@ -157,7 +157,7 @@ void WideStack::forward(const MatrixView& out, const MatrixView& in, const Matri
 }
 
 void WideStack::backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params, const MatrixView& in,
-                         const MatrixView& state, const DenseScratch& scratch) {
+                         const MatrixView& state, const ScratchFloats& scratch) {
   const std::size_t hidden = layers_.size();
   stack_head_backward(stream_, {grad.out, layers_[hidden - 1].grad}, grad_params[hidden], layers_[hidden - 1].out,
                       stack_->back(), (*stack_)[hidden - 1].dropout.rate, state, scratch);

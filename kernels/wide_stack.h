@@ -44,12 +44,12 @@ class WideStack {
   /// Of the workspace.
   std::int64_t bytes() const { return bytes_; }
 
-  /// Device::dense_stack_forward.
+  /// ops::DenseStackForward.
   void forward(const MatrixView& out, const MatrixView& in, const MatrixView& state);
 
-  /// Device::dense_stack_backward.
+  /// ops::DenseStackBackward.
   void backward(const DenseBatch& grad, const std::vector<DenseParams>& grad_params, const MatrixView& in,
-                const MatrixView& state, const DenseScratch& scratch);
+                const MatrixView& state, const ScratchFloats& scratch);
 
  private:
   /// A hidden layer.

@@ -80,7 +80,7 @@ void expect_l2_rows(Device& device, const BatchCase& test, std::int64_t num_rows
   const DeviceMatrix<std::int32_t> index(device, host_index, test.num_ratings);
   const DeviceMatrix<float> grad_rows(device, host_grad, test.batch_size, test.dim, test.dim + 5 - test.padding);
   const DeviceMatrix<StepState> state = on_device(device, batch_state(test.num_ratings, test.batch_size, test.batch));
-  device.add_l2_rows(grad_rows.view(), table.view(), index.view(), l2, state.view());
+  device.enqueue(ops::AddL2Rows{grad_rows.view(), table.view(), index.view(), l2, state.view()});
 
   const reference::Matrix exact_table(num_rows, test.dim, host_table);
   host_grad.resize(static_cast<std::size_t>(test.count() * test.dim));
@@ -118,7 +118,7 @@ TEST_P(AddL2RowsTest, no_l2_changes_nothing) {
   const DeviceMatrix<float> table(device(), inputs.matrix(10, 5), 10, 5);
   const DeviceMatrix<std::int32_t> index(device(), inputs.indices(20, 10), 20);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, 1));
-  device().add_l2_rows(grad_rows.view(), table.view(), index.view(), 0.0F, state.view());
+  device().enqueue(ops::AddL2Rows{grad_rows.view(), table.view(), index.view(), 0.0F, state.view()});
   EXPECT_TRUE(all_close(grad_rows.values(), before, {}, "l2 0"));
 }
 
@@ -131,7 +131,7 @@ TEST_P(AddL2RowsTest, writes_nothing_past_the_end_of_the_epoch) {
   const DeviceMatrix<std::int32_t> index(device(), inputs.indices(20, 10), 20);
   for (const std::int64_t batch : {3, 4}) {
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, batch));
-    device().add_l2_rows(grad_rows.view(), table.view(), index.view(), 0.7F, state.view());
+    device().enqueue(ops::AddL2Rows{grad_rows.view(), table.view(), index.view(), 0.7F, state.view()});
     EXPECT_TRUE(bits_equal(grad_rows.values(), before, "batch " + std::to_string(batch)));
   }
 }
@@ -146,10 +146,10 @@ TEST_P(AddL2RowsTest, a_captured_call_follows_the_state) {
   const DeviceMatrix<float> table(device(), host_table, 10, 4);
   const DeviceMatrix<std::int32_t> index(device(), host_index, 21);
   const DeviceMatrix<StepState> state = on_device(device(), StepState{});
-  device().begin_epoch(state.view(), {1, 0, 21, kBatch, {}});
+  device().enqueue(ops::BeginEpoch{state.view(), {1, 0, 21, kBatch, {}}});
   const std::unique_ptr<Graph> graph = device().capture([&] {
-    device().add_l2_rows(grad_rows.view(), table.view(), index.view(), 0.7F, state.view());
-    device().advance_step(state.view());
+    device().enqueue(ops::AddL2Rows{grad_rows.view(), table.view(), index.view(), 0.7F, state.view()});
+    device().enqueue(ops::AdvanceStep{state.view()});
   });
   // Once more than there are batches: past the end nothing may happen.
   device().replay(*graph, 4);
@@ -170,7 +170,7 @@ TEST_P(AddL2RowsTest, nan_in_a_row_shows_in_its_gradients) {
   const DeviceMatrix<float> table(device(), host_table, 6, 11);
   const DeviceMatrix<std::int32_t> index(device(), host_index, 5);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(5, 5));
-  device().add_l2_rows(grad_rows.view(), table.view(), index.view(), 0.7F, state.view());
+  device().enqueue(ops::AddL2Rows{grad_rows.view(), table.view(), index.view(), 0.7F, state.view()});
   const std::vector<float> got = grad_rows.values();
   for (std::size_t i = 0; i < got.size(); ++i) {
     EXPECT_EQ(std::isnan(got[i]), host_index[i / 11] == 3 && i % 11 == 10) << "element " << i;
@@ -189,7 +189,7 @@ TEST_P(AddL2RowsTest, bits_do_not_depend_on_threads) {
     const DeviceMatrix<float> table(*other, host_table, 300, 17);
     const DeviceMatrix<std::int32_t> index(*other, host_index, kBatch);
     const DeviceMatrix<StepState> state = on_device(*other, batch_state(kBatch, kBatch));
-    other->add_l2_rows(grad_rows.view(), table.view(), index.view(), 1000.0F, state.view());
+    other->enqueue(ops::AddL2Rows{grad_rows.view(), table.view(), index.view(), 1000.0F, state.view()});
     const std::vector<float> got = grad_rows.values();
     if (first.empty()) {
       first = got;

@@ -118,8 +118,8 @@ TEST_P(BagRowsTest, sums_and_means_of_bags) {
       for (const bool add : {false, true}) {
         const std::string label = test.label() + ", " + name_of_kind(kind) + (add ? ", added" : "");
         const DeviceMatrix<float> out(device(), before, test.batch_size, width);
-        device().bag_rows(out.view().columns(kBefore, test.dim), table.view(), device_bags.view(), device_index.view(),
-                          kind, state.view(), add);
+        device().enqueue(ops::BagRows{out.view().columns(kBefore, test.dim), table.view(), device_bags.view(),
+                                      device_index.view(), kind, state.view(), add});
         std::vector<double> expected(before.begin(), before.end());
         for (std::int64_t b = 0; b < test.count(); ++b) {
           for (std::int64_t k = 0; k < test.dim; ++k) {
@@ -157,8 +157,8 @@ TEST_P(BagRowsTest, gradients_reach_every_row_of_the_bags) {
         const std::string label =
             test.label() + ", " + name_of_kind(kind) + (scatter == ScatterKind::atomic ? ", atomic" : ", in order");
         const DeviceMatrix<float> grad_table(device(), before, kRows, test.dim, test.dim + test.padding);
-        device().bag_rows_backward(grad_table.view(), grad_rows.view(), device_bags.view(), device_index.view(), kind,
-                                   scatter, state.view());
+        device().enqueue(ops::BagRowsBackward{grad_table.view(), grad_rows.view(), device_bags.view(),
+                                              device_index.view(), kind, scatter, state.view()});
         ASSERT_TRUE(gradient_close(grad_table.values(), expected.values, 1e-5, label));
       }
     }
@@ -180,8 +180,8 @@ TEST_P(BagRowsTest, in_order_gives_the_same_bits_every_time) {
   std::vector<float> first;
   for (int run = 0; run < 3; ++run) {
     const DeviceMatrix<float> grad_table(device(), std::vector<float>(kRows * kDim, 0.0F), kRows, kDim);
-    device().bag_rows_backward(grad_table.view(), grad_rows.view(), device_bags.view(), device_index.view(),
-                               BagKind::mean, ScatterKind::segments, state.view());
+    device().enqueue(ops::BagRowsBackward{grad_table.view(), grad_rows.view(), device_bags.view(), device_index.view(),
+                                          BagKind::mean, ScatterKind::segments, state.view()});
     if (run == 0) {
       first = grad_table.values();
       reference::Matrix expected(kRows, kDim);
@@ -199,10 +199,11 @@ TEST_P(BagRowsTest, empty_bags_give_zeros_and_no_gradient) {
   const DeviceMatrix<float> rows(device(), std::vector<float>(6, kUntouched), 3, 2);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(3, 3));
   for (const BagKind kind : kKinds) {
-    device().bag_rows(rows.view(), table.view(), bags.view(), index.view(), kind, state.view());
+    device().enqueue(ops::BagRows{rows.view(), table.view(), bags.view(), index.view(), kind, state.view()});
     EXPECT_EQ(rows.values(), std::vector<float>(6, 0.0F)) << name_of_kind(kind);
     for (const ScatterKind scatter : kScatters) {
-      device().bag_rows_backward(table.view(), rows.view(), bags.view(), index.view(), kind, scatter, state.view());
+      device().enqueue(
+          ops::BagRowsBackward{table.view(), rows.view(), bags.view(), index.view(), kind, scatter, state.view()});
       EXPECT_EQ(table.values(), (std::vector<float>{1, 2, 3, 4})) << name_of_kind(kind);
     }
   }

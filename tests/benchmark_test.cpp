@@ -227,9 +227,10 @@ TEST(Roofs, OfADeviceAreWorkOverTheTimeThatItTakes) {
   const auto square = [](const Buffer& buffer) { return buffer.view(DType::f32, kSize, kSize); };
   EXPECT_TRUE(is_rate_of([&] { return dense_flops_per_second(*device, kSize); }, 2.0 * kSize * kSize * kSize,
                          [&] {
-                           device->dense_forward({square(out), square(in)},
-                                                 {square(weight), bias.view(DType::f32, kSize)}, {},
-                                                 state.view(DType::step_state, 1));
+                           device->enqueue(ops::DenseForward{{square(out), square(in)},
+                                                             {square(weight), bias.view(DType::f32, kSize)},
+                                                             {},
+                                                             state.view(DType::step_state, 1)});
                            device->synchronize();
                          }));
   const Buffer from = zeros(kFloats);

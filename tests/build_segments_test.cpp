@@ -37,7 +37,7 @@ reference::Segments build(Device& device, const Ids& index, std::int64_t num_row
   const DeviceSegments out(device, {unset, unset, unset, Ids(batches, kUntouchedIndex)});
   const DeviceMatrix<std::int32_t> device_index(device, index, n);
   const DeviceMatrix<StepState> state = on_device(device, batch_state(n, batch_size, batch));
-  device.build_segments(out.view(), device_index.view(), num_rows, state.view());
+  device.enqueue(ops::BuildSegments{out.view(), device_index.view(), num_rows, state.view()});
   return {out.rows.values(), out.starts.values(), out.positions.values(), out.counts.values()};
 }
 

@@ -47,9 +47,9 @@ struct GatherAndAdd {
     return values;
   }
 
-  void gather() const { device->gather_rows(rows.view(), table.view(), index.view(), state.view()); }
+  void gather() const { device->enqueue(ops::GatherRows{rows.view(), table.view(), index.view(), state.view()}); }
   void add() const {
-    device->scatter_add_rows(sums.view(), rows.view(), index.view(), {}, ScatterKind::atomic, state.view());
+    device->enqueue(ops::ScatterAddRows{sums.view(), rows.view(), index.view(), {}, ScatterKind::atomic, state.view()});
   }
   std::vector<float> expected(float times) const {
     std::vector<float> sums_of(21, 0.0F);
@@ -90,8 +90,8 @@ TEST_F(CudaMachine, devices_on_two_gpus_take_turns) {
   const GatherAndAdd one(*first);
   const GatherAndAdd two(*second);
   // By a library whose handle and trial belong to a GPU, too.
-  first->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
-  second->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
+  first->run(ops::PrepareDense{{512, 64, 64}, ProductPrecision::bf16});
+  second->run(ops::PrepareDense{{512, 64, 64}, ProductPrecision::bf16});
   for (int turn = 0; turn < 2; ++turn) {
     one.gather();
     two.gather();
@@ -210,7 +210,7 @@ TEST_F(CudaMachine, debugging_computes_the_same) {
     const MatrixView index = work.index.view();
     graph = device->capture([&, rows, index] {
       const MatrixView table = work.table.view();
-      device->gather_rows(rows, table, index, work.state.view());
+      device->enqueue(ops::GatherRows{rows, table, index, work.state.view()});
       work.add();
     });
   }

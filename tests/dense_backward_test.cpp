@@ -201,8 +201,12 @@ void expect_backward(Device& device, const DenseCase& test, bool with_grad_in, S
   const DeviceDense grad_params(device, test.outputs, test.inputs, kUntouched);
   const DeviceMatrix<StepState> state =
       on_device(device, batch_state(test.batch.num_ratings, test.batch.batch_size, test.batch.batch));
-  device.dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                        layer.params(), test.activation, state.view());
+  device.enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                    grad_params.params(),
+                                    {out.view(), in.view()},
+                                    layer.params(),
+                                    test.activation,
+                                    state.view()});
 
   const std::int64_t count = test.batch.count();
   ASSERT_TRUE(gradients_match(host, count, test.activation, first_rows(grad_out, count), grad_params,
@@ -262,8 +266,12 @@ TEST_P(DenseBackwardTest, nan_in_a_wide_layer_shows_in_all_that_it_enters) {
   const DeviceMatrix<float> grad_in = filled(device(), kBatch, 64);
   const DeviceDense grad_params(device(), 68, 64, kUntouched);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-  device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                          layer.params(), test.activation, state.view());
+  device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                      grad_params.params(),
+                                      {out.view(), in.view()},
+                                      layer.params(),
+                                      test.activation,
+                                      state.view()});
   const std::vector<float> by_weight = grad_params.weight.values();
   for (std::size_t i = 0; i < by_weight.size(); ++i) {
     ASSERT_EQ(std::isnan(by_weight[i]), i / 64 == 3 || i % 64 == 5) << "weight, element " << i;
@@ -290,8 +298,12 @@ TEST_P(DenseBackwardTest, a_wide_batch_without_ratings_has_gradients_of_zero) {
   const DeviceMatrix<float> grad_in = filled(device(), kBatch, 64);
   const DeviceDense grad_params(device(), 64, 64, kUntouched);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(600, kBatch, 3));
-  device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                          layer.params(), test.activation, state.view());
+  device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                      grad_params.params(),
+                                      {out.view(), in.view()},
+                                      layer.params(),
+                                      test.activation,
+                                      state.view()});
   EXPECT_TRUE(all_close(grad_params.weight.values(), std::vector<float>(64 * 64, 0.0F), {}, "weight"));
   EXPECT_TRUE(all_close(grad_params.bias.values(), std::vector<float>(64, 0.0F), {}, "bias"));
 }
@@ -308,12 +320,16 @@ TEST_P(DenseBackwardTest, a_captured_wide_call_follows_the_state) {
   const DeviceMatrix<float> grad_in = filled(device(), kBatch, 64);
   const DeviceDense grad_params(device(), 68, 64, kUntouched);
   const DeviceMatrix<StepState> state = on_device(device(), StepState{});
-  device().prepare_dense({kBatch, 64, 68});
-  device().begin_epoch(state.view(), {1, 0, 2 * kBatch - 100, kBatch, {}});
+  device().run(ops::PrepareDense{{kBatch, 64, 68}});
+  device().enqueue(ops::BeginEpoch{state.view(), {1, 0, 2 * kBatch - 100, kBatch, {}}});
   const std::unique_ptr<Graph> graph = device().capture([&] {
-    device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                            layer.params(), test.activation, state.view());
-    device().advance_step(state.view());
+    device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                        grad_params.params(),
+                                        {out.view(), in.view()},
+                                        layer.params(),
+                                        test.activation,
+                                        state.view()});
+    device().enqueue(ops::AdvanceStep{state.view()});
   });
   for (const std::int64_t count : {kBatch, kBatch - 100, std::int64_t{0}}) {
     const std::string label = std::to_string(count) + " ratings, " + test.label();
@@ -357,9 +373,13 @@ TEST_P(DenseBackwardTest, forward_and_backward_together_match_reference) {
     const DeviceMatrix<float> grad_in = filled(device(), kBatch, test.inputs);
     const DeviceDense grad_params(device(), test.outputs, test.inputs, kUntouched);
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-    device().dense_forward({out.view(), in.view()}, layer.params(), activation, state.view());
-    device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                            layer.params(), activation, state.view());
+    device().enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), activation, state.view()});
+    device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                        grad_params.params(),
+                                        {out.view(), in.view()},
+                                        layer.params(),
+                                        activation,
+                                        state.view()});
     const reference::Matrix exact_in = host.layer.inputs_of_first(kBatch);
     const reference::DenseGradients expected = reference::dense_backward(
         host.first(host.grad_out, kBatch), exact_in,
@@ -386,8 +406,12 @@ TEST_P(DenseBackwardTest, works_on_columns_of_wider_matrices) {
     const DeviceDense layer(device(), host.layer);
     const DeviceDense grad_params(device(), 13, 17, kUntouched);
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(test.batch.num_ratings, 21, 2));
-    device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                            layer.params(), test.activation, state.view());
+    device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                        grad_params.params(),
+                                        {out.view(), in.view()},
+                                        layer.params(),
+                                        test.activation,
+                                        state.view()});
 
     const std::int64_t count = test.batch.count();
     std::vector<float> h = grad_out.values();
@@ -417,8 +441,12 @@ std::vector<float> slopes(Device& device, const std::vector<float>& outputs, con
   const DeviceMatrix<float> bias(device, {0.0F}, 1);
   const DeviceDense grad_params(device, 1, 1, kUntouched);
   const DeviceMatrix<StepState> state = on_device(device, batch_state(count, count));
-  device.dense_backward({grad_out.view(), {}}, grad_params.params(), {out.view(), in.view()},
-                        {weight.view(), bias.view()}, activation, state.view());
+  device.enqueue(ops::DenseBackward{{grad_out.view(), {}},
+                                    grad_params.params(),
+                                    {out.view(), in.view()},
+                                    {weight.view(), bias.view()},
+                                    activation,
+                                    state.view()});
   return grad_out.values();
 }
 
@@ -465,8 +493,12 @@ TEST_P(DenseBackwardTest, nan_in_a_gradient_shows_in_all_that_it_enters) {
         const DeviceMatrix<float> grad_in = filled(device(), kBatch, inputs);
         const DeviceDense grad_params(device(), outputs, inputs, kUntouched);
         const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-        device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                                layer.params(), activation, state.view());
+        device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                            grad_params.params(),
+                                            {out.view(), in.view()},
+                                            layer.params(),
+                                            activation,
+                                            state.view()});
         const auto expect_nan = [&](const std::vector<float>& got, const char* what, const auto& expected) {
           for (std::size_t i = 0; i < got.size(); ++i) {
             ASSERT_EQ(std::isnan(got[i]), expected(i)) << test.label() << ", " << what << ", element " << i;
@@ -499,8 +531,12 @@ TEST_P(DenseBackwardTest, nan_in_an_input_or_a_weight_shows_in_its_gradient) {
   const DeviceMatrix<float> grad_in = filled(device(), kBatch, kInputs);
   const DeviceDense grad_params(device(), kOutputs, kInputs, kUntouched);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-  device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                          layer.params(), test.activation, state.view());
+  device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                      grad_params.params(),
+                                      {out.view(), in.view()},
+                                      layer.params(),
+                                      test.activation,
+                                      state.view()});
   const std::vector<float> by_weight = grad_params.weight.values();
   for (std::size_t i = 0; i < by_weight.size(); ++i) {
     ASSERT_EQ(std::isnan(by_weight[i]), i % kInputs == 17) << "weight, element " << i;
@@ -529,8 +565,12 @@ TEST_P(DenseBackwardTest, a_batch_without_ratings_has_gradients_of_zero) {
       const DeviceMatrix<float> grad_in = with_grad_in ? filled(device(), kBatch, 19, 3) : DeviceMatrix<float>();
       const DeviceDense grad_params(device(), 5, 19, kUntouched);
       const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, kBatch, batch));
-      device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                              layer.params(), test.activation, state.view());
+      device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                          grad_params.params(),
+                                          {out.view(), in.view()},
+                                          layer.params(),
+                                          test.activation,
+                                          state.view()});
       const std::string label = "batch " + std::to_string(batch);
       EXPECT_TRUE(all_close(grad_params.weight.values(), std::vector<float>(5 * 19, 0.0F), {}, label + ", weight"));
       EXPECT_TRUE(all_close(grad_params.bias.values(), std::vector<float>(5, 0.0F), {}, label + ", bias"));
@@ -555,11 +595,15 @@ TEST_P(DenseBackwardTest, a_captured_call_follows_the_state) {
   const DeviceMatrix<float> grad_in = filled(device(), kBatch, 5);
   const DeviceDense grad_params(device(), 3, 5, kUntouched);
   const DeviceMatrix<StepState> state = on_device(device(), StepState{});
-  device().begin_epoch(state.view(), {1, 0, 21, kBatch, {}});
+  device().enqueue(ops::BeginEpoch{state.view(), {1, 0, 21, kBatch, {}}});
   const std::unique_ptr<Graph> graph = device().capture([&] {
-    device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                            layer.params(), test.activation, state.view());
-    device().advance_step(state.view());
+    device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                        grad_params.params(),
+                                        {out.view(), in.view()},
+                                        layer.params(),
+                                        test.activation,
+                                        state.view()});
+    device().enqueue(ops::AdvanceStep{state.view()});
   });
   for (const std::int64_t count : {8, 8, 5, 0}) {
     const std::string label = std::to_string(count) + " ratings, seed 408";
@@ -594,8 +638,12 @@ TEST_P(DenseBackwardTest, values_and_parameters_stay_as_they_are) {
   const DeviceMatrix<float> grad_in = filled(device(), kBatch, 19);
   const DeviceDense grad_params(device(), 7, 19, kUntouched);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-  device().dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                          layer.params(), test.activation, state.view());
+  device().enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                      grad_params.params(),
+                                      {out.view(), in.view()},
+                                      layer.params(),
+                                      test.activation,
+                                      state.view()});
   EXPECT_TRUE(bits_equal(in.values(), host.layer.in, "inputs"));
   EXPECT_TRUE(in.padding_intact());
   EXPECT_TRUE(bits_equal(out.values(), host.out, "outputs"));
@@ -631,8 +679,12 @@ TEST_P(DenseBackwardTest, bits_do_not_depend_on_threads_or_runs) {
         const DeviceMatrix<float> grad_in = filled(*other, shape.batch, shape.inputs);
         const DeviceDense grad_params(*other, shape.outputs, shape.inputs, kUntouched);
         const DeviceMatrix<StepState> state = on_device(*other, batch_state(shape.batch, shape.batch));
-        other->dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                              layer.params(), test.activation, state.view());
+        other->enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                          grad_params.params(),
+                                          {out.view(), in.view()},
+                                          layer.params(),
+                                          test.activation,
+                                          state.view()});
         std::vector<float> all;
         for (const DeviceMatrix<float>* matrix : {&grad_out, &grad_in, &grad_params.weight, &grad_params.bias}) {
           const std::vector<float> values = matrix->values();

@@ -73,7 +73,7 @@ void expect_forward(Device& device, const DenseCase& test) {
   const DeviceMatrix<float> out = filled(device, host.batch, host.outputs, test.batch.padding);
   const DeviceMatrix<StepState> state =
       on_device(device, batch_state(test.batch.num_ratings, test.batch.batch_size, test.batch.batch));
-  device.dense_forward({out.view(), in.view()}, layer.params(), test.activation, state.view());
+  device.enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), test.activation, state.view()});
 
   const std::int64_t count = test.batch.count();
   ASSERT_TRUE(outputs_close(first_rows(out, count), host, count, test.activation, test.label()));
@@ -123,7 +123,7 @@ TEST_P(DenseForwardTest, nan_in_a_wide_layer_shows) {
     const DeviceDense layer(device(), host);
     const DeviceMatrix<float> out = filled(device(), kBatch, 64);
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-    device().dense_forward({out.view(), in.view()}, layer.params(), activation, state.view());
+    device().enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), activation, state.view()});
     const std::vector<float> got = out.values();
     for (std::size_t i = 0; i < got.size(); ++i) {
       ASSERT_EQ(std::isnan(got[i]), i / 64 == 7 || i % 64 == 2 || i % 64 == 10) << test.label() << ", element " << i;
@@ -152,7 +152,7 @@ TEST_P(DenseForwardTest, works_on_columns_of_wider_matrices) {
     const DeviceDense layer(device(), host);
     const DeviceWindow out(device(), std::vector<float>(21 * 13, kUntouched), host.batch, host.outputs, 4 - before / 2);
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(test.batch.num_ratings, 21, 2));
-    device().dense_forward({out.view(), in.view()}, layer.params(), test.activation, state.view());
+    device().enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), test.activation, state.view()});
     std::vector<float> got = out.values();
     for (auto i = static_cast<std::size_t>(test.batch.count() * host.outputs); i < got.size(); ++i) {
       ASSERT_EQ(got[i], kUntouched) << label << ", element " << i << " past the count";
@@ -171,7 +171,7 @@ std::vector<float> activated(Device& device, const std::vector<float>& values, c
   const DeviceMatrix<float> bias(device, {0.0F}, 1);
   const DeviceMatrix<float> out = filled(device, count, 1);
   const DeviceMatrix<StepState> state = on_device(device, batch_state(count, count));
-  device.dense_forward({out.view(), in.view()}, {weight.view(), bias.view()}, activation, state.view());
+  device.enqueue(ops::DenseForward{{out.view(), in.view()}, {weight.view(), bias.view()}, activation, state.view()});
   return out.values();
 }
 
@@ -242,7 +242,7 @@ TEST_P(DenseForwardTest, nan_in_an_input_shows_in_the_outputs_of_its_row) {
         const DeviceDense layer(device(), host);
         const DeviceMatrix<float> out = filled(device(), kBatch, outputs);
         const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-        device().dense_forward({out.view(), in.view()}, layer.params(), activation, state.view());
+        device().enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), activation, state.view()});
         const std::vector<float> got = out.values();
         for (std::size_t i = 0; i < got.size(); ++i) {
           ASSERT_EQ(std::isnan(got[i]), static_cast<std::int64_t>(i) / outputs == 4)
@@ -267,7 +267,7 @@ TEST_P(DenseForwardTest, nan_in_a_parameter_shows_in_the_outputs_of_its_column) 
     const DeviceDense layer(device(), host);
     const DeviceMatrix<float> out = filled(device(), kBatch, kOutputs);
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-    device().dense_forward({out.view(), in.view()}, layer.params(), activation, state.view());
+    device().enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), activation, state.view()});
     const std::vector<float> got = out.values();
     for (std::size_t i = 0; i < got.size(); ++i) {
       const std::size_t column = i % kOutputs;
@@ -284,7 +284,7 @@ TEST_P(DenseForwardTest, writes_nothing_past_the_end_of_the_epoch) {
   const DeviceMatrix<float> out = filled(device(), 8, 3);
   for (const std::int64_t batch : {3, 4}) {
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, batch));
-    device().dense_forward({out.view(), in.view()}, layer.params(), {ActivationKind::tanh}, state.view());
+    device().enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), {ActivationKind::tanh}, state.view()});
     EXPECT_TRUE(untouched_from(out, 0, "batch " + std::to_string(batch)));
   }
 }
@@ -300,10 +300,10 @@ TEST_P(DenseForwardTest, a_captured_call_follows_the_state) {
   const std::vector<float> untouched(kBatch * 3, kUntouched);
   const DeviceMatrix<float> out(device(), untouched, kBatch, 3);
   const DeviceMatrix<StepState> state = on_device(device(), StepState{});
-  device().begin_epoch(state.view(), {1, 0, 21, kBatch, {}});
+  device().enqueue(ops::BeginEpoch{state.view(), {1, 0, 21, kBatch, {}}});
   const std::unique_ptr<Graph> graph = device().capture([&] {
-    device().dense_forward({out.view(), in.view()}, layer.params(), test.activation, state.view());
-    device().advance_step(state.view());
+    device().enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), test.activation, state.view()});
+    device().enqueue(ops::AdvanceStep{state.view()});
   });
   for (const std::int64_t count : {8, 8, 5, 0}) {
     host.in = random.matrix(kBatch, 5);
@@ -330,12 +330,12 @@ TEST_P(DenseForwardTest, a_captured_wide_call_follows_the_state) {
   // Inside a capture with and without having been told.
   for (const bool prepared : {false, true}) {
     if (prepared) {
-      device().prepare_dense({kBatch, 64, 68});
+      device().run(ops::PrepareDense{{kBatch, 64, 68}});
     }
-    device().begin_epoch(state.view(), {1, 0, 2 * kBatch - 100, kBatch, {}});
+    device().enqueue(ops::BeginEpoch{state.view(), {1, 0, 2 * kBatch - 100, kBatch, {}}});
     const std::unique_ptr<Graph> graph = device().capture([&] {
-      device().dense_forward({out.view(), in.view()}, layer.params(), test.activation, state.view());
-      device().advance_step(state.view());
+      device().enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), test.activation, state.view()});
+      device().enqueue(ops::AdvanceStep{state.view()});
     });
     for (const std::int64_t count : {kBatch, kBatch - 100}) {
       host.in = random.matrix(kBatch, 64);
@@ -354,7 +354,7 @@ TEST_P(DenseForwardTest, inputs_and_parameters_stay_as_they_are) {
   const DeviceDense layer(device(), host);
   const DeviceMatrix<float> out = filled(device(), kBatch, 7);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-  device().dense_forward({out.view(), in.view()}, layer.params(), {}, state.view());
+  device().enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), {}, state.view()});
   EXPECT_TRUE(bits_equal(in.values(), host.in, "inputs"));
   EXPECT_TRUE(in.padding_intact());
   EXPECT_TRUE(bits_equal(layer.weight.values(), host.weight, "weight"));
@@ -381,7 +381,7 @@ TEST_P(DenseForwardTest, bits_do_not_depend_on_threads_or_runs) {
           const DeviceDense layer(*other, host);
           const DeviceMatrix<float> out = filled(*other, shape.batch, shape.outputs);
           const DeviceMatrix<StepState> state = on_device(*other, batch_state(shape.batch, shape.batch));
-          other->dense_forward({out.view(), in.view()}, layer.params(), activation, state.view());
+          other->enqueue(ops::DenseForward{{out.view(), in.view()}, layer.params(), activation, state.view()});
           const std::vector<float> got = out.values();
           if (first.empty()) {
             first = got;

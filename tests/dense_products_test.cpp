@@ -111,14 +111,14 @@ TEST_P(DenseProducts, the_batch_is_cut_where_the_tiles_of_a_gradient_are_few) {
 TEST_P(DenseProducts, without_the_library_the_kernels_serve) {
   emulator::set_cublaslt({0, "", true, true});
   const auto device = make_device(GetParam());
-  device->prepare_dense({512, 64, 64});
+  device->run(ops::PrepareDense{{512, 64, 64}});
   EXPECT_EQ(products_of(*device, linear(64, 64, 512, 12)), 0);
   std::string problem;
   EXPECT_FALSE(cuda::find_cublaslt(problem));
   EXPECT_NE(problem.find("libcublasLt.so.13"), std::string::npos) << problem;
   for (const ProductPrecision precision : {ProductPrecision::tf32, ProductPrecision::bf16}) {
     try {
-      device->prepare_dense({512, 64, 64}, precision);
+      device->run(ops::PrepareDense{{512, 64, 64}, precision});
       ADD_FAILURE() << "no error";
     } catch (const InputError& error) {
       EXPECT_NE(std::string(error.what()).find("`products` " + std::string(name_of(precision))), std::string::npos)
@@ -152,7 +152,7 @@ TEST_P(DenseProducts, without_an_algorithm_cublas_serves) {
     emulator::set_cublaslt(lacking);
     const auto device = make_device(GetParam());
     EXPECT_EQ(taken_by(*device, test), (Taken{0, 3}));
-    device->prepare_dense(size_of(test), ProductPrecision::bf16);
+    device->run(ops::PrepareDense{size_of(test), ProductPrecision::bf16});
     EXPECT_EQ(taken_by(*device, test, kBf16), (Taken{0, 3}));
   }
 }
@@ -165,10 +165,10 @@ TEST_P(DenseProducts, without_either_the_kernels_serve_in_f32_alone) {
     emulator::set_cublas(lacking);
     const auto device = make_device(GetParam());
     const DenseCase test = linear(68, 100, 520, 12);
-    device->prepare_dense(size_of(test));
+    device->run(ops::PrepareDense{size_of(test)});
     EXPECT_EQ(taken_by(*device, test), (Taken{0, 0}));
     try {
-      device->prepare_dense(size_of(test), ProductPrecision::tf32);
+      device->run(ops::PrepareDense{size_of(test), ProductPrecision::tf32});
       ADD_FAILURE() << "taken";
     } catch (const InputError& error) {
       EXPECT_NE(std::string(error.what()).find("`products` tf32: no library has a product of 520x100x68 tf32, bias"),
@@ -194,7 +194,7 @@ TEST_P(DenseProducts, without_an_epilogue_a_kernel_does_it) {
     emulator::set_cublaslt(lacking);
     const auto device = make_device(GetParam());
     EXPECT_EQ(taken_by(*device, linear(64, 100, 777, 200)), (Taken{3, 0}));
-    device->prepare_dense({512, 64, 68}, ProductPrecision::bf16);
+    device->run(ops::PrepareDense{{512, 64, 68}, ProductPrecision::bf16});
     EXPECT_EQ(taken_by(*device, linear(64, 68, 512, 12), kBf16), (Taken{3, 0}));
   }
 }
@@ -208,7 +208,7 @@ TEST(DenseProductsFailures, every_call_that_fails_is_named_and_leaves_nothing_be
     const auto device = make_device("cuda-emulated");
     const DensePass layer(*device, linear(64, 64, 512, 12));
     begin();
-    device->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
+    device->run(ops::PrepareDense{{512, 64, 64}, ProductPrecision::bf16});
     const auto graph = device->capture([&] {
       layer.forward();
       layer.backward();

@@ -107,9 +107,10 @@ struct DeviceStack {
     state = on_device(*device, at);
   }
 
-  void forward() const { device->dense_stack_forward(out.view(), in.view(), stack, {}, state.view()); }
+  void forward() const { device->enqueue(ops::DenseStackForward{out.view(), in.view(), stack, {}, state.view()}); }
   void backward() const {
-    device->dense_stack_backward({grad_out.view(), grad_in.view()}, grad_views, in.view(), stack, {}, state.view());
+    device->enqueue(
+        ops::DenseStackBackward{{grad_out.view(), grad_in.view()}, grad_views, in.view(), stack, {}, state.view()});
   }
 
   /// Outputs and all gradients, one after the other, of the first `count` rows. Blocks.
@@ -406,11 +407,11 @@ TEST_P(DenseStackTest, works_on_columns_of_wider_matrices) {
     const DeviceWindow out(device(), std::vector<float>(21 * 3, kUntouched), 21, 3, before);
     const DeviceWindow grad_out(device(), host.grad_out, 21, 3, 4 - before);
     const DeviceWindow grad_in(device(), std::vector<float>(21 * 9, kUntouched), 21, 9, before);
-    device().dense_stack_forward(out.view(), in.view(), plain.stack, {}, plain.state.view());
+    device().enqueue(ops::DenseStackForward{out.view(), in.view(), plain.stack, {}, plain.state.view()});
     EXPECT_TRUE(bits_equal(out.values(), plain.out.values(), "outputs"));
     EXPECT_TRUE(out.others_untouched());
-    device().dense_stack_backward({grad_out.view(), grad_in.view()}, plain.grad_views, in.view(), plain.stack, {},
-                                  plain.state.view());
+    device().enqueue(ops::DenseStackBackward{
+        {grad_out.view(), grad_in.view()}, plain.grad_views, in.view(), plain.stack, {}, plain.state.view()});
     EXPECT_TRUE(bits_equal(grad_in.values(), plain.grad_in.values(), "gradient of the inputs"));
     EXPECT_TRUE(grad_in.others_untouched());
   }
@@ -423,11 +424,11 @@ TEST_P(DenseStackTest, a_captured_step_can_be_replayed) {
   const StackCase first = {{5, 12, 7, 1}, kRelu, {719, 1, kBatch, 0, kRatings, 0}, 0.5F};
   const HostStack host(first);
   const DeviceStack stack(device(), first, host);
-  device().begin_epoch(stack.state.view(), {719, 2, kRatings, kBatch, {}});
+  device().enqueue(ops::BeginEpoch{stack.state.view(), {719, 2, kRatings, kBatch, {}}});
   const std::unique_ptr<Graph> graph = device().capture([&] {
     stack.forward();
     stack.backward();
-    device().advance_step(stack.state.view());
+    device().enqueue(ops::AdvanceStep{stack.state.view()});
   });
   for (std::int64_t batch = 0; batch < 3; ++batch) {
     StackCase test = first;
@@ -457,7 +458,7 @@ TEST_P(DenseStackTest, bits_do_not_depend_on_threads) {
 /// Whether the device rounds the operands of products when it is asked to; the CPU engine refuses.
 bool rounds(Device& device) {
   if (device.info().threads > 0) {
-    EXPECT_THROW(device.prepare_dense({}, ProductPrecision::tf32), InputError);
+    EXPECT_THROW(device.run(ops::PrepareDense{{}, ProductPrecision::tf32}), InputError);
     return false;
   }
   return true;
@@ -485,7 +486,7 @@ TEST_P(DenseStackTest, operands_are_rounded_as_asked) {
   const reference::DenseGradients magnitudes = reference::dense_backward_magnitudes(grad_out, in, params, {});
   for (const auto& [precision, rounding] :
        {std::pair{ProductPrecision::tf32, kTf32}, {ProductPrecision::bf16, kBf16}, {ProductPrecision::f32, 8L}}) {
-    device().prepare_dense({}, precision);
+    device().run(ops::PrepareDense{{}, precision});
     const DeviceStack stack(device(), test, host);
     stack.forward();
     stack.backward();
@@ -514,7 +515,7 @@ TEST_P(DenseStackTest, rounded_products_match_reference) {
   }
   for (const auto& [precision, relative] :
        {std::pair{ProductPrecision::tf32, 0x1p-11}, {ProductPrecision::bf16, 0x1p-8}}) {
-    device().prepare_dense({}, precision);
+    device().run(ops::PrepareDense{{}, precision});
     for (StackCase test : stack_cases()) {
       // A relu whose sum is nearly 0 would be on in one place and off in the other; far out on a tanh rounding changes
       // the slope by more than there is of it.
@@ -545,7 +546,7 @@ TEST_P(DenseStackTest, rounding_goes_to_the_nearest_and_keeps_nan) {
        {std::pair{ProductPrecision::bf16, std::vector<float>{1.0F, 1.0F + 0x1p-6F, 1.0F, -1.0F, kNan, -inf, inf}},
         {ProductPrecision::tf32,
          std::vector<float>{1.0F + 0x1p-8F, 1.0F + 0x1.8p-7F, 1.0F + 0x1p-10F, -1.0F - 0x1p-10F, kNan, -inf, inf}}}) {
-    device().prepare_dense({}, precision);
+    device().run(ops::PrepareDense{{}, precision});
     const DeviceStack stack(device(), test, host);
     stack.forward();
     const std::vector<float> got = stack.out.values();
@@ -564,18 +565,18 @@ TEST_P(DenseStackTest, suits_small_stacks) {
     for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
       stack.push_back({{{&device(), nullptr, widths[l + 1], widths[l], widths[l]}, {}}, {}, {}});
     }
-    const std::optional<DenseStackPlan> plan = device().plan_dense_stack(stack, 100);
+    const std::optional<DenseStackLayout> plan = device().run(ops::PlanDenseStack{stack, 100});
     EXPECT_TRUE(!plan || (plan->in == DType::f32 && plan->workspace == 0));
     return plan.has_value();
   };
-  EXPECT_FALSE(device().plan_dense_stack({}, 100));
+  EXPECT_FALSE(device().run(ops::PlanDenseStack{{}, 100}));
   EXPECT_EQ(suits({13, 100, 50, 20, 1}), gpu);
   EXPECT_EQ(suits({128, 64, 32, 1}), gpu);
   EXPECT_FALSE(suits({128, 128, 128, 1}));
   EXPECT_FALSE(suits({129, 1}));
   EXPECT_FALSE(suits({8, 8, 8, 8, 8, 1}));
   if (gpu) {
-    device().prepare_dense({}, ProductPrecision::bf16);
+    device().run(ops::PrepareDense{{}, ProductPrecision::bf16});
     EXPECT_TRUE(suits({128, 128, 128, 1}));
     EXPECT_TRUE(suits({128, 128, 128, 128, 128}));
     EXPECT_FALSE(suits({64, 129, 1}));

@@ -364,12 +364,12 @@ TEST_P(ContractTest, arguments_are_taken_when_enqueued) {
   const DeviceMatrix<float> prediction(device(), Floats(4, kUntouched), 4);
   const DeviceMatrix<float> expected(device(), Floats(4, kUntouched), 4);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(4, 4));
-  device().dot_rows(expected.view(), mf.rows(), state.view());
+  device().enqueue(ops::DotRows{expected.view(), mf.rows(), state.view()});
   device().synchronize();
   {
     auto rows = std::make_unique<MfRows>(mf.rows());
     auto out = std::make_unique<MatrixView>(prediction.view());
-    device().dot_rows(*out, *rows, state.view());
+    device().enqueue(ops::DotRows{*out, *rows, state.view()});
     *rows = MfRows{};
     *out = MatrixView{};
   }
@@ -378,7 +378,7 @@ TEST_P(ContractTest, arguments_are_taken_when_enqueued) {
   const DeviceMatrix<StepState> epoch_state = on_device(device(), StepState{});
   {
     auto start = std::make_unique<EpochStart>(EpochStart{5, 6, 70, 8, {}});
-    device().begin_epoch(epoch_state.view(), *start);
+    device().enqueue(ops::BeginEpoch{epoch_state.view(), *start});
     *start = EpochStart{};
   }
   EXPECT_EQ(device().read<StepState>(epoch_state.view()).num_ratings, 70);
@@ -540,7 +540,7 @@ TEST_P(ContractTest, capture_records_what_its_function_enqueues_only) {
 TEST_P(ContractTest, replay_runs_as_often_as_asked_in_stream_order) {
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(1000, 10));
   const DeviceMatrix<StepState> seen = on_device(device(), StepState{});
-  const std::unique_ptr<Graph> graph = device().capture([&] { device().advance_step(state.view()); });
+  const std::unique_ptr<Graph> graph = device().capture([&] { device().enqueue(ops::AdvanceStep{state.view()}); });
   device().replay(*graph, 7);
   device().copy(seen.view(), state.view());
   device().replay(*graph, 4);
@@ -569,19 +569,19 @@ TEST_P(ContractTest, a_captured_step_walks_the_epoch_with_frozen_arguments) {
   auto views = std::make_unique<std::vector<MatrixView>>(
       std::vector<MatrixView>{rows.view(), table.view(), device_index.view(), state.view(), sum.view()});
   const std::unique_ptr<Graph> graph = device().capture([&] {
-    device().gather_rows((*views)[0], (*views)[1], (*views)[2], (*views)[3]);
-    device().scatter_add_rows((*views)[4], (*views)[0], (*views)[2], segments.view(), ScatterKind::segments,
-                              (*views)[3]);
-    device().scatter_add_rows(counts.view(), ones.view(), (*views)[2], segments.view(), ScatterKind::atomic,
-                              (*views)[3]);
-    device().advance_step((*views)[3]);
+    device().enqueue(ops::GatherRows{(*views)[0], (*views)[1], (*views)[2], (*views)[3]});
+    device().enqueue(ops::ScatterAddRows{(*views)[4], (*views)[0], (*views)[2], segments.view(), ScatterKind::segments,
+                                         (*views)[3]});
+    device().enqueue(ops::ScatterAddRows{counts.view(), ones.view(), (*views)[2], segments.view(), ScatterKind::atomic,
+                                         (*views)[3]});
+    device().enqueue(ops::AdvanceStep{(*views)[3]});
   });
   views->assign(5, MatrixView{});
   views.reset();
 
   constexpr std::int64_t kEpochs = 3;
   for (std::int64_t epoch = 0; epoch < kEpochs; ++epoch) {
-    device().begin_epoch(state.view(), {1, epoch, kRatings, kBatch, {}});
+    device().enqueue(ops::BeginEpoch{state.view(), {1, epoch, kRatings, kBatch, {}}});
     // Once more than there are batches: past the end nothing may happen.
     device().replay(*graph, 6);
   }
@@ -600,7 +600,9 @@ TEST_P(ContractTest, a_captured_step_walks_the_epoch_with_frozen_arguments) {
 TEST_P(ContractTest, captured_parameters_are_frozen) {
   const DeviceMatrix<StepState> state = on_device(device(), StepState{});
   EpochStart start{5, 6, 70, 8, {}};
-  const std::unique_ptr<Graph> graph = device().capture([&] { device().begin_epoch(state.view(), start); });
+  const std::unique_ptr<Graph> graph = device().capture([&] {
+    device().enqueue(ops::BeginEpoch{state.view(), start});
+  });
   start = EpochStart{};
   device().replay(*graph, 1);
   EXPECT_EQ(device().read<StepState>(state.view()).num_ratings, 70);
@@ -612,7 +614,7 @@ TEST_P(ContractTest, captured_parameters_are_frozen) {
   OptimizerParams params;
   params.non_negative = true;
   const std::unique_ptr<Graph> update = device().capture([&] {
-    device().update_rows({weights.view(), gradient.view(), {}, {}}, segments.view(), params, at.view());
+    device().enqueue(ops::UpdateRows{{weights.view(), gradient.view(), {}, {}}, segments.view(), params, at.view()});
   });
   params.non_negative = false;
   device().replay(*update, 1);
@@ -639,10 +641,10 @@ TEST_P(ContractTest, captured_parameters_of_dense_layers_are_frozen) {
   auto dropout = std::make_unique<DropoutParams>(DropoutParams{0.0F, RandomPurpose::dropout_user});
   auto optimizer = std::make_unique<OptimizerParams>();
   const std::unique_ptr<Graph> graph = device().capture([&] {
-    device().dense_forward(*batch, *layer, *activation, at.view());
-    device().dense_backward(*grad, *grad_layer, *batch, *layer, *activation, at.view());
-    device().update_dense({weight.view(), grad_weight.view(), {}, {}}, *optimizer, at.view());
-    device().dropout(kept.view(), *dropout, at.view());
+    device().enqueue(ops::DenseForward{*batch, *layer, *activation, at.view()});
+    device().enqueue(ops::DenseBackward{*grad, *grad_layer, *batch, *layer, *activation, at.view()});
+    device().enqueue(ops::UpdateDense{{weight.view(), grad_weight.view(), {}, {}}, *optimizer, at.view()});
+    device().enqueue(ops::Dropout{kept.view(), *dropout, at.view()});
   });
   *batch = *grad = DenseBatch{};
   *layer = *grad_layer = DenseParams{};
@@ -804,16 +806,18 @@ TEST_P(ContractTest, state_operations_check_their_arguments) {
   Arguments make(device());
   MatrixView state = make.state();
   expect_checks(device(), {"begin_epoch", {{"state", &state, Fixed::both}}, [&] {
-                             device().begin_epoch(state, {1, 0, 10, 4, {}});
+                             device().enqueue(ops::BeginEpoch{state, {1, 0, 10, 4, {}}});
                            }});
-  expect_checks(device(), {"advance_step", {{"state", &state, Fixed::both}}, [&] { device().advance_step(state); }});
+  expect_checks(device(),
+                {"advance_step", {{"state", &state, Fixed::both}}, [&] { device().enqueue(ops::AdvanceStep{state}); }});
 }
 
 // Catches: a batch size of 0, with which no epoch would end, and a schedule that divides by 0 steps.
 TEST_P(ContractTest, begin_epoch_rejects_impossible_epochs) {
   const DeviceMatrix<StepState> state = on_device(device(), StepState{});
   const auto begin = [&](std::int64_t num_ratings, std::int64_t batch_size, std::int64_t total_steps) {
-    device().begin_epoch(state.view(), {1, 0, num_ratings, batch_size, {ScheduleKind::linear, 0.1F, total_steps, 0}});
+    device().enqueue(
+        ops::BeginEpoch{state.view(), {1, 0, num_ratings, batch_size, {ScheduleKind::linear, 0.1F, total_steps, 0}}});
   };
   EXPECT_NO_THROW(begin(10, 4, 1));
   EXPECT_THROW(begin(10, 0, 1), std::invalid_argument);
@@ -849,7 +853,9 @@ TEST_P(ContractTest, permute_checks_its_arguments) {
                             {"in.items", &in.items, Fixed::both, Layout::vector},
                             {"in.ratings", &in.ratings, Fixed::both, Layout::vector},
                             {"state", &state, Fixed::both}},
-                           [&] { device().permute(out, order, in, state); }});
+                           [&] {
+                             device().enqueue(ops::Permute{out, order, in, state});
+                           }});
 }
 
 TEST_P(ContractTest, build_segments_checks_its_arguments) {
@@ -866,8 +872,10 @@ TEST_P(ContractTest, build_segments_checks_its_arguments) {
         {"out.counts", &out.counts, Fixed::cols, Layout::vector},  // the number of batches is known on the device
         {"index", &index, Fixed::both, Layout::vector},
         {"state", &state, Fixed::both}},
-       [&] { device().build_segments(out, index, 6, state); }});
-  EXPECT_THROW(device().build_segments(out, index, -1, state), std::invalid_argument);
+       [&] {
+         device().enqueue(ops::BuildSegments{out, index, 6, state});
+       }});
+  EXPECT_THROW(device().enqueue(ops::BuildSegments{out, index, -1, state}), std::invalid_argument);
 }
 
 TEST_P(ContractTest, gather_rows_checks_its_arguments) {
@@ -881,7 +889,9 @@ TEST_P(ContractTest, gather_rows_checks_its_arguments) {
                             {"table", &table, Fixed::cols},
                             {"index", &index, Fixed::cols, Layout::vector},
                             {"state", &state, Fixed::both}},
-                           [&] { device().gather_rows(out, table, index, state); }});
+                           [&] {
+                             device().enqueue(ops::GatherRows{out, table, index, state});
+                           }});
 }
 
 TEST_P(ContractTest, bag_rows_checks_its_arguments) {
@@ -898,7 +908,9 @@ TEST_P(ContractTest, bag_rows_checks_its_arguments) {
                             {"bags.rows", &bags.rows, Fixed::cols, Layout::vector},
                             {"index", &index, Fixed::cols, Layout::vector},
                             {"state", &state, Fixed::both}},
-                           [&] { device().bag_rows(rows, table, bags, index, BagKind::sum, state); }});
+                           [&] {
+                             device().enqueue(ops::BagRows{rows, table, bags, index, BagKind::sum, state});
+                           }});
   expect_checks(
       device(),
       {"bag_rows_backward",
@@ -908,7 +920,9 @@ TEST_P(ContractTest, bag_rows_checks_its_arguments) {
         {"bags.rows", &bags.rows, Fixed::cols, Layout::vector},
         {"index", &index, Fixed::cols, Layout::vector},
         {"state", &state, Fixed::both}},
-       [&] { device().bag_rows_backward(table, rows, bags, index, BagKind::sum, ScatterKind::segments, state); }});
+       [&] {
+         device().enqueue(ops::BagRowsBackward{table, rows, bags, index, BagKind::sum, ScatterKind::segments, state});
+       }});
 }
 
 TEST_P(ContractTest, dot_rows_checks_its_arguments) {
@@ -924,7 +938,9 @@ TEST_P(ContractTest, dot_rows_checks_its_arguments) {
                             {"rows.item_bias", &rows.item_bias, Fixed::both},
                             {"rows.mean", &rows.mean, Fixed::both},
                             {"state", &state, Fixed::both}},
-                           [&] { device().dot_rows(prediction, rows, state); }});
+                           [&] {
+                             device().enqueue(ops::DotRows{prediction, rows, state});
+                           }});
 }
 
 TEST_P(ContractTest, dot_rows_backward_checks_its_arguments) {
@@ -933,7 +949,7 @@ TEST_P(ContractTest, dot_rows_backward_checks_its_arguments) {
   MfRows rows{make.floats(4, 3), make.floats(4, 3), make.floats(4), make.floats(4), make.floats(1)};
   MfRows grad{make.floats(4, 3), make.floats(4, 3), make.floats(4), make.floats(4), {}};
   MatrixView state = make.state();
-  const auto invoke = [&] { device().dot_rows_backward(grad, grad_prediction, rows, 0.1F, state); };
+  const auto invoke = [&] { device().enqueue(ops::DotRowsBackward{grad, grad_prediction, rows, 0.1F, state}); };
   expect_checks(device(), {"dot_rows_backward",
                            {{"grad.user", &grad.user, Fixed::both},
                             {"grad.item", &grad.item, Fixed::both},
@@ -970,7 +986,9 @@ TEST_P(ContractTest, rating_loss_checks_its_arguments) {
                             {"prediction", &prediction, Fixed::both, Layout::vector},
                             {"ratings", &ratings, Fixed::cols, Layout::vector},
                             {"state", &state, Fixed::both}},
-                           [&] { device().rating_loss(grad, sums, prediction, ratings, LossKind::mse, state); }});
+                           [&] {
+                             device().enqueue(ops::RatingLoss{grad, sums, prediction, ratings, LossKind::mse, state});
+                           }});
 }
 
 TEST_P(ContractTest, scatter_add_rows_checks_its_arguments) {
@@ -986,7 +1004,9 @@ TEST_P(ContractTest, scatter_add_rows_checks_its_arguments) {
                {"grad_rows", &grad_rows, Fixed::cols},
                {"index", &index, Fixed::cols, Layout::vector},
                {"state", &state, Fixed::both}},
-              [&] { device().scatter_add_rows(grad_table, grad_rows, index, segments, kind, state); }};
+              [&] {
+                device().enqueue(ops::ScatterAddRows{grad_table, grad_rows, index, segments, kind, state});
+              }};
     if (kind == ScatterKind::segments) {
       call.arguments.insert(call.arguments.end(),
                             {{"segments.rows", &segments.rows, Fixed::both, Layout::vector},
@@ -1005,7 +1025,7 @@ TEST_P(ContractTest, update_rows_checks_its_arguments) {
   MatrixView state = make.state();
   OptimizerParams params;
   params.kind = OptimizerKind::adam;
-  const auto invoke = [&] { device().update_rows(table, segments, params, state); };
+  const auto invoke = [&] { device().enqueue(ops::UpdateRows{table, segments, params, state}); };
   expect_checks(device(), {"update_rows",
                            {{"weights", &table.weights, Fixed::both},
                             {"gradient", &table.gradient, Fixed::both},
@@ -1034,7 +1054,7 @@ TEST_P(ContractTest, update_dense_checks_its_arguments) {
   MatrixView state = make.state();
   OptimizerParams params;
   params.kind = OptimizerKind::adam;
-  const auto invoke = [&] { device().update_dense(table, params, state); };
+  const auto invoke = [&] { device().enqueue(ops::UpdateDense{table, params, state}); };
   expect_checks(device(), {"update_dense",
                            {{"weights", &table.weights, Fixed::both},
                             {"gradient", &table.gradient, Fixed::both},
@@ -1063,7 +1083,9 @@ TEST_P(ContractTest, add_l2_rows_checks_its_arguments) {
                             {"table", &table, Fixed::cols},
                             {"index", &index, Fixed::cols, Layout::vector},
                             {"state", &state, Fixed::both}},
-                           [&] { device().add_l2_rows(grad_rows, table, index, 0.1F, state); }});
+                           [&] {
+                             device().enqueue(ops::AddL2Rows{grad_rows, table, index, 0.1F, state});
+                           }});
 }
 
 TEST_P(ContractTest, dense_forward_checks_its_arguments) {
@@ -1077,7 +1099,9 @@ TEST_P(ContractTest, dense_forward_checks_its_arguments) {
                             {"weight", &params.weight, Fixed::both, Layout::contiguous},
                             {"bias", &params.bias, Fixed::both, Layout::vector},
                             {"state", &state, Fixed::both}},
-                           [&] { device().dense_forward(batch, params, {ActivationKind::relu}, state); }});
+                           [&] {
+                             device().enqueue(ops::DenseForward{batch, params, {ActivationKind::relu}, state});
+                           }});
 }
 
 TEST_P(ContractTest, dense_backward_checks_its_arguments) {
@@ -1087,7 +1111,9 @@ TEST_P(ContractTest, dense_backward_checks_its_arguments) {
   DenseBatch batch{make.floats(4, 2), make.floats(4, 3)};
   DenseParams params{make.floats(2, 3), make.floats(2)};
   MatrixView state = make.state();
-  const auto invoke = [&] { device().dense_backward(grad, grad_params, batch, params, {ActivationKind::relu}, state); };
+  const auto invoke = [&] {
+    device().enqueue(ops::DenseBackward{grad, grad_params, batch, params, {ActivationKind::relu}, state});
+  };
   expect_checks(device(), {"dense_backward",
                            {{"grad.out", &grad.out, Fixed::both},
                             {"grad.in", &grad.in, Fixed::both},
@@ -1110,7 +1136,7 @@ TEST_P(ContractTest, dropout_checks_its_arguments) {
   MatrixView rows = make.floats(4, 3);
   MatrixView state = make.state();
   DropoutParams params{0.25F, RandomPurpose::dropout_user};
-  const auto invoke = [&] { device().dropout(rows, params, state); };
+  const auto invoke = [&] { device().enqueue(ops::Dropout{rows, params, state}); };
   expect_checks(device(), {"dropout", {{"rows", &rows, Fixed::none}, {"state", &state, Fixed::both}}, invoke});
   for (const float rate : {-0.25F, -0x1p-149F, 1.0F, 2.0F, kInfinity, std::numeric_limits<float>::quiet_NaN()}) {
     params.rate = rate;
@@ -1134,7 +1160,7 @@ TEST_P(ContractTest, rating_errors_checks_its_arguments) {
                             {"ratings", &ratings, Fixed::cols, Layout::vector},
                             {"state", &state, Fixed::both}},
                            [&] {
-                             device().rating_errors(sums, prediction, ratings, {0.5F, 5.0F}, state);
+                             device().enqueue(ops::RatingErrors{sums, prediction, ratings, {0.5F, 5.0F}, state});
                            }});
 }
 
@@ -1177,34 +1203,37 @@ TEST_P(ContractTest, mf_sgd_epoch_checks_its_arguments) {
                          std::vector<float>(10, 3.0F)};
   const DeviceRatings ratings(device(), host);
   const RatingsView view = ratings.view();
-  const auto plan = device().plan_mf_epoch(view, 6, 5);
+  const auto plan = device().run(ops::PlanMfEpoch{view, 6, 5});
   std::vector<Argument> arguments = mf.table_arguments();
   arguments.push_back({"state", &state, Fixed::both});
-  expect_checks(device(),
-                {"mf_sgd_epoch", arguments, [&] { device().mf_sgd_epoch(mf.tables, mf.sums, *plan, {}, state); }});
+  expect_checks(device(), {"mf_sgd_epoch", arguments, [&] {
+                             device().enqueue(ops::MfSgdEpoch{mf.tables, mf.sums, plan.get(), {}, state});
+                           }});
   for (const auto& [users, items] : {std::pair{7, 5}, {6, 4}}) {
-    const auto other = device().plan_mf_epoch(view, users, items);
-    EXPECT_THROW(device().mf_sgd_epoch(mf.tables, mf.sums, *other, {}, state), std::invalid_argument);
+    const auto other = device().run(ops::PlanMfEpoch{view, users, items});
+    EXPECT_THROW(device().enqueue(ops::MfSgdEpoch{mf.tables, mf.sums, other.get(), {}, state}), std::invalid_argument);
   }
   const auto other_device = make_device("cpu", 1);
   const DeviceRatings none(*other_device, HostRatings{});
-  const auto other = other_device->plan_mf_epoch(none.view(), 6, 5);
-  EXPECT_THROW(device().mf_sgd_epoch(mf.tables, mf.sums, *other, {}, state), std::invalid_argument);
+  const auto other = other_device->run(ops::PlanMfEpoch{none.view(), 6, 5});
+  EXPECT_THROW(device().enqueue(ops::MfSgdEpoch{mf.tables, mf.sums, other.get(), {}, state}), std::invalid_argument);
 }
 
 TEST_P(ContractTest, plan_mf_epoch_checks_its_arguments) {
   Arguments make(device());
   MfArguments mf(make);
-  expect_checks(device(), {"plan_mf_epoch", mf.rating_arguments(), [&] { device().plan_mf_epoch(mf.ratings, 6, 5); }});
-  EXPECT_THROW(device().plan_mf_epoch(mf.ratings, -1, 5), std::invalid_argument);
-  EXPECT_THROW(device().plan_mf_epoch(mf.ratings, 6, -1), std::invalid_argument);
+  expect_checks(device(), {"plan_mf_epoch", mf.rating_arguments(), [&] {
+                             device().run(ops::PlanMfEpoch{mf.ratings, 6, 5});
+                           }});
+  EXPECT_THROW(device().run(ops::PlanMfEpoch{mf.ratings, -1, 5}), std::invalid_argument);
+  EXPECT_THROW(device().run(ops::PlanMfEpoch{mf.ratings, 6, -1}), std::invalid_argument);
 }
 
 TEST_P(ContractTest, sum_squared_error_checks_its_arguments) {
   Arguments make(device());
   MfArguments mf(make);
   expect_checks(device(), {"sum_squared_error", mf.arguments(), [&] {
-                             device().sum_squared_error(mf.sums, mf.tables, mf.ratings, {0.5F, 5.0F});
+                             device().enqueue(ops::SumSquaredError{mf.sums, mf.tables, mf.ratings, {0.5F, 5.0F}});
                            }});
 }
 

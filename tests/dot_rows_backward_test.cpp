@@ -140,7 +140,8 @@ TEST_P(DotRowsBackwardTest, matches_reference) {
       const DeviceMatrix<float> device_grad_prediction(device(), grad_prediction, test.batch_size);
       const DeviceMatrix<StepState> state =
           on_device(device(), batch_state(test.num_ratings, test.batch_size, test.batch));
-      device().dot_rows_backward(grad.rows(), device_grad_prediction.view(), device_rows.rows(), l2, state.view());
+      device().enqueue(
+          ops::DotRowsBackward{grad.rows(), device_grad_prediction.view(), device_rows.rows(), l2, state.view()});
 
       const reference::Mf exact = reference::to_reference(rows);
       const auto exact_l2 = static_cast<double>(l2);
@@ -167,7 +168,7 @@ TEST_P(DotRowsBackwardTest, writes_nothing_past_the_end_of_the_epoch) {
   const DeviceMf grad(device(), untouched);
   const DeviceMatrix<float> grad_prediction(device(), inputs.matrix(8, 1), 8);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, 3));
-  device().dot_rows_backward(grad.rows(), grad_prediction.view(), rows.rows(), 0.1F, state.view());
+  device().enqueue(ops::DotRowsBackward{grad.rows(), grad_prediction.view(), rows.rows(), 0.1F, state.view()});
   EXPECT_TRUE(bits_equal(grad.user.values(), untouched.user, "user"));
   EXPECT_TRUE(bits_equal(grad.item.values(), untouched.item, "item"));
   EXPECT_TRUE(bits_equal(grad.user_bias.values(), untouched.user_bias, "user bias"));
@@ -185,7 +186,8 @@ TEST_P(DotRowsBackwardTest, bits_do_not_depend_on_threads) {
     const DeviceMf grad(*other, untouched_rows(kBatch, 33, {}));
     const DeviceMatrix<float> device_grad_prediction(*other, grad_prediction, kBatch);
     const DeviceMatrix<StepState> state = on_device(*other, batch_state(kBatch, kBatch));
-    other->dot_rows_backward(grad.rows(), device_grad_prediction.view(), device_rows.rows(), 0.1F, state.view());
+    other->enqueue(
+        ops::DotRowsBackward{grad.rows(), device_grad_prediction.view(), device_rows.rows(), 0.1F, state.view()});
     std::vector<float> all;
     for (const DeviceMatrix<float>* matrix : {&grad.user, &grad.item, &grad.user_bias, &grad.item_bias}) {
       const std::vector<float> values = matrix->values();

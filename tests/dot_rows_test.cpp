@@ -60,7 +60,7 @@ TEST_P(DotRowsTest, matches_reference) {
           device(), std::vector<float>(static_cast<std::size_t>(test.batch_size), kUntouched), test.batch_size);
       const DeviceMatrix<StepState> state =
           on_device(device(), batch_state(test.num_ratings, test.batch_size, test.batch));
-      device().dot_rows(prediction.view(), device_rows.rows(), state.view());
+      device().enqueue(ops::DotRows{prediction.view(), device_rows.rows(), state.view()});
 
       std::vector<float> got = prediction.values();
       for (std::int64_t b = test.count(); b < test.batch_size; ++b) {
@@ -79,7 +79,7 @@ TEST_P(DotRowsTest, writes_nothing_past_the_end_of_the_epoch) {
   const std::vector<float> untouched(8, kUntouched);
   const DeviceMatrix<float> prediction(device(), untouched, 8);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, 3));
-  device().dot_rows(prediction.view(), rows.rows(), state.view());
+  device().enqueue(ops::DotRows{prediction.view(), rows.rows(), state.view()});
   EXPECT_TRUE(bits_equal(prediction.values(), untouched, "batch past the end"));
 }
 
@@ -94,7 +94,7 @@ TEST_P(DotRowsTest, bits_do_not_depend_on_threads_or_runs) {
       const DeviceMf device_rows(*other, rows);
       const DeviceMatrix<float> prediction(*other, std::vector<float>(kBatch, kUntouched), kBatch);
       const DeviceMatrix<StepState> state = on_device(*other, batch_state(kBatch, kBatch));
-      other->dot_rows(prediction.view(), device_rows.rows(), state.view());
+      other->enqueue(ops::DotRows{prediction.view(), device_rows.rows(), state.view()});
       if (first.empty()) {
         first = prediction.values();
       }

@@ -70,7 +70,7 @@ std::vector<float> dropout(Device& device, const std::vector<float>& values, std
                            const DropoutParams& params, const StepState& at) {
   const DeviceMatrix<float> rows(device, values, static_cast<std::int64_t>(values.size()) / cols, cols);
   const DeviceMatrix<StepState> state = on_device(device, at);
-  device.dropout(rows.view(), params, state.view());
+  device.enqueue(ops::Dropout{rows.view(), params, state.view()});
   return rows.values();
 }
 
@@ -91,7 +91,7 @@ void expect_dropout(Device& device, const BatchCase& test, const DropoutParams& 
   const DeviceMatrix<float> rows(device, host, test.batch_size, test.dim, test.dim + test.padding);
   const DeviceMatrix<StepState> state =
       on_device(device, dropout_state(test.seed, epoch, test.num_ratings, test.batch_size, test.batch));
-  device.dropout(rows.view(), params, state.view());
+  device.enqueue(ops::Dropout{rows.view(), params, state.view()});
   ASSERT_TRUE(bits_equal(first_rows(rows, test.count()),
                          std::vector<float>(expected.begin(), expected.begin() + test.count() * test.dim), label));
   ASSERT_TRUE(untouched_from(rows, test.count(), label));
@@ -210,10 +210,10 @@ TEST_P(DropoutTest, mask_does_not_depend_on_the_batch_size) {
   for (const std::int64_t batch_size : {1, 7, 32, 100}) {
     const DeviceMatrix<float> rows = filled(device(), batch_size, kCols, 0, 1.0F);
     const DeviceMatrix<StepState> state = on_device(device(), StepState{});
-    device().begin_epoch(state.view(), {608, 4, kRatings, batch_size, {}});
+    device().enqueue(ops::BeginEpoch{state.view(), {608, 4, kRatings, batch_size, {}}});
     const std::unique_ptr<Graph> graph = device().capture([&] {
-      device().dropout(rows.view(), kHalf, state.view());
-      device().advance_step(state.view());
+      device().enqueue(ops::Dropout{rows.view(), kHalf, state.view()});
+      device().enqueue(ops::AdvanceStep{state.view()});
     });
     std::vector<float> got;
     for (std::int64_t begin = 0; begin < kRatings; begin += batch_size) {
@@ -292,7 +292,7 @@ TEST_P(DropoutTest, works_on_columns_of_a_wider_matrix) {
       const std::vector<float> host = inputs.matrix(19, cols);
       const DeviceWindow rows(device(), host, 19, cols, before);
       const DeviceMatrix<StepState> state = on_device(device(), dropout_state(612, 3, 50, 19, 1));
-      device().dropout(rows.view(), kHalf, state.view());
+      device().enqueue(ops::Dropout{rows.view(), kHalf, state.view()});
       EXPECT_TRUE(bits_equal(rows.values(), reference::dropout(host, {612, 3, 19, cols}, 19, kHalf), label));
       EXPECT_TRUE(rows.others_untouched()) << label;
     }
@@ -303,7 +303,7 @@ TEST_P(DropoutTest, writes_nothing_past_the_end_of_the_epoch) {
   const DeviceMatrix<float> rows = filled(device(), 8, 5);
   for (const std::int64_t batch : {3, 4}) {
     const DeviceMatrix<StepState> state = on_device(device(), dropout_state(613, 0, 20, 8, batch));
-    device().dropout(rows.view(), kHalf, state.view());
+    device().enqueue(ops::Dropout{rows.view(), kHalf, state.view()});
     EXPECT_TRUE(untouched_from(rows, 0, "batch " + std::to_string(batch)));
   }
 }

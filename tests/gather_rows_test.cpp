@@ -62,7 +62,8 @@ TEST_P(GatherRowsTest, copies_rows_into_columns_of_a_wider_matrix) {
     const DeviceMatrix<float> out(device(), untouched, test.batch_size, width);
     const DeviceMatrix<StepState> state =
         on_device(device(), batch_state(test.num_ratings, test.batch_size, test.batch));
-    device().gather_rows(out.view().columns(kBefore, test.dim), table.view(), device_index.view(), state.view());
+    device().enqueue(
+        ops::GatherRows{out.view().columns(kBefore, test.dim), table.view(), device_index.view(), state.view()});
 
     const reference::Matrix gathered =
         reference::gather_rows(reference::Matrix(kRows, test.dim, values), index, test.begin(), test.count());
@@ -84,7 +85,7 @@ TEST_P(GatherRowsTest, copies_rows_into_a_contiguous_matrix) {
     const DeviceMatrix<float> out(device(), untouched, test.batch_size, test.dim);
     const DeviceMatrix<StepState> state =
         on_device(device(), batch_state(test.num_ratings, test.batch_size, test.batch));
-    device().gather_rows(out.view(), table.view(), device_index.view(), state.view());
+    device().enqueue(ops::GatherRows{out.view(), table.view(), device_index.view(), state.view()});
 
     const reference::Matrix gathered =
         reference::gather_rows(reference::Matrix(kRows, test.dim, values), index, test.begin(), test.count());
@@ -106,7 +107,7 @@ TEST_P(GatherRowsTest, keeps_every_bit) {
   const DeviceMatrix<std::int32_t> index(device(), {0, 0}, 2);
   const DeviceMatrix<float> out(device(), std::vector<float>(16, kUntouched), 2, 8);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(2, 2));
-  device().gather_rows(out.view(), table.view(), index.view(), state.view());
+  device().enqueue(ops::GatherRows{out.view(), table.view(), index.view(), state.view()});
   std::vector<float> twice = values;
   twice.insert(twice.end(), values.begin(), values.end());
   EXPECT_TRUE(bits_equal(out.values(), twice, "special values"));
@@ -125,8 +126,8 @@ TEST_P(GatherRowsTest, several_gathers_build_one_matrix) {
   const DeviceMatrix<std::int32_t> device_items(device(), item_index, kBatch);
   const DeviceMatrix<float> out(device(), std::vector<float>(kBatch * 12, kUntouched), kBatch, 12);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(kBatch, kBatch));
-  device().gather_rows(out.view().columns(5, 7), item_table.view(), device_items.view(), state.view());
-  device().gather_rows(out.view().columns(0, 5), user_table.view(), device_users.view(), state.view());
+  device().enqueue(ops::GatherRows{out.view().columns(5, 7), item_table.view(), device_items.view(), state.view()});
+  device().enqueue(ops::GatherRows{out.view().columns(0, 5), user_table.view(), device_users.view(), state.view()});
 
   std::vector<float> expected;
   for (std::size_t b = 0; b < static_cast<std::size_t>(kBatch); ++b) {
@@ -147,7 +148,7 @@ TEST_P(GatherRowsTest, writes_nothing_past_the_end_of_the_epoch) {
   const DeviceMatrix<float> out(device(), untouched, 8, 4);
   for (const std::int64_t batch : {3, 4}) {
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, batch));
-    device().gather_rows(out.view(), table.view(), index.view(), state.view());
+    device().enqueue(ops::GatherRows{out.view(), table.view(), index.view(), state.view()});
     EXPECT_TRUE(bits_equal(out.values(), untouched, "batch " + std::to_string(batch)));
   }
 }

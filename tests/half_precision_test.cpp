@@ -147,7 +147,7 @@ std::vector<float> rounded_by_update(Device& device, DType dtype, const std::vec
   }
   const DeviceMatrix<float> gradients(device, gradient, rows, cols);
   const DeviceMatrix<StepState> state = on_device(device, rounding_state(step));
-  device.update_dense({weights.view(), gradients.view(), {}, {}, purpose}, {}, state.view());
+  device.enqueue(ops::UpdateDense{{weights.view(), gradients.view(), {}, {}, purpose}, {}, state.view()});
   return weights.values();
 }
 
@@ -227,7 +227,8 @@ TEST_P(HalfPrecisionTest, steps_far_below_the_last_place_add_up) {
     for (int step = 0; step < kSteps; ++step) {
       const DeviceMatrix<float> gradient(device(), std::vector<float>(kRows * kDim, kStep), kRows, kDim);
       const DeviceMatrix<StepState> state = on_device(device(), rounding_state(step));
-      device().update_dense({weights.view(), gradient.view(), {}, {}, RandomPurpose::rounding_user}, {}, state.view());
+      device().enqueue(
+          ops::UpdateDense{{weights.view(), gradient.view(), {}, {}, RandomPurpose::rounding_user}, {}, state.view()});
     }
     double mean = 0.0;
     for (const float value : weights.values()) {
@@ -258,11 +259,11 @@ TEST_P(HalfPrecisionTest, reading_operations_give_what_the_same_table_in_f32_giv
         };
         const DeviceMatrix<float> gathered = rows();
         const DeviceMatrix<float> expected = rows();
-        device().gather_rows(gathered.view(), half.view(), index.view(), state.view());
-        device().gather_rows(expected.view(), full.view(), index.view(), state.view());
+        device().enqueue(ops::GatherRows{gathered.view(), half.view(), index.view(), state.view()});
+        device().enqueue(ops::GatherRows{expected.view(), full.view(), index.view(), state.view()});
         EXPECT_TRUE(bits_equal(gathered.values(), expected.values(), label + ", gather_rows"));
-        device().add_l2_rows(gathered.view(), half.view(), index.view(), 0.3F, state.view());
-        device().add_l2_rows(expected.view(), full.view(), index.view(), 0.3F, state.view());
+        device().enqueue(ops::AddL2Rows{gathered.view(), half.view(), index.view(), 0.3F, state.view()});
+        device().enqueue(ops::AddL2Rows{expected.view(), full.view(), index.view(), 0.3F, state.view()});
         EXPECT_TRUE(bits_equal(gathered.values(), expected.values(), label + ", add_l2_rows"));
 
         const HostRatings host{inputs.indices(200, kRows), inputs.indices(200, kRows), inputs.ratings(200)};
@@ -270,7 +271,8 @@ TEST_P(HalfPrecisionTest, reading_operations_give_what_the_same_table_in_f32_giv
         const DeviceMatrix<float> mean(device(), {3.0F}, 1);
         const auto errors = [&](const MatrixView& user, const MatrixView& item) {
           const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
-          device().sum_squared_error(sums.view(), {user, item, {}, {}, mean.view()}, ratings.view(), {-99.0F, 99.0F});
+          device().enqueue(
+              ops::SumSquaredError{sums.view(), {user, item, {}, {}, mean.view()}, ratings.view(), {-99.0F, 99.0F}});
           return device().read<ErrorSums>(sums.view());
         };
         EXPECT_TRUE(sums_match(errors(half.view(), other_half.view()), errors(full.view(), other_full.view()),
@@ -323,14 +325,14 @@ TEST_P(HalfPrecisionTest, values_in_bf16_are_those_in_f32_rounded) {
         const Buffer memory = device().allocate_array<float>(kRows * dim);
         const MatrixView stored = memory.view(dtype, kRows, dim);
         device().copy(stored, table.view());
-        device().gather_rows(values.in_f32(), stored, index.view(), state.view());
-        device().gather_rows(values.in_bf16(), stored, index.view(), state.view());
+        device().enqueue(ops::GatherRows{values.in_f32(), stored, index.view(), state.view()});
+        device().enqueue(ops::GatherRows{values.in_bf16(), stored, index.view(), state.view()});
         EXPECT_TRUE(values.agree(device(), label + ", gather_rows from " + name_of(dtype)));
       }
       const DropoutParams params{0.25F, RandomPurpose::dropout_user};
       device().copy(values.f32.view(), values.bf16.view());
-      device().dropout(values.in_f32(), params, state.view());
-      device().dropout(values.in_bf16(), params, state.view());
+      device().enqueue(ops::Dropout{values.in_f32(), params, state.view()});
+      device().enqueue(ops::Dropout{values.in_bf16(), params, state.view()});
       EXPECT_TRUE(values.agree(device(), label + ", dropout"));
 
       std::vector<std::int32_t> starts = {0};
@@ -342,8 +344,10 @@ TEST_P(HalfPrecisionTest, values_in_bf16_are_those_in_f32_rounded) {
       const BagsView bags = {bag_starts.view(), bag_rows.view()};
       for (const bool add : {false, true}) {
         device().copy(values.f32.view(), values.bf16.view());
-        device().bag_rows(values.in_f32(), table.view(), bags, index.view(), BagKind::mean, state.view(), add);
-        device().bag_rows(values.in_bf16(), table.view(), bags, index.view(), BagKind::mean, state.view(), add);
+        device().enqueue(
+            ops::BagRows{values.in_f32(), table.view(), bags, index.view(), BagKind::mean, state.view(), add});
+        device().enqueue(
+            ops::BagRows{values.in_bf16(), table.view(), bags, index.view(), BagKind::mean, state.view(), add});
         EXPECT_TRUE(values.agree(device(), label + (add ? ", bag_rows added" : ", bag_rows")));
       }
     }
@@ -373,8 +377,8 @@ TEST_P(HalfPrecisionTest, updates_of_rows_end_beside_what_f32_gives) {
         const DeviceMatrix<StepState> state = on_device(device(), rounding_state(4));
         TrainedTable table = rounded.view();
         table.weights = half.view();
-        device().update_rows(table, segments.view(), params, state.view());
-        device().update_rows(full.view(), segments.view(), params, state.view());
+        device().enqueue(ops::UpdateRows{table, segments.view(), params, state.view()});
+        device().enqueue(ops::UpdateRows{full.view(), segments.view(), params, state.view()});
         const std::vector<float> got = half.values();
         const std::vector<float> expected = full.weights.values();
         for (std::size_t e = 0; e < got.size(); ++e) {
@@ -434,10 +438,10 @@ TEST_P(HalfPrecisionTest, an_epoch_of_one_worker_is_the_sequential_one_but_for_r
         options.blocks = deterministic ? 4 : 1;
         options.deterministic = deterministic;
         options.keep_order = true;
-        const auto plan = device().plan_mf_epoch(epoch.ratings.view(), 60, 50, options);
+        const auto plan = device().run(ops::PlanMfEpoch{epoch.ratings.view(), 60, 50, options});
         const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
         const DeviceMatrix<StepState> state = on_device(device(), epoch_state(300, 0.05F));
-        device().mf_sgd_epoch(epoch.tables(), sums.view(), *plan, {0.05F, false}, state.view());
+        device().enqueue(ops::MfSgdEpoch{epoch.tables(), sums.view(), plan.get(), {0.05F, false}, state.view()});
         HostRatings ordered;
         for (const std::int32_t k : plan->order(0, dim, false)) {
           ordered.users.push_back(given.users.at(static_cast<std::size_t>(k)));
@@ -499,10 +503,10 @@ TEST_P(HalfPrecisionTest, steps_of_an_epoch_far_below_the_last_place_add_up) {
       const HalfEpoch epoch(device(), dtype, host, given);
       MfPlanOptions options;
       options.deterministic = deterministic;
-      const auto plan = device().plan_mf_epoch(epoch.ratings.view(), kUsers, kItems, options);
+      const auto plan = device().run(ops::PlanMfEpoch{epoch.ratings.view(), kUsers, kItems, options});
       const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
       const DeviceMatrix<StepState> state = on_device(device(), epoch_state(given.size(), kRate));
-      device().mf_sgd_epoch(epoch.tables(), sums.view(), *plan, {}, state.view());
+      device().enqueue(ops::MfSgdEpoch{epoch.tables(), sums.view(), plan.get(), {}, state.view()});
       // The mean of 256 elements deviates by 1.5 % in f16, by 4 % in bf16.
       EXPECT_NEAR(mean(epoch.item.values()) - 1.0, moved, (dtype == DType::f16 ? 0.07 : 0.18) * moved)
           << name_of(dtype) << (deterministic ? ", deterministic" : "");
@@ -542,13 +546,13 @@ TEST_P(HalfPrecisionTest, epochs_fit_ratings_that_factors_explain) {
       const HalfEpoch epoch(device(), dtype, start, given);
       MfPlanOptions options;
       options.kernel.split = 16;
-      const auto plan = device().plan_mf_epoch(epoch.ratings.view(), kUsers, kItems, options);
+      const auto plan = device().run(ops::PlanMfEpoch{epoch.ratings.view(), kUsers, kItems, options});
       const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
       for (int number = 0; number < 60; ++number) {
         const DeviceMatrix<StepState> state =
             on_device(device(), epoch_state(given.size(), 0.1F * static_cast<float>(60 - number) / 60.0F, number));
         device().zero(sums.view());
-        device().mf_sgd_epoch(epoch.tables(), sums.view(), *plan, {0.0F, non_negative}, state.view());
+        device().enqueue(ops::MfSgdEpoch{epoch.tables(), sums.view(), plan.get(), {0.0F, non_negative}, state.view()});
       }
       const auto got = device().read<ErrorSums>(sums.view());
       EXPECT_EQ(got.count, given.size());
@@ -577,23 +581,26 @@ TEST_P(HalfPrecisionRefusalTest, tables_of_16_bits_are_taken_where_the_contract_
   EXPECT_FALSE(where.can_store(DType::i32));
   if (!stores) {
     EXPECT_THROW(where.copy(half, full.view()), std::invalid_argument);
-    EXPECT_THROW(where.gather_rows(full.view(), half, index.view(), state.view()), std::invalid_argument);
+    EXPECT_THROW(where.enqueue(ops::GatherRows{full.view(), half, index.view(), state.view()}), std::invalid_argument);
     const MatrixView values = memory.view(DType::bf16, 4, 8);
-    EXPECT_THROW(where.gather_rows(values, full.view(), index.view(), state.view()), std::invalid_argument);
-    EXPECT_THROW(where.dropout(values, {0.5F, RandomPurpose::dropout_user}, state.view()), std::invalid_argument);
-    EXPECT_THROW(where.update_dense({half, full.view(), {}, {}}, {}, state.view()), std::invalid_argument);
+    EXPECT_THROW(where.enqueue(ops::GatherRows{values, full.view(), index.view(), state.view()}),
+                 std::invalid_argument);
+    EXPECT_THROW(where.enqueue(ops::Dropout{values, {0.5F, RandomPurpose::dropout_user}, state.view()}),
+                 std::invalid_argument);
+    EXPECT_THROW(where.enqueue(ops::UpdateDense{{half, full.view(), {}, {}}, {}, state.view()}), std::invalid_argument);
     return;
   }
   // Only tables: not what is gathered, but for bf16, nor gradients, nor matrices of layers.
-  EXPECT_THROW(where.gather_rows(half, full.view(), index.view(), state.view()), std::invalid_argument);
-  EXPECT_THROW(where.dropout(half, {0.5F, RandomPurpose::dropout_user}, state.view()), std::invalid_argument);
-  EXPECT_THROW(where.update_dense({full.view(), half, {}, {}}, {}, state.view()), std::invalid_argument);
+  EXPECT_THROW(where.enqueue(ops::GatherRows{half, full.view(), index.view(), state.view()}), std::invalid_argument);
+  EXPECT_THROW(where.enqueue(ops::Dropout{half, {0.5F, RandomPurpose::dropout_user}, state.view()}),
+               std::invalid_argument);
+  EXPECT_THROW(where.enqueue(ops::UpdateDense{{full.view(), half, {}, {}}, {}, state.view()}), std::invalid_argument);
   const DeviceMatrix<float> mean(where, {0.0F}, 1);
   const DeviceMatrix<ErrorSums> sums = on_device(where, ErrorSums{});
   const DeviceRatings ratings(where, {{0}, {0}, {1.0F}});
-  const auto plan = where.plan_mf_epoch(ratings.view(), 4, 4);
+  const auto plan = where.run(ops::PlanMfEpoch{ratings.view(), 4, 4});
   const auto run = [&](const MatrixView& user, const MatrixView& item) {
-    where.mf_sgd_epoch({user, item, {}, {}, mean.view()}, sums.view(), *plan, {}, state.view());
+    where.enqueue(ops::MfSgdEpoch{{user, item, {}, {}, mean.view()}, sums.view(), plan.get(), {}, state.view()});
   };
   EXPECT_THROW(run(half, full.view()), std::invalid_argument);
   EXPECT_THROW(run(half, memory.view(DType::bf16, 4, 8)), std::invalid_argument);

@@ -53,14 +53,15 @@ TEST_P(LargeTest, rows_past_two_to_the_31st_element) {
   const DeviceMatrix<float> gathered(device(), std::vector<float>(3 * kDim, 0.0F), 3, kDim);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(3, 3));
   const DeviceSegments segments(device(), reference::build_segments(rows, 3, kUntouchedIndex));
-  device().gather_rows(gathered.view(), whole, index.view(), state.view());
+  device().enqueue(ops::GatherRows{gathered.view(), whole, index.view(), state.view()});
   std::vector<float> expected(values.end() - kDim, values.end());
   expected.insert(expected.end(), values.begin(), values.begin() + kDim);
   expected.insert(expected.end(), values.end() - kDim, values.end());
   EXPECT_TRUE(bits_equal(gathered.values(), expected, "gather_rows"));
 
   for (const ScatterKind kind : {ScatterKind::atomic, ScatterKind::segments}) {
-    device().scatter_add_rows(whole_gradient, gathered.view(), index.view(), segments.view(), kind, state.view());
+    device().enqueue(
+        ops::ScatterAddRows{whole_gradient, gathered.view(), index.view(), segments.view(), kind, state.view()});
   }
   std::vector<float> sums(4 * kDim);
   device().download(std::span<float>(sums), last_rows(gradient, 4));
@@ -71,7 +72,7 @@ TEST_P(LargeTest, rows_past_two_to_the_31st_element) {
   }
 
   OptimizerParams sgd;
-  device().update_rows({whole, whole_gradient, {}, {}}, segments.view(), sgd, state.view());
+  device().enqueue(ops::UpdateRows{{whole, whole_gradient, {}, {}}, segments.view(), sgd, state.view()});
   device().download(std::span<float>(sums), last_rows(gradient, 4));
   EXPECT_EQ(sums, std::vector<float>(4 * kDim, 0.0F));
 }

@@ -42,7 +42,7 @@ TEST_P(LibraryDense, operands_are_rounded_as_asked) {
   for (const DenseCase& test : {linear(64, 64, 512), linear(132, 68, 600, 99), linear(72, 260, 512, 1)}) {
     for (const auto& [precision, rounding] :
          {std::pair{ProductPrecision::tf32, kTf32}, {ProductPrecision::bf16, kBf16}, {ProductPrecision::f32, 8L}}) {
-      device->prepare_dense(size_of(test), precision);
+      device->run(ops::PrepareDense{size_of(test), precision});
       const DensePass layer(*device, test);
       layer.forward();
       layer.backward();
@@ -58,7 +58,7 @@ TEST_P(LibraryDense, operands_are_rounded_as_asked) {
 // to 1 + 2^-6.
 TEST_P(LibraryDense, bf16_rounds_to_nearest_even) {
   const auto device = make_device(GetParam());
-  device->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
+  device->run(ops::PrepareDense{{512, 64, 64}, ProductPrecision::bf16});
   DenseCase test = linear(64, 64, 512);
   DensePass layer(*device, test);
   std::fill(layer.host.in.begin(), layer.host.in.end(), 0.0F);
@@ -88,7 +88,7 @@ TEST_P(LibraryDense, bf16_rounds_to_nearest_even) {
 // Catches: memory for rounded operands that moves while a graph still names it.
 TEST_P(LibraryDense, a_graph_outlives_larger_layers) {
   const auto device = make_device(GetParam());
-  device->prepare_dense({512, 64, 64}, ProductPrecision::bf16);
+  device->run(ops::PrepareDense{{512, 64, 64}, ProductPrecision::bf16});
   const DensePass small(*device, linear(64, 64, 512, 5));
   const DensePass large(*device, linear(128, 256, 600));
   EXPECT_THROW(device->capture([&] { large.forward(); }), std::logic_error);
@@ -101,13 +101,13 @@ TEST_P(LibraryDense, a_graph_outlives_larger_layers) {
   device->replay(*graph, 2);
   EXPECT_TRUE(large.close(kBf16));
   EXPECT_TRUE(small.close(kBf16));
-  EXPECT_THROW(device->capture([&] { device->prepare_dense({512, 64, 64}); }), std::logic_error);
+  EXPECT_THROW(device->capture([&] { device->run(ops::PrepareDense{{512, 64, 64}}); }), std::logic_error);
 }
 
 // Catches: a product that a library sees for the first time inside a capture, where it may not load its kernels.
 TEST_P(LibraryDense, what_was_not_prepared_is_no_part_of_a_capture) {
   const auto device = make_device(GetParam());
-  device->prepare_dense({512, 64, 64});
+  device->run(ops::PrepareDense{{512, 64, 64}});
   const DensePass prepared(*device, linear(64, 64, 512, 3));
   DenseCase wider = linear(64, 64, 512);
   wider.in_padding = 4;
@@ -137,7 +137,7 @@ TEST_P(LibraryDense, the_same_bits_on_every_device) {
   for (const std::string& name : {other, GetParam()}) {
     for (const ProductPrecision precision : {ProductPrecision::tf32, ProductPrecision::bf16}) {
       const auto device = make_device(name);
-      device->prepare_dense({700, 64, 96}, precision);
+      device->run(ops::PrepareDense{{700, 64, 96}, precision});
       const DensePass layer(*device, linear(64, 96, 700, 3));
       std::vector<float> all;
       for (int run = 0; run < 2; ++run) {

@@ -70,17 +70,17 @@ TEST_P(LibraryStack, a_captured_step_can_be_replayed) {
   const auto device = make_device(GetParam());
   const HostWideStack host({{64, 132, 64, 1}, {}, {812, 1, 512, 0, 1300, 0}, 0.5F});
   const DeviceWideStack stack(*device, host);
-  device->begin_epoch(stack.state.view(), {812, 2, 1300, 512, {}});
+  device->enqueue(ops::BeginEpoch{stack.state.view(), {812, 2, 1300, 512, {}}});
   const std::unique_ptr<Graph> graph = device->capture([&] {
     stack.forward();
     stack.backward();
-    device->advance_step(stack.state.view());
+    device->enqueue(ops::AdvanceStep{stack.state.view()});
   });
   for (std::int64_t batch = 0; batch < 3; ++batch) {
     device->replay(*graph, 1);
     expect_close(stack, host, batch);
   }
-  EXPECT_THROW(device->capture([&] { device->plan_dense_stack(stack.stack, 512); }), std::logic_error);
+  EXPECT_THROW(device->capture([&] { device->run(ops::PlanDenseStack{stack.stack, 512}); }), std::logic_error);
 }
 
 // The stand-in's relu makes 0 of NaN, as the library's may. Catches: a network that diverged and looks well.

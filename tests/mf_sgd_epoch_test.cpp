@@ -121,7 +121,7 @@ void expect_epoch(Device& device, const Epoch& epoch) {
   const DeviceRatings device_ratings(device, given);
   MfPlanOptions options = kept_order(device, epoch.blocks, epoch.seed, epoch.turns, epoch.deterministic);
   options.kernel = epoch.kernel;
-  const auto plan = device.plan_mf_epoch(device_ratings.view(), epoch.users, epoch.items, options);
+  const auto plan = device.run(ops::PlanMfEpoch{device_ratings.view(), epoch.users, epoch.items, options});
   std::vector<std::int32_t> order = plan->order(epoch.epoch, epoch.dim, epoch.params.non_negative);
   const HostRatings ratings = in_order(given, order);
   // Each rating once.
@@ -137,7 +137,7 @@ void expect_epoch(Device& device, const Epoch& epoch) {
     at = batch_state(epoch.ratings, epoch.batch_size, 3, epoch.learning_rate);
   }
   const DeviceMatrix<StepState> state = on_device(device, at);
-  device.mf_sgd_epoch(tables.tables(), sums.view(), *plan, epoch.params, state.view());
+  device.enqueue(ops::MfSgdEpoch{tables.tables(), sums.view(), plan.get(), epoch.params, state.view()});
 
   reference::Mf expected = reference::to_reference(host);
   const std::vector<double> predictions =
@@ -273,10 +273,10 @@ TEST_P(MfSgdEpochTest, ratings_of_any_kind_keep_their_value) {
     const HostMf host{count, 1, 1, std::vector<float>(values.size(), 0.0F), {0.0F}, {}, {}, 0.0F};
     const DeviceMf tables(device(), host);
     const DeviceRatings ratings(device(), given);
-    const auto plan = device().plan_mf_epoch(ratings.view(), count, 1);
+    const auto plan = device().run(ops::PlanMfEpoch{ratings.view(), count, 1});
     const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
     const DeviceMatrix<StepState> state = on_device(device(), epoch_state(count, 0.0F));
-    device().mf_sgd_epoch(tables.tables(), sums.view(), *plan, {}, state.view());
+    device().enqueue(ops::MfSgdEpoch{tables.tables(), sums.view(), plan.get(), {}, state.view()});
     double expected = 0.0;
     for (const float value : values) {
       expected += static_cast<double>(value) * static_cast<double>(value);
@@ -291,13 +291,13 @@ TEST_P(MfSgdEpochTest, orders_differ_by_epoch_and_seed) {
   Epoch epoch;
   const DeviceRatings ratings(device(), random_ratings(inputs, epoch));
   const auto plan = [&](std::uint64_t seed) {
-    return device().plan_mf_epoch(ratings.view(), epoch.users, epoch.items, kept_order(device(), 2, seed));
+    return device().run(ops::PlanMfEpoch{ratings.view(), epoch.users, epoch.items, kept_order(device(), 2, seed)});
   };
   const std::vector<std::int32_t> first = plan(1)->order(0, 16, false);
   EXPECT_EQ(plan(1)->order(0, 16, false), first);
   EXPECT_NE(plan(1)->order(1, 16, false), first);
   EXPECT_NE(plan(2)->order(0, 16, false), first);
-  EXPECT_TRUE(device().plan_mf_epoch(ratings.view(), epoch.users, epoch.items)->order(0, 16, false).empty());
+  EXPECT_TRUE(device().run(ops::PlanMfEpoch{ratings.view(), epoch.users, epoch.items})->order(0, 16, false).empty());
 }
 
 TEST_P(MfSgdEpochTest, matches_for_few_ratings) {
@@ -329,8 +329,8 @@ TEST_P(MfSgdEpochTest, no_ratings_change_nothing) {
   const DeviceRatings ratings(device(), {});
   const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{1.0, 2.0, 3.0, 4});
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(0, 1, 0, 0.1F));
-  const auto plan = device().plan_mf_epoch(ratings.view(), 3, 4);
-  device().mf_sgd_epoch(tables.tables(), sums.view(), *plan, {0.1F, true}, state.view());
+  const auto plan = device().run(ops::PlanMfEpoch{ratings.view(), 3, 4});
+  device().enqueue(ops::MfSgdEpoch{tables.tables(), sums.view(), plan.get(), {0.1F, true}, state.view()});
   EXPECT_TRUE(bits_equal(tables.user.values(), host.user, "user"));
   EXPECT_TRUE(bits_equal(tables.item.values(), host.item, "item"));
   EXPECT_EQ(device().read<ErrorSums>(sums.view()).squared, 1.0);
@@ -375,11 +375,11 @@ std::vector<float> after_epochs(Device& device, const MfPlanOptions& options) {
   const HostMf host = random_mf(inputs, epoch.users, epoch.items, 8, {});
   const DeviceMf tables(device, host);
   const DeviceRatings ratings(device, random_ratings(inputs, epoch));
-  const auto plan = device.plan_mf_epoch(ratings.view(), epoch.users, epoch.items, options);
+  const auto plan = device.run(ops::PlanMfEpoch{ratings.view(), epoch.users, epoch.items, options});
   const DeviceMatrix<ErrorSums> sums = on_device(device, ErrorSums{});
   for (std::int64_t number = 0; number < 2; ++number) {
     const DeviceMatrix<StepState> state = on_device(device, epoch_state(epoch.ratings, 0.01F, number));
-    device.mf_sgd_epoch(tables.tables(), sums.view(), *plan, {0.02F, false}, state.view());
+    device.enqueue(ops::MfSgdEpoch{tables.tables(), sums.view(), plan.get(), {0.02F, false}, state.view()});
     device.synchronize();
   }
   // What every run leaves out would be the same in all of them.
@@ -456,11 +456,11 @@ TEST_P(MfSgdEpochTest, no_update_is_lost_among_workers) {
     const DeviceRatings ratings(device(), given);
     MfPlanOptions options;
     options.kernel = kernel;
-    const auto plan = device().plan_mf_epoch(ratings.view(), epoch.users, epoch.items, options);
+    const auto plan = device().run(ops::PlanMfEpoch{ratings.view(), epoch.users, epoch.items, options});
     const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
     constexpr float kRate = 5e-6F;
     const DeviceMatrix<StepState> state = on_device(device(), epoch_state(epoch.ratings, kRate));
-    device().mf_sgd_epoch(tables.tables(), sums.view(), *plan, {0.1F, false}, state.view());
+    device().enqueue(ops::MfSgdEpoch{tables.tables(), sums.view(), plan.get(), {0.1F, false}, state.view()});
     EXPECT_EQ(device().read<ErrorSums>(sums.view()).count, epoch.ratings);
 
     reference::Mf expected = reference::to_reference(host);
@@ -573,10 +573,10 @@ TEST_P(MfSgdEpochTest, epochs_fit_ratings_that_factors_explain) {
   const DeviceRatings device_ratings(device(), ratings);
   const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(ratings.size(), ratings.size(), 0, 0.05F));
-  const auto plan = device().plan_mf_epoch(device_ratings.view(), kUsers, kItems);
+  const auto plan = device().run(ops::PlanMfEpoch{device_ratings.view(), kUsers, kItems});
   for (int epoch = 0; epoch < 100; ++epoch) {
     device().zero(sums.view());
-    device().mf_sgd_epoch(tables.tables(), sums.view(), *plan, {}, state.view());
+    device().enqueue(ops::MfSgdEpoch{tables.tables(), sums.view(), plan.get(), {}, state.view()});
   }
   const auto got = device().read<ErrorSums>(sums.view());
   EXPECT_EQ(got.count, ratings.size());

@@ -4,24 +4,17 @@ set(CURATE_TEST_SUPPORT support/compare.cpp)
 set(CURATE_OPERATION_TESTS
     compare_test.cpp
     device_test.cpp
-    step_state_test.cpp
-    permute_test.cpp
-    build_segments_test.cpp
-    gather_rows_test.cpp
-    bag_rows_test.cpp
-    dot_rows_test.cpp
     dot_rows_backward_test.cpp
-    rating_loss_test.cpp
-    rating_errors_test.cpp
-    scatter_add_rows_test.cpp
-    add_l2_rows_test.cpp
-    update_rows_test.cpp
-    update_dense_test.cpp
-    dense_forward_test.cpp
-    dense_backward_test.cpp
-    dense_stack_test.cpp
-    dropout_test.cpp
     half_precision_test.cpp
-    mf_sgd_block_test.cpp
-    mf_sgd_epoch_test.cpp
-    sum_squared_error_test.cpp)
+    mf_sgd_block_test.cpp)
+
+# The tests of an operation are called as its file in host/device/cpu: a new one is found by itself.
+file(GLOB operations RELATIVE ${PROJECT_SOURCE_DIR}/host/device/cpu CONFIGURE_DEPENDS
+     ${PROJECT_SOURCE_DIR}/host/device/cpu/*.cpp)
+file(GLOB tests RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS *_test.cpp)
+foreach(operation IN LISTS operations)
+  string(REPLACE ".cpp" "_test.cpp" test ${operation})
+  if(test IN_LIST tests)
+    list(APPEND CURATE_OPERATION_TESTS ${test})
+  endif()
+endforeach()

@@ -203,8 +203,8 @@ void expect_parity(Device& device, const Case& expected, bool dense_updates) {
   const auto state = test::on_device(device, StepState{});
   const auto sums = test::on_device(device, ErrorSums{});
   const EpochView epoch = {device_ratings.view(), users.view(), items.view(), state.view(), sums.view()};
-  device.begin_epoch(epoch.state,
-                     {1, 0, ratings.size(), plan.gradients.batch, {ScheduleKind::constant, expected.learning_rate}});
+  device.enqueue(ops::BeginEpoch{
+      epoch.state, {1, 0, ratings.size(), plan.gradients.batch, {ScheduleKind::constant, expected.learning_rate}}});
 
   ErrorSums before;
   for (std::size_t s = 0; s < expected.steps.size(); ++s) {
@@ -229,7 +229,7 @@ void expect_parity(Device& device, const Case& expected, bool dense_updates) {
     for (const auto& [name, gradient] : download(model->gradients())) {
       EXPECT_EQ(largest(gradient), 0.0) << label << name << " after the update";
     }
-    device.advance_step(epoch.state);
+    device.enqueue(ops::AdvanceStep{epoch.state});
   }
   EXPECT_EQ(before.count, ratings.size());
 

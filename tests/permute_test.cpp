@@ -69,7 +69,7 @@ Permuted permute(Device& device, const HostRatings& host, std::uint64_t seed, st
   at.seed = seed;
   at.epoch = epoch;
   const DeviceMatrix<StepState> state = on_device(device, at);
-  device.permute(out.view(), order.view(), in.view(), state.view());
+  device.enqueue(ops::Permute{out.view(), order.view(), in.view(), state.view()});
   return {order.values(), {out.users.values(), out.items.values(), out.ratings.values()}};
 }
 
@@ -159,7 +159,7 @@ TEST_P(PermuteTest, input_stays_as_it_is) {
   const DeviceRatings out(device(), host);
   const DeviceMatrix<std::int32_t> order(device(), std::vector<std::int32_t>(kRatings, 0), kRatings);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(kRatings, 100));
-  device().permute(out.view(), order.view(), in.view(), state.view());
+  device().enqueue(ops::Permute{out.view(), order.view(), in.view(), state.view()});
   EXPECT_TRUE(bits_equal(in.users.values(), host.users, "users"));
   EXPECT_TRUE(bits_equal(in.items.values(), host.items, "items"));
   EXPECT_TRUE(bits_equal(in.ratings.values(), host.ratings, "ratings"));

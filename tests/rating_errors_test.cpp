@@ -47,7 +47,7 @@ void expect_errors(Device& device, const BatchCase& test, ClipRange clip) {
   const ErrorSums before{1.0, 2.0, 3.0, 4};
   const DeviceMatrix<ErrorSums> sums = on_device(device, before);
   const DeviceMatrix<StepState> state = on_device(device, batch_state(test.num_ratings, test.batch_size, test.batch));
-  device.rating_errors(sums.view(), prediction.view(), ratings.view(), clip, state.view());
+  device.enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), clip, state.view()});
   ErrorSums expected = before;
   reference::rating_errors(expected, exact, widen(host_ratings), clip, test.begin(), test.count());
   ASSERT_TRUE(sums_match(device.read<ErrorSums>(sums.view()), expected, {1e-12, 1e-12}, label));
@@ -82,7 +82,7 @@ ErrorSums errors(Device& device, const std::vector<float>& predictions, const st
   const DeviceMatrix<float> ratings(device, host_ratings, count);
   const DeviceMatrix<ErrorSums> sums = on_device(device, ErrorSums{});
   const DeviceMatrix<StepState> state = on_device(device, batch_state(count, count));
-  device.rating_errors(sums.view(), prediction.view(), ratings.view(), clip, state.view());
+  device.enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), clip, state.view()});
   return device.read<ErrorSums>(sums.view());
 }
 
@@ -126,7 +126,7 @@ TEST_P(RatingErrorsTest, sums_accumulate_in_double) {
   const DeviceMatrix<ErrorSums> sums = on_device(device(), expected);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(2, 2));
   for (int call = 0; call < 3; ++call) {
-    device().rating_errors(sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view());
+    device().enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view()});
     reference::rating_errors(expected, {3.5, 2.0}, {3.0, 4.0}, {0.5F, 5.0F}, 0, 2);
   }
   EXPECT_TRUE(sums_match(device().read<ErrorSums>(sums.view()), expected, {1e-3, 0.0}, "three calls"));
@@ -142,10 +142,10 @@ TEST_P(RatingErrorsTest, a_captured_call_walks_the_epoch) {
   const DeviceMatrix<float> prediction(device(), std::vector<float>(kBatch, 0.0F), kBatch);
   const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
   const DeviceMatrix<StepState> state = on_device(device(), StepState{});
-  device().begin_epoch(state.view(), {1, 0, kRatings, kBatch, {}});
+  device().enqueue(ops::BeginEpoch{state.view(), {1, 0, kRatings, kBatch, {}}});
   const std::unique_ptr<Graph> graph = device().capture([&] {
-    device().rating_errors(sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view());
-    device().advance_step(state.view());
+    device().enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view()});
+    device().enqueue(ops::AdvanceStep{state.view()});
   });
   ErrorSums expected;
   std::int64_t begin = 0;
@@ -168,7 +168,7 @@ TEST_P(RatingErrorsTest, does_nothing_past_the_end_of_the_epoch) {
   const DeviceMatrix<ErrorSums> sums = on_device(device(), before);
   for (const std::int64_t batch : {3, 4}) {
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, batch));
-    device().rating_errors(sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view());
+    device().enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view()});
     EXPECT_TRUE(sums_match(device().read<ErrorSums>(sums.view()), before, {}, "batch " + std::to_string(batch)));
   }
 }
@@ -185,7 +185,7 @@ TEST_P(RatingErrorsTest, sums_do_not_depend_on_threads_or_schedules) {
     const DeviceMatrix<float> ratings(*other, host_ratings, kBatch);
     const DeviceMatrix<ErrorSums> sums = on_device(*other, ErrorSums{});
     const DeviceMatrix<StepState> state = on_device(*other, batch_state(kBatch, kBatch));
-    other->rating_errors(sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view());
+    other->enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view()});
     const auto got = other->read<ErrorSums>(sums.view());
     const std::vector<double> values = {got.squared, got.absolute, got.absolute_whole_stars};
     if (first.empty()) {

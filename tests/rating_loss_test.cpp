@@ -99,8 +99,8 @@ TEST_P(RatingLossTest, matches_reference) {
                                        batch_size);
         const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
         const DeviceMatrix<StepState> state = on_device(device(), batch_state(test.num_ratings, batch_size, batch));
-        device().rating_loss(grad.view(), sums.view(), device_prediction.view(), device_ratings.view(), kind,
-                             state.view());
+        device().enqueue(ops::RatingLoss{grad.view(), sums.view(), device_prediction.view(), device_ratings.view(),
+                                         kind, state.view()});
 
         std::vector<float> got = grad.values();
         for (std::int64_t b = test.count(); b < batch_size; ++b) {
@@ -128,7 +128,8 @@ TEST_P(RatingLossTest, sums_accumulate_in_double) {
   const DeviceMatrix<ErrorSums> sums = on_device(device(), expected);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(2, 2));
   for (int call = 0; call < 3; ++call) {
-    device().rating_loss(grad.view(), sums.view(), prediction.view(), ratings.view(), LossKind::mse, state.view());
+    device().enqueue(
+        ops::RatingLoss{grad.view(), sums.view(), prediction.view(), ratings.view(), LossKind::mse, state.view()});
     reference::add_error(expected, 3.5, 3.0);
     reference::add_error(expected, 2.0, 4.0);
   }
@@ -146,7 +147,8 @@ TEST_P(RatingLossTest, whole_stars_round_halves_to_even) {
     const DeviceMatrix<float> grad(device(), {0.0F}, 1);
     const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(1, 1));
-    device().rating_loss(grad.view(), sums.view(), prediction.view(), rating.view(), LossKind::mse, state.view());
+    device().enqueue(
+        ops::RatingLoss{grad.view(), sums.view(), prediction.view(), rating.view(), LossKind::mse, state.view()});
     EXPECT_EQ(device().read<ErrorSums>(sums.view()).absolute_whole_stars, std::abs(stars[i] - 3.0))
         << "prediction " << predictions[i];
   }
@@ -162,7 +164,8 @@ TEST_P(RatingLossTest, does_nothing_past_the_end_of_the_epoch) {
   const ErrorSums before{1.0, 2.0, 3.0, 4};
   const DeviceMatrix<ErrorSums> sums = on_device(device(), before);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, 3));
-  device().rating_loss(grad.view(), sums.view(), prediction.view(), ratings.view(), LossKind::mse, state.view());
+  device().enqueue(
+      ops::RatingLoss{grad.view(), sums.view(), prediction.view(), ratings.view(), LossKind::mse, state.view()});
   EXPECT_TRUE(bits_equal(grad.values(), untouched, "gradient"));
   EXPECT_TRUE(sums_match(device().read<ErrorSums>(sums.view()), before, {}, "sums"));
 }
@@ -180,7 +183,8 @@ TEST_P(RatingLossTest, sums_do_not_depend_on_threads_or_schedules) {
     const DeviceMatrix<float> grad(*other, std::vector<float>(kBatch, 0.0F), kBatch);
     const DeviceMatrix<ErrorSums> sums = on_device(*other, ErrorSums{});
     const DeviceMatrix<StepState> state = on_device(*other, batch_state(kBatch, kBatch));
-    other->rating_loss(grad.view(), sums.view(), prediction.view(), ratings.view(), LossKind::mse, state.view());
+    other->enqueue(
+        ops::RatingLoss{grad.view(), sums.view(), prediction.view(), ratings.view(), LossKind::mse, state.view()});
     const auto got = other->read<ErrorSums>(sums.view());
     const std::vector<double> values = {got.squared, got.absolute, got.absolute_whole_stars};
     if (first.empty()) {

@@ -54,8 +54,8 @@ void expect_scatter(Device& device, const Scatter& scatter, const BatchCase& tes
   const DeviceMatrix<std::int32_t> index(device, scatter.index, test.num_ratings);
   const DeviceSegments segments(device, reference::build_segments(scatter.index, test.batch_size, kUntouchedIndex));
   const DeviceMatrix<StepState> state = on_device(device, batch_state(test.num_ratings, test.batch_size, test.batch));
-  device.scatter_add_rows(grad_table.view(), device_grad_rows.view(), index.view(), segments.view(), kind,
-                          state.view());
+  device.enqueue(ops::ScatterAddRows{grad_table.view(), device_grad_rows.view(), index.view(), segments.view(), kind,
+                                     state.view()});
 
   reference::Matrix expected(scatter.num_rows, test.dim, scatter.grad_table);
   reference::Matrix magnitudes = expected;
@@ -139,8 +139,8 @@ TEST_P(ScatterAddRowsTest, atomic_variant_needs_no_segments) {
   const DeviceMatrix<float> grad_rows(device(), {0.5F, 0.25F, 0.125F}, 3);
   const DeviceMatrix<std::int32_t> index(device(), {1, 0, 1}, 3);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(3, 3));
-  device().scatter_add_rows(grad_table.view(), grad_rows.view(), index.view(), SegmentsView{}, ScatterKind::atomic,
-                            state.view());
+  device().enqueue(ops::ScatterAddRows{grad_table.view(), grad_rows.view(), index.view(), SegmentsView{},
+                                       ScatterKind::atomic, state.view()});
   EXPECT_TRUE(bits_equal(grad_table.values(), std::vector<float>{1.25F, 2.625F}, "atomic"));
 }
 
@@ -175,8 +175,8 @@ TEST_P(ScatterAddRowsTest, segments_give_the_same_bits_whatever_the_schedule) {
       const DeviceMatrix<std::int32_t> index(*other, scatter.index, test.num_ratings);
       const DeviceSegments segments(*other, reference::build_segments(scatter.index, test.batch_size, 0));
       const DeviceMatrix<StepState> state = on_device(*other, batch_state(test.num_ratings, test.batch_size));
-      other->scatter_add_rows(grad_table.view(), grad_rows.view(), index.view(), segments.view(), ScatterKind::segments,
-                              state.view());
+      other->enqueue(ops::ScatterAddRows{grad_table.view(), grad_rows.view(), index.view(), segments.view(),
+                                         ScatterKind::segments, state.view()});
       const std::vector<float> got = grad_table.values();
       if (first.empty()) {
         first = got;
@@ -199,7 +199,8 @@ TEST_P(ScatterAddRowsTest, adds_nothing_past_the_end_of_the_epoch) {
   for (const ScatterKind kind : kBothKinds) {
     for (const std::int64_t batch : {3, 4}) {
       const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, batch));
-      device().scatter_add_rows(grad_table.view(), grad_rows.view(), index.view(), segments.view(), kind, state.view());
+      device().enqueue(
+          ops::ScatterAddRows{grad_table.view(), grad_rows.view(), index.view(), segments.view(), kind, state.view()});
       EXPECT_TRUE(bits_equal(grad_table.values(), before, name_of_scatter(kind)));
     }
   }

@@ -67,10 +67,10 @@ TEST_P(StepStateTest, walks_epochs_of_every_shape) {
     for (std::int64_t epoch = 0; epoch < 2; ++epoch) {
       const EpochStart start{0x123456789abcdef0ULL + static_cast<std::uint64_t>(epoch), epoch, shape.num_ratings,
                              shape.batch_size, LearningRateSchedule{}};
-      device().begin_epoch(state.view(), start);
+      device().enqueue(ops::BeginEpoch{state.view(), start});
       expect_state(device().read<StepState>(state.view()), start, 0, step);
       for (std::int64_t batch = 1; batch <= 5; ++batch) {
-        device().advance_step(state.view());
+        device().enqueue(ops::AdvanceStep{state.view()});
         ++step;
         expect_state(device().read<StepState>(state.view()), start, batch, step);
       }
@@ -87,7 +87,7 @@ TEST_P(StepStateTest, begin_epoch_replaces_all_but_the_step) {
   old.schedule = {ScheduleKind::linear, 9.0F, 20, 19};
   const DeviceMatrix<StepState> state = on_device(device(), old);
   const EpochStart start{7, 56, 20, 8, {ScheduleKind::linear, 0.5F, 34, 0}};
-  device().begin_epoch(state.view(), start);
+  device().enqueue(ops::BeginEpoch{state.view(), start});
   const StepState got = device().read<StepState>(state.view());
   expect_state(got, start, 0, 17);
   EXPECT_FLOAT_EQ(got.learning_rate, 0.25F);
@@ -107,10 +107,10 @@ TEST_P(StepStateTest, learning_rate_follows_the_schedule_across_epochs) {
     std::int64_t step = 0;
     for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
       const EpochStart start{1, epoch, 6, 3, schedule};
-      device().begin_epoch(state.view(), start);
+      device().enqueue(ops::BeginEpoch{state.view(), start});
       expect_state(device().read<StepState>(state.view()), start, 0, step);
       for (std::int64_t batch = 1; batch <= 2; ++batch) {
-        device().advance_step(state.view());
+        device().enqueue(ops::AdvanceStep{state.view()});
         ++step;
         expect_state(device().read<StepState>(state.view()), start, batch, step);
       }

@@ -53,7 +53,7 @@ void expect_sums(Device& device, const Evaluation& test) {
   const DeviceMf tables(device, host, test.padding);
   const DeviceRatings device_ratings(device, ratings);
   const DeviceMatrix<ErrorSums> sums = on_device(device, test.before);
-  device.sum_squared_error(sums.view(), tables.tables(), device_ratings.view(), test.clip);
+  device.enqueue(ops::SumSquaredError{sums.view(), tables.tables(), device_ratings.view(), test.clip});
 
   ErrorSums expected = test.before;
   const std::vector<double> predictions = reference::sum_squared_error(
@@ -118,7 +118,7 @@ TEST_P(SumSquaredErrorTest, infinities_do_not_clamp_far_predictions) {
   const DeviceMf tables(device(), {1, 1, 1, {1000.0F}, {-1000.0F}, {}, {}, 0.0F});
   const DeviceRatings ratings(device(), {{0}, {0}, {3.0F}});
   const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
-  device().sum_squared_error(sums.view(), tables.tables(), ratings.view(), kNoClip);
+  device().enqueue(ops::SumSquaredError{sums.view(), tables.tables(), ratings.view(), kNoClip});
   EXPECT_DOUBLE_EQ(device().read<ErrorSums>(sums.view()).absolute, 1000003.0);
 }
 
@@ -147,7 +147,7 @@ TEST_P(SumSquaredErrorTest, sums_do_not_depend_on_threads_or_schedules) {
     const DeviceMf tables(*other, host);
     const DeviceRatings ratings(*other, host_ratings);
     const DeviceMatrix<ErrorSums> sums = on_device(*other, ErrorSums{});
-    other->sum_squared_error(sums.view(), tables.tables(), ratings.view(), {0.5F, 5.0F});
+    other->enqueue(ops::SumSquaredError{sums.view(), tables.tables(), ratings.view(), {0.5F, 5.0F}});
     const auto got = other->read<ErrorSums>(sums.view());
     const std::vector<double> values = {got.squared, got.absolute, got.absolute_whole_stars};
     if (first.empty()) {

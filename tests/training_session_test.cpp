@@ -173,10 +173,9 @@ class AnyOrderDevice : public test::ForwardingDevice {
   std::set<ScatterKind> kinds;
 
  protected:
-  void do_scatter_add_rows(const MatrixView& grad_table, const MatrixView& grad_rows, const MatrixView& index,
-                           const SegmentsView& segments, ScatterKind kind, const MatrixView& state) override {
-    kinds.insert(kind);
-    ForwardingDevice::do_scatter_add_rows(grad_table, grad_rows, index, segments, kind, state);
+  void do_enqueue(const ops::ScatterAddRows& operation) override {
+    kinds.insert(operation.kind);
+    ForwardingDevice::do_enqueue(operation);
   }
 };
 

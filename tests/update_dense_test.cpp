@@ -61,7 +61,7 @@ void expect_dense_step(Device& device, const DenseTableCase& test, const Optimiz
   StepState at = batch_state(25, 10, 2, kLearningRate);
   at.step = step;
   const DeviceMatrix<StepState> state = on_device(device, at);
-  device.update_dense(table.view(), params, state.view());
+  device.enqueue(ops::UpdateDense{table.view(), params, state.view()});
 
   reference::Table expected = to_reference(host);
   reference::update_dense(expected, params, static_cast<double>(kLearningRate), step + 1);
@@ -128,10 +128,10 @@ void expect_dense_epoch(Device& device, const OptimizerParams& params) {
   host.second_moment.assign(host.second_moment.size(), 0.0F);
   const DeviceTable table(device, host, 0);
   const DeviceMatrix<StepState> state = on_device(device, StepState{});
-  device.begin_epoch(state.view(), {1, 0, 150, 16, {ScheduleKind::linear, 0.1F, 12, 3}});
+  device.enqueue(ops::BeginEpoch{state.view(), {1, 0, 150, 16, {ScheduleKind::linear, 0.1F, 12, 3}}});
   const std::unique_ptr<Graph> graph = device.capture([&] {
-    device.update_dense(table.view(), params, state.view());
-    device.advance_step(state.view());
+    device.enqueue(ops::UpdateDense{table.view(), params, state.view()});
+    device.enqueue(ops::AdvanceStep{state.view()});
   });
 
   reference::Table expected = to_reference(host);
@@ -189,7 +189,7 @@ TEST_P(UpdateDenseTest, first_adam_step_has_the_length_of_the_learning_rate) {
   const DeviceTable table(device(), {2, 2, {1, 1, 1, 1}, {1e-3F, -1e-3F, 50.0F, -50.0F}, {0, 0, 0, 0}, {0, 0, 0, 0}},
                           0);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(1, 1, 0, 0.125F));
-  device().update_dense(table.view(), params, state.view());
+  device().enqueue(ops::UpdateDense{table.view(), params, state.view()});
   EXPECT_TRUE(all_close(table.weights.values(), std::vector<double>{0.875, 1.125, 0.875, 1.125}, {1e-5, 0.0}, "adam"));
 }
 
@@ -200,7 +200,7 @@ TEST_P(UpdateDenseTest, zero_gradient_on_zero_slots_moves_nothing) {
     params.kind = kind;
     const DeviceTable table(device(), {1, 3, {1, -2, 3}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}}, 0);
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(1, 1, 0, 0.125F));
-    device().update_dense(table.view(), params, state.view());
+    device().enqueue(ops::UpdateDense{table.view(), params, state.view()});
     EXPECT_TRUE(bits_equal(table.weights.values(), std::vector<float>{1, -2, 3}, label_of(params)));
   }
 }
@@ -214,7 +214,7 @@ TEST_P(UpdateDenseTest, weight_decay_passes_by_the_optimizer) {
     params.weight_decay = 0.5F;
     const DeviceTable table(device(), {2, 2, {1, -2, 4, 8}, {0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}}, 0);
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(1, 1, 0, 0.125F));
-    device().update_dense(table.view(), params, state.view());
+    device().enqueue(ops::UpdateDense{table.view(), params, state.view()});
     EXPECT_TRUE(all_close(table.weights.values(), std::vector<double>{0.9375, -1.875, 3.75, 7.5}, {0.0, 1e-6},
                           label_of(params)));
   }
@@ -234,7 +234,7 @@ TEST_P(UpdateDenseTest, nan_in_a_gradient_shows_in_its_weight) {
       }
       const DeviceTable table(device(), host, 0);
       const DeviceMatrix<StepState> state = on_device(device(), batch_state(1, 1, 0, 0.125F));
-      device().update_dense(table.view(), params, state.view());
+      device().enqueue(ops::UpdateDense{table.view(), params, state.view()});
       const std::vector<float> got = table.weights.values();
       for (std::size_t i = 0; i < got.size(); ++i) {
         EXPECT_EQ(std::isnan(got[i]), i == 0 || i == 13 || i == 32) << label_of(params) << ", element " << i;
@@ -257,7 +257,7 @@ TEST_P(UpdateDenseTest, a_batch_without_ratings_changes_nothing) {
     const DeviceTable table(device(), host, 0);
     for (const std::int64_t batch : {3, 4}) {
       const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, batch, 0.1F));
-      device().update_dense(table.view(), params, state.view());
+      device().enqueue(ops::UpdateDense{table.view(), params, state.view()});
       EXPECT_TRUE(table_unchanged(table, host, label_of(params)));
     }
   }
@@ -276,7 +276,7 @@ TEST_P(UpdateDenseTest, bits_do_not_depend_on_threads) {
       for (const auto& other : devices_by_threads()) {
         const DeviceTable table(*other, host, 0);
         const DeviceMatrix<StepState> state = on_device(*other, batch_state(6000, 6000, 0, 0.1F));
-        other->update_dense(table.view(), params, state.view());
+        other->enqueue(ops::UpdateDense{table.view(), params, state.view()});
         const std::vector<float> got = table.weights.values();
         if (first.empty()) {
           first = got;

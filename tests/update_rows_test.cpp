@@ -134,7 +134,7 @@ void expect_sparse_step(Device& device, const BatchCase& test, const OptimizerPa
   StepState at = batch_state(test.num_ratings, test.batch_size, test.batch, kLearningRate);
   at.step = step;
   const DeviceMatrix<StepState> state = on_device(device, at);
-  device.update_rows(table.view(), segments.view(), params, state.view());
+  device.enqueue(ops::UpdateRows{table.view(), segments.view(), params, state.view()});
 
   reference::Table expected = to_reference(host);
   const std::vector<std::int32_t> rows = distinct_rows(index, test.begin(), test.count());
@@ -206,7 +206,7 @@ void expect_sparse_epoch(Device& device, const OptimizerParams& params) {
   const DeviceTable table(device, host, 0);
   const DeviceSegments segments(device, reference::build_segments(index, kBatch, kUntouchedIndex));
   const DeviceMatrix<StepState> state = on_device(device, StepState{});
-  device.begin_epoch(state.view(), {1, 0, kRatings, kBatch, {ScheduleKind::linear, 0.1F, 12, 3}});
+  device.enqueue(ops::BeginEpoch{state.view(), {1, 0, kRatings, kBatch, {ScheduleKind::linear, 0.1F, 12, 3}}});
 
   reference::Table expected = to_reference(host);
   // Warm-up over 3 of 12 planned steps, then a linear fall.
@@ -225,8 +225,8 @@ void expect_sparse_epoch(Device& device, const OptimizerParams& params) {
     }
     device.upload(table.gradient.view(), std::span<const float>(gradient));
     expected.gradient = reference::Matrix(kRows, kDim, gradient);
-    device.update_rows(table.view(), segments.view(), params, state.view());
-    device.advance_step(state.view());
+    device.enqueue(ops::UpdateRows{table.view(), segments.view(), params, state.view()});
+    device.enqueue(ops::AdvanceStep{state.view()});
     reference::update_rows(expected, rows, params, rates[batch], batch + 1);
 
     const std::string label = label_of(params) + ", batch " + std::to_string(batch) + ", seed 72";
@@ -262,7 +262,7 @@ TEST_P(UpdateRowsTest, first_adam_step_has_the_length_of_the_learning_rate) {
                           0);
   const DeviceSegments segments(device(), reference::build_segments({0}, 1, kUntouchedIndex));
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(1, 1, 0, 0.125F));
-  device().update_rows(table.view(), segments.view(), params, state.view());
+  device().enqueue(ops::UpdateRows{table.view(), segments.view(), params, state.view()});
   EXPECT_TRUE(all_close(table.weights.values(), std::vector<double>{0.875, 1.125, 0.875, 1.125}, {1e-5, 0.0}, "adam"));
 }
 
@@ -274,7 +274,7 @@ TEST_P(UpdateRowsTest, zero_gradient_on_zero_slots_moves_nothing) {
     const DeviceTable table(device(), {1, 3, {1, -2, 3}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}}, 0);
     const DeviceSegments segments(device(), reference::build_segments({0}, 1, kUntouchedIndex));
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(1, 1, 0, 0.125F));
-    device().update_rows(table.view(), segments.view(), params, state.view());
+    device().enqueue(ops::UpdateRows{table.view(), segments.view(), params, state.view()});
     EXPECT_TRUE(bits_equal(table.weights.values(), std::vector<float>{1, -2, 3}, label_of(params)));
   }
 }
@@ -289,7 +289,7 @@ TEST_P(UpdateRowsTest, weight_decay_passes_by_the_optimizer) {
     const DeviceTable table(device(), {2, 2, {1, -2, 4, 8}, {0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}}, 0);
     const DeviceSegments segments(device(), reference::build_segments({1}, 1, kUntouchedIndex));
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(1, 1, 0, 0.125F));
-    device().update_rows(table.view(), segments.view(), params, state.view());
+    device().enqueue(ops::UpdateRows{table.view(), segments.view(), params, state.view()});
     // The row that is not of the batch does not decay.
     EXPECT_TRUE(
         all_close(table.weights.values(), std::vector<double>{1, -2, 3.75, 7.5}, {0.0, 1e-6}, label_of(params)));
@@ -311,7 +311,7 @@ TEST_P(UpdateRowsTest, a_batch_without_ratings_changes_nothing) {
     const DeviceSegments segments(device(), reference::build_segments(inputs.indices(20, 10), 8, kUntouchedIndex));
     for (const std::int64_t batch : {3, 4}) {
       const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, batch, 0.1F));
-      device().update_rows(table.view(), segments.view(), params, state.view());
+      device().enqueue(ops::UpdateRows{table.view(), segments.view(), params, state.view()});
       EXPECT_TRUE(table_unchanged(table, host, label_of(params)));
     }
   }
@@ -333,7 +333,7 @@ TEST_P(UpdateRowsTest, bits_do_not_depend_on_threads) {
       const DeviceTable table(*other, host, 0);
       const DeviceSegments segments(*other, reference::build_segments(index, 6000, kUntouchedIndex));
       const DeviceMatrix<StepState> state = on_device(*other, batch_state(6000, 6000, 0, 0.1F));
-      other->update_rows(table.view(), segments.view(), params, state.view());
+      other->enqueue(ops::UpdateRows{table.view(), segments.view(), params, state.view()});
       const std::vector<float> got = table.weights.values();
       if (first.empty()) {
         first = got;

@@ -58,13 +58,13 @@ DenseStack shapes(Device& device, const std::vector<std::int64_t>& widths,
 TEST_P(WideStack, takes_wide_stacks_in_bf16_alone) {
   const auto device = make_device(GetParam());
   const auto plan = [&](const DenseStack& stack, std::int64_t batch = 512) {
-    return device->plan_dense_stack(stack, batch);
+    return device->run(ops::PlanDenseStack{stack, batch});
   };
   const DenseStack wide = shapes(*device, {256, 256, 128, 64, 1});
   EXPECT_FALSE(plan(wide)) << "f32";
-  device->prepare_dense({512, 1, 1}, ProductPrecision::tf32);
+  device->run(ops::PrepareDense{{512, 1, 1}, ProductPrecision::tf32});
   EXPECT_FALSE(plan(wide)) << "tf32";
-  device->prepare_dense({512, 1, 1}, ProductPrecision::bf16);
+  device->run(ops::PrepareDense{{512, 1, 1}, ProductPrecision::bf16});
   EXPECT_TRUE(plan(wide));
   EXPECT_FALSE(plan(wide, 511)) << "few rows";
   EXPECT_FALSE(plan(shapes(*device, {256, 256, 128, 64, 1}, {ActivationKind::tanh}))) << "no relu";
@@ -73,7 +73,7 @@ TEST_P(WideStack, takes_wide_stacks_in_bf16_alone) {
   EXPECT_FALSE(plan(shapes(*device, {256, 256, 2}))) << "two outputs";
   EXPECT_FALSE(plan(shapes(*device, {256, 60, 60, 60, 1}))) << "nothing wide";
   EXPECT_FALSE(plan(shapes(*device, {256, 1}))) << "no hidden layer";
-  const std::optional<DenseStackPlan> small = plan(shapes(*device, {128, 64, 1}));
+  const std::optional<DenseStackLayout> small = plan(shapes(*device, {128, 64, 1}));
   ASSERT_TRUE(small);
   EXPECT_EQ(small->in, DType::f32) << "in one kernel";
 }
@@ -168,8 +168,8 @@ TEST_P(WideStack, goes_layer_by_layer_where_no_library_serves) {
     emulator::set_cublaslt({13, "", false});
     emulator::set_cublas(lacking);
     const auto device = make_device(GetParam());
-    device->prepare_dense({512, 1, 1}, ProductPrecision::bf16);
-    EXPECT_FALSE(device->plan_dense_stack(shapes(*device, {250, 256, 128, 64, 1}), 600));
+    device->run(ops::PrepareDense{{512, 1, 1}, ProductPrecision::bf16});
+    EXPECT_FALSE(device->run(ops::PlanDenseStack{shapes(*device, {250, 256, 128, 64, 1}), 600}));
   }
 }
 
@@ -191,8 +191,8 @@ TEST_P(WideStack, what_was_not_planned_is_refused) {
   stack.stack[0].activation = {ActivationKind::relu};
   const HalfMatrix wider(*device, DType::bf16, std::vector<float>(512 * 64), 512, 64);
   const auto forward_from = [&](std::int64_t column) {
-    device->dense_stack_forward(stack.out.view(), wider.view().columns(column, 60), stack.stack, stack.workspace.view(),
-                                stack.state.view());
+    device->enqueue(ops::DenseStackForward{stack.out.view(), wider.view().columns(column, 60), stack.stack,
+                                           stack.workspace.view(), stack.state.view()});
   };
   forward_from(0);
   refused([&] { forward_from(4); }, "multiples of 16 bytes");
@@ -202,8 +202,8 @@ TEST_P(WideStack, what_was_not_planned_is_refused) {
 
   emulator::set_cublaslt({0, "", true, true});
   const auto without = make_device(GetParam());
-  EXPECT_THROW(without->prepare_dense({512, 1, 1}, ProductPrecision::bf16), InputError);
-  EXPECT_FALSE(without->plan_dense_stack(shapes(*without, {256, 256, 1}), 512));
+  EXPECT_THROW(without->run(ops::PrepareDense{{512, 1, 1}, ProductPrecision::bf16}), InputError);
+  EXPECT_FALSE(without->run(ops::PlanDenseStack{shapes(*without, {256, 256, 1}), 512}));
 }
 
 // In one schedule, in which what is enqueued waits: which call fails does not depend on the order of threads.

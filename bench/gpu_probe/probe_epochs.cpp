@@ -96,9 +96,9 @@ class EpochsProbe {
     schedule.total_steps = options.epochs.value();
     const auto enqueue_epoch = [&](std::int64_t number) {
       device_.zero(sums_view);
-      device_.begin_epoch(state_view, {options.seed, number, count, count, schedule});
-      device_.mf_sgd_epoch(tables, sums_view, plan, params, state_view);
-      device_.advance_step(state_view);
+      device_.enqueue(ops::BeginEpoch{state_view, {options.seed, number, count, count, schedule}});
+      device_.enqueue(ops::MfSgdEpoch{tables, sums_view, &plan, params, state_view});
+      device_.enqueue(ops::AdvanceStep{state_view});
     };
     Training training;
     std::int64_t number = 0;
@@ -180,7 +180,7 @@ class EpochsProbe {
     }
     std::unique_ptr<MfEpochPlan>& plan = plans_[way.name];
     if (plan == nullptr) {
-      plan = device_.plan_mf_epoch(ratings_->view(), dataset_.users.size(), dataset_.items.size(), way.plan);
+      plan = device_.run(ops::PlanMfEpoch{ratings_->view(), dataset_.users.size(), dataset_.items.size(), way.plan});
     }
     return *plan;
   }

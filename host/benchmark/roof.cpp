@@ -175,11 +175,12 @@ double dense_flops_per_second(Device& device, std::int64_t size) {
   }
   const StepState none;
   device.upload(state.view(DType::step_state, 1), std::span<const StepState>(&none, 1));
-  device.begin_epoch(state.view(DType::step_state, 1), {1, 0, size, size, {}});
+  device.enqueue(ops::BeginEpoch{state.view(DType::step_state, 1), {1, 0, size, size, {}}});
   const auto pass = [&] {
-    device.dense_forward({out.view(DType::f32, size, size), in.view(DType::f32, size, size)},
-                         {weight.view(DType::f32, size, size), bias.view(DType::f32, size)}, {},
-                         state.view(DType::step_state, 1));
+    device.enqueue(ops::DenseForward{{out.view(DType::f32, size, size), in.view(DType::f32, size, size)},
+                                     {weight.view(DType::f32, size, size), bias.view(DType::f32, size)},
+                                     {},
+                                     state.view(DType::step_state, 1)});
     device.synchronize();
   };
   pass();

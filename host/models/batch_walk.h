@@ -32,10 +32,10 @@ class BatchWalk {
   void run(std::int64_t total, Enqueue enqueue) const {
     const MatrixView state = state_.view(DType::step_state, 1);
     device_->zero(state);
-    device_->begin_epoch(state, {0, 0, total, batch_, {}});
+    device_->enqueue(ops::BeginEpoch{state, {0, 0, total, batch_, {}}});
     for (std::int64_t begin = 0; begin < total; begin += batch_) {
       enqueue(state, begin, std::min(batch_, total - begin));
-      device_->advance_step(state);
+      device_->enqueue(ops::AdvanceStep{state});
     }
   }
 

@@ -21,15 +21,15 @@ class DenseLayer : public Layer {
   void end_gradients() override { gradients_ = {}; }
 
   void prepare_products(std::int64_t batch, ProductPrecision precision) override {
-    device_->prepare_dense({batch, inputs_, outputs_}, precision);
+    device_->run(ops::PrepareDense{{batch, inputs_, outputs_}, precision});
   }
 
   void forward(const DenseBatch& batch, const MatrixView& state) const override {
-    device_->dense_forward(batch, params(parameters_), activation_, state);
+    device_->enqueue(ops::DenseForward{batch, params(parameters_), activation_, state});
   }
 
   void backward(const DenseBatch& grad, const DenseBatch& batch, const MatrixView& state) override {
-    device_->dense_backward(grad, params(gradients_), batch, params(parameters_), activation_, state);
+    device_->enqueue(ops::DenseBackward{grad, params(gradients_), batch, params(parameters_), activation_, state});
   }
 
   void add_to(DenseStack& stack, std::vector<DenseParams>& gradients) const override {

@@ -14,12 +14,12 @@ class DropoutLayer : public Layer {
   // Not in place: the layer before needs its own output for the derivative of its activation.
   void forward(const DenseBatch& batch, const MatrixView& state) const override {
     device_->copy(batch.out, batch.in);
-    device_->dropout(batch.out, params_, state);
+    device_->enqueue(ops::Dropout{batch.out, params_, state});
   }
 
   void backward(const DenseBatch& grad, const DenseBatch& /*batch*/, const MatrixView& state) override {
     device_->copy(grad.in, grad.out);
-    device_->dropout(grad.in, params_, state);
+    device_->enqueue(ops::Dropout{grad.in, params_, state});
   }
 
   void add_to(DenseStack& stack, std::vector<DenseParams>& /*gradients*/) const override {

@@ -39,26 +39,27 @@ void EmbeddingTable::each_part(const MatrixView& rows, const Each& each) const {
 
 void EmbeddingTable::gather(const MatrixView& rows, const MatrixView& index, const MatrixView& state, bool add) const {
   if (is_feature()) {
-    device_->bag_rows(rows, moved(weights_), bags(), index, BagKind::mean, state, add);
+    device_->enqueue(ops::BagRows{rows, moved(weights_), bags(), index, BagKind::mean, state, add});
     return;
   }
-  each_part(rows,
-            [&](const MatrixView& part, const MatrixView& table) { device_->gather_rows(part, table, index, state); });
+  each_part(rows, [&](const MatrixView& part, const MatrixView& table) {
+    device_->enqueue(ops::GatherRows{part, table, index, state});
+  });
 }
 
 void EmbeddingTable::scatter_add(const MatrixView& grad_rows, const MatrixView& index, const SegmentsView& segments,
                                  ScatterKind kind, const MatrixView& state) {
   if (is_feature()) {
-    device_->bag_rows_backward(moved(gradient_), grad_rows, bags(), index, BagKind::mean, kind, state);
+    device_->enqueue(ops::BagRowsBackward{moved(gradient_), grad_rows, bags(), index, BagKind::mean, kind, state});
   } else {
-    device_->scatter_add_rows(moved(gradient_), grad_rows, index, segments, kind, state);
+    device_->enqueue(ops::ScatterAddRows{moved(gradient_), grad_rows, index, segments, kind, state});
   }
 }
 
 void EmbeddingTable::add_l2(const MatrixView& grad_rows, const MatrixView& index, float l2,
                             const MatrixView& state) const {
   each_part(grad_rows, [&](const MatrixView& part, const MatrixView& table) {
-    device_->add_l2_rows(part, table, index, l2, state);
+    device_->enqueue(ops::AddL2Rows{part, table, index, l2, state});
   });
 }
 

@@ -27,7 +27,7 @@ class HostFactorization : public Scorer {
   std::optional<MfTables> tables() const override { return tables_; }
 
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
-    device_->sum_squared_error(sums, tables_, ratings, clip);
+    device_->enqueue(ops::SumSquaredError{sums, tables_, ratings, clip});
   }
 
   std::vector<float> predict(const MatrixView& users, const MatrixView& items) override {
@@ -38,14 +38,15 @@ class HostFactorization : public Scorer {
     const EmbeddingRows item(*device_, batch, shape_.dim, shape_.biases);
     const Buffer prediction = device_->allocate_array<float>(batch);
     BatchWalk(*device_, kBatch).run(users.rows, [&](const MatrixView& state, std::int64_t begin, std::int64_t count) {
-      device_->gather_rows(user.embedding(), tables_.user, users, state);
-      device_->gather_rows(item.embedding(), tables_.item, items, state);
+      device_->enqueue(ops::GatherRows{user.embedding(), tables_.user, users, state});
+      device_->enqueue(ops::GatherRows{item.embedding(), tables_.item, items, state});
       if (shape_.biases) {
-        device_->gather_rows(user.bias(), tables_.user_bias, users, state);
-        device_->gather_rows(item.bias(), tables_.item_bias, items, state);
+        device_->enqueue(ops::GatherRows{user.bias(), tables_.user_bias, users, state});
+        device_->enqueue(ops::GatherRows{item.bias(), tables_.item_bias, items, state});
       }
-      device_->dot_rows(prediction.view(DType::f32, batch),
-                        {user.embedding(), item.embedding(), user.bias(), item.bias(), tables_.mean}, state);
+      device_->enqueue(ops::DotRows{prediction.view(DType::f32, batch),
+                                    {user.embedding(), item.embedding(), user.bias(), item.bias(), tables_.mean},
+                                    state});
       device_->download(
           std::span<float>(predictions).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)),
           prediction.view(DType::f32, count));

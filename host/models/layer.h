@@ -49,11 +49,11 @@ class Layer {
   virtual void add_to(DenseStack& stack, std::vector<DenseParams>& gradients) const = 0;
 };
 
-/// out = activation(in weight^T + bias); see Device::dense_forward.
+/// out = activation(in weight^T + bias); see ops::DenseForward.
 std::unique_ptr<Layer> make_dense_layer(Device& device, std::int64_t inputs, std::int64_t outputs,
                                         const Activation& activation);
 
-/// Drops elements while training; see Device::dropout.
+/// Drops elements while training; see ops::Dropout.
 std::unique_ptr<Layer> make_dropout_layer(Device& device, std::int64_t width, const DropoutParams& params);
 
 }  // namespace curate

@@ -200,11 +200,13 @@ class MatrixFactorization : public Factorization {
     const RatingsView& ratings = epoch.ratings;
     users_.gather(rows_->user, ratings.users, epoch.state);
     items_.gather(rows_->item, ratings.items, epoch.state);
-    device_->dot_rows(prediction, rows, epoch.state);
-    device_->rating_loss(grad_prediction, epoch.sums, prediction, ratings.ratings, options_.loss, epoch.state);
+    device_->enqueue(ops::DotRows{prediction, rows, epoch.state});
+    device_->enqueue(
+        ops::RatingLoss{grad_prediction, epoch.sums, prediction, ratings.ratings, options_.loss, epoch.state});
     // The L2 is of a user's or item's own vector: with features the gathered rows are more than that.
     const float own_l2 = has_features() ? options_.reg : 0.0F;
-    device_->dot_rows_backward(gradients, grad_prediction, rows, has_features() ? 0.0F : options_.reg, epoch.state);
+    device_->enqueue(
+        ops::DotRowsBackward{gradients, grad_prediction, rows, has_features() ? 0.0F : options_.reg, epoch.state});
     users_.scatter_add(gradients_->user, ratings.users, epoch.user_segments, options_.scatter, own_l2, epoch.state);
     items_.scatter_add(gradients_->item, ratings.items, epoch.item_segments, options_.scatter, own_l2, epoch.state);
   }
@@ -221,7 +223,7 @@ class MatrixFactorization : public Factorization {
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
     // Both sides have to be of one type, and sums with features are f32.
     const bool in_f32 = has_features();
-    device_->sum_squared_error(sums, tables_of(users_.whole(in_f32), items_.whole(in_f32)), ratings, clip);
+    device_->enqueue(ops::SumSquaredError{sums, tables_of(users_.whole(in_f32), items_.whole(in_f32)), ratings, clip});
   }
 
   std::vector<float> predict(const MatrixView& users, const MatrixView& items) override {
@@ -234,7 +236,7 @@ class MatrixFactorization : public Factorization {
     BatchWalk(*device_, kBatch).run(users.rows, [&](const MatrixView& state, std::int64_t begin, std::int64_t count) {
       users_.gather(rows.user, users, state);
       items_.gather(rows.item, items, state);
-      device_->dot_rows(prediction.view(DType::f32, batch), view, state);
+      device_->enqueue(ops::DotRows{prediction.view(DType::f32, batch), view, state});
       device_->download(
           std::span<float>(predictions).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)),
           prediction.view(DType::f32, count));

@@ -94,7 +94,7 @@ class DotProduct {
                 const EpochView& epoch, ScatterKind scatter) {
     const MatrixView& state = epoch.state;
     const MfRows grad = rows_view(*gradients_, grad_addend);
-    device_->dot_rows_backward(grad, grad_prediction, rows_view(*rows_, addend), 0.0F, state);
+    device_->enqueue(ops::DotRowsBackward{grad, grad_prediction, rows_view(*rows_, addend), 0.0F, state});
     if (reg_ > 0.0F) {
       users_.add_l2(grad.user, epoch.ratings.users, reg_, state);
       items_.add_l2(grad.item, epoch.ratings.items, reg_, state);
@@ -134,7 +134,7 @@ class DotProduct {
                    const MatrixView& state) {
     users_.gather(rows.user.view(), ratings.users, state);
     items_.gather(rows.item.view(), ratings.items, state);
-    device_->dot_rows(out, rows_view(rows, addend), state);
+    device_->enqueue(ops::DotRows{out, rows_view(rows, addend), state});
   }
 
   Device* device_;
@@ -248,7 +248,7 @@ class NeuralNetwork : public RatingModel {
     values_.clear();
     gradients_.clear();
     // Says how operands are rounded, before the device is asked for a plan.
-    device_->prepare_dense({}, options.products);
+    device_->run(ops::PrepareDense{{}, options.products});
     fused_ = fused_stack(true, options.batch);
     if (!fused_) {
       for (const auto& layer : layers_) {
@@ -269,12 +269,13 @@ class NeuralNetwork : public RatingModel {
       const MatrixView rows = input.columns_of(values_.front());
       input.table.gather(rows, input.index(epoch.ratings), state);
       if (input.dropout.rate > 0.0F) {
-        device_->dropout(rows, input.dropout, state);
+        device_->enqueue(ops::Dropout{rows, input.dropout, state});
       }
     }
     const MatrixView output = values_.back().view();
     if (fused_) {
-      device_->dense_stack_forward(output, values_.front().view(), fused_->layers, fused_->workspace_view(), state);
+      device_->enqueue(
+          ops::DenseStackForward{output, values_.front().view(), fused_->layers, fused_->workspace_view(), state});
     } else {
       for (std::size_t l = 0; l < layers_.size(); ++l) {
         layers_[l]->forward(batch_of(values_, l), state);
@@ -283,15 +284,19 @@ class NeuralNetwork : public RatingModel {
     const MatrixView grad_output = gradients_.back().view();
     if (dot_) {
       dot_->forward(output, epoch.ratings, state);
-      device_->rating_loss(grad_prediction_->view(), epoch.sums, dot_->prediction(), epoch.ratings.ratings,
-                           options_.loss, state);
+      device_->enqueue(ops::RatingLoss{grad_prediction_->view(), epoch.sums, dot_->prediction(), epoch.ratings.ratings,
+                                       options_.loss, state});
       dot_->backward(grad_output, grad_prediction_->view(), output, epoch, options_.scatter);
     } else {
-      device_->rating_loss(grad_output, epoch.sums, output, epoch.ratings.ratings, options_.loss, state);
+      device_->enqueue(ops::RatingLoss{grad_output, epoch.sums, output, epoch.ratings.ratings, options_.loss, state});
     }
     if (fused_) {
-      device_->dense_stack_backward({grad_output, gradients_.front().view()}, fused_->gradients, values_.front().view(),
-                                    fused_->layers, fused_->workspace_view(), state);
+      device_->enqueue(ops::DenseStackBackward{{grad_output, gradients_.front().view()},
+                                               fused_->gradients,
+                                               values_.front().view(),
+                                               fused_->layers,
+                                               fused_->workspace_view(),
+                                               state});
     } else {
       for (std::size_t l = layers_.size(); l-- > 0;) {
         layers_[l]->backward(batch_of(gradients_, l), batch_of(values_, l), state);
@@ -300,7 +305,7 @@ class NeuralNetwork : public RatingModel {
     for (Input& input : inputs_) {
       const MatrixView rows = input.columns_of(gradients_.front());
       if (input.dropout.rate > 0.0F) {
-        device_->dropout(rows, input.dropout, state);
+        device_->enqueue(ops::Dropout{rows, input.dropout, state});
       }
       if (options_.reg > 0.0F && !input.is_feature) {
         input.table.add_l2(rows, input.index(epoch.ratings), options_.reg, state);
@@ -330,7 +335,7 @@ class NeuralNetwork : public RatingModel {
   void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
     enqueue_predictions(ratings,
                         [&](const MatrixView& prediction, const MatrixView& state, std::int64_t, std::int64_t) {
-                          device_->rating_errors(sums, prediction, ratings.ratings, clip, state);
+                          device_->enqueue(ops::RatingErrors{sums, prediction, ratings.ratings, clip, state});
                         });
   }
 
@@ -418,10 +423,10 @@ class NeuralNetwork : public RatingModel {
   struct FusedStack {
     DenseStack layers;
     std::vector<DenseParams> gradients;
-    DenseStackPlan plan;
+    DenseStackLayout layout;
     Buffer workspace;
 
-    MatrixView workspace_view() const { return workspace.view(DType::f32, plan.workspace); }
+    MatrixView workspace_view() const { return workspace.view(DType::f32, layout.workspace); }
   };
 
   /// Nothing if the device takes the layers one by one.
@@ -432,18 +437,18 @@ class NeuralNetwork : public RatingModel {
         layer->add_to(fused.layers, fused.gradients);
       }
     }
-    const std::optional<DenseStackPlan> plan =
-        options_.fuse_layers ? device_->plan_dense_stack(fused.layers, batch) : std::nullopt;
-    if (!plan) {
+    const std::optional<DenseStackLayout> layout =
+        options_.fuse_layers ? device_->run(ops::PlanDenseStack{fused.layers, batch}) : std::nullopt;
+    if (!layout) {
       return std::nullopt;
     }
-    fused.plan = *plan;
-    fused.workspace = device_->allocate_array<float>(plan->workspace);
+    fused.layout = *layout;
+    fused.workspace = device_->allocate_array<float>(layout->workspace);
     return fused;
   }
 
   /// Of what goes into the first layer.
-  static DType input_type(const std::optional<FusedStack>& fused) { return fused ? fused->plan.in : DType::f32; }
+  static DType input_type(const std::optional<FusedStack>& fused) { return fused ? fused->layout.in : DType::f32; }
 
   /// Buffers for the input of the first layer and the output of every layer; of a fused stack, of the last layer alone.
   void add_values(std::vector<Values>& values, std::int64_t batch, DType inputs, bool fused) const {
@@ -459,7 +464,7 @@ class NeuralNetwork : public RatingModel {
   template <typename Use>
   void enqueue_predictions(const RatingsView& ratings, Use use) {
     // Another model of the same device may have asked for another rounding since.
-    device_->prepare_dense({}, options_.products);
+    device_->run(ops::PrepareDense{{}, options_.products});
     if (!walk_) {
       walk_.emplace(*device_, kPredictionBatch);
       fused_prediction_ = fused_stack(false, kPredictionBatch);
@@ -473,8 +478,8 @@ class NeuralNetwork : public RatingModel {
       MatrixView values = predictions_.front().view();
       if (fused_prediction_) {
         values = predictions_.back().view();
-        device_->dense_stack_forward(values, predictions_.front().view(), fused_prediction_->layers,
-                                     fused_prediction_->workspace_view(), state);
+        device_->enqueue(ops::DenseStackForward{values, predictions_.front().view(), fused_prediction_->layers,
+                                                fused_prediction_->workspace_view(), state});
       }
       for (std::size_t l = 0; !fused_prediction_ && l < layers_.size(); ++l) {
         if (!layers_[l]->only_when_training()) {

@@ -32,8 +32,8 @@ struct GradientOptions {
   float feature_dropout = 0.0F;  ///< mlp: after the embedding of every feature
   float dense_dropout = 0.0F;    ///< mlp: after every hidden layer
   ScatterKind scatter = ScatterKind::segments;
-  ProductPrecision products = ProductPrecision::f32;  ///< mlp: see Device::prepare_dense
-  bool fuse_layers = true;  ///< mlp: all layers as one operation if Device::plan_dense_stack has a way
+  ProductPrecision products = ProductPrecision::f32;  ///< mlp: see ops::PrepareDense
+  bool fuse_layers = true;  ///< mlp: all layers as one operation if ops::PlanDenseStack has a way
 };
 
 /// What scores pairs on a device.

@@ -53,15 +53,15 @@ class MiniBatch : public Solver {
         step_(device.capture([this] {
           model_->enqueue_gradients(view_);
           optimizer_.enqueue_step(view_);
-          device_->advance_step(view_.state);
+          device_->enqueue(ops::AdvanceStep{view_.state});
         })) {}
 
   std::int64_t batch() const override { return batch_; }
 
   void enqueue_epoch(const Progress& progress) override {
-    device_->permute(view_.ratings, order_.view(DType::i32, count_), source_, view_.state);
-    device_->build_segments(view_.user_segments, view_.ratings.users, num_users_, view_.state);
-    device_->build_segments(view_.item_segments, view_.ratings.items, num_items_, view_.state);
+    device_->enqueue(ops::Permute{view_.ratings, order_.view(DType::i32, count_), source_, view_.state});
+    device_->enqueue(ops::BuildSegments{view_.user_segments, view_.ratings.users, num_users_, view_.state});
+    device_->enqueue(ops::BuildSegments{view_.item_segments, view_.ratings.items, num_items_, view_.state});
     // A hundred pieces an epoch: enough for a progress line, too few to cost anything.
     const std::int64_t piece = std::max<std::int64_t>(1, steps_ / 100);
     for (std::int64_t done = 0; done < steps_; done += piece) {

@@ -16,7 +16,7 @@ MiniBatchOptions mini_batch_options(const TrainOptions& resolved);
 /// the batch asked for, goes down with it.
 TrainOptions fit_batch(const TrainOptions& resolved, std::int64_t ratings);
 
-/// Steps of an optimizer on the gradients of batches. Every epoch draws another order (Device::permute), and its steps
+/// Steps of an optimizer on the gradients of batches. Every epoch draws another order (ops::Permute), and its steps
 /// are replays of one graph.
 std::unique_ptr<Solver> make_mini_batch(Device& device, RatingModel& model, const SolverData& data,
                                         const MiniBatchOptions& options);

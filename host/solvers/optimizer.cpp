@@ -107,9 +107,9 @@ void Optimizer::step_on(const Table& table, const EpochView& epoch) {
   const SegmentsView& segments = table.trainable.rows == TableRows::users ? epoch.user_segments : epoch.item_segments;
   const auto step = [&](MatrixView (EmbeddingRows::*view)() const, const OptimizerParams& params) {
     if (table.every_row) {
-      device_->update_dense(table.trained(view), params, epoch.state);
+      device_->enqueue(ops::UpdateDense{table.trained(view), params, epoch.state});
     } else {
-      device_->update_rows(table.trained(view), segments, params, epoch.state);
+      device_->enqueue(ops::UpdateRows{table.trained(view), segments, params, epoch.state});
     }
   };
   const EmbeddingRows& weights = *table.trainable.weights;
@@ -132,11 +132,12 @@ void Optimizer::step_on(const Layer& layer, const MatrixView& state) {
   const auto& [name, weights, gradient] = layer.trainable;
   const DenseParams first = views_of(layer.first_moment, layer.trainable);
   const DenseParams second = views_of(layer.second_moment, layer.trainable);
-  device_->update_dense({weights.weight, gradient.weight, first.weight, second.weight}, layer.params, state);
+  device_->enqueue(
+      ops::UpdateDense{{weights.weight, gradient.weight, first.weight, second.weight}, layer.params, state});
   OptimizerParams params = layer.params;
   params.l2 = 0.0F;
   params.weight_decay = 0.0F;
-  device_->update_dense({weights.bias, gradient.bias, first.bias, second.bias}, params, state);
+  device_->enqueue(ops::UpdateDense{{weights.bias, gradient.bias, first.bias, second.bias}, params, state});
 }
 
 }  // namespace curate

@@ -13,13 +13,13 @@ class PerRatingSgd : public Solver {
         sums_(data.sums),
         tables_(tables),
         params_(options.sgd),
-        plan_(device.plan_mf_epoch(data.ratings, data.num_users, data.num_items, options.plan)) {}
+        plan_(device.run(ops::PlanMfEpoch{data.ratings, data.num_users, data.num_items, options.plan})) {}
 
   std::int64_t batch() const override { return plan_->ratings(); }
 
   void enqueue_epoch(const Progress& /*progress*/) override {
-    device_->mf_sgd_epoch(tables_, sums_, *plan_, params_, state_);
-    device_->advance_step(state_);
+    device_->enqueue(ops::MfSgdEpoch{tables_, sums_, plan_.get(), params_, state_});
+    device_->enqueue(ops::AdvanceStep{state_});
   }
 
  private:

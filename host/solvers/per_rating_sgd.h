@@ -11,7 +11,7 @@ struct PerRatingOptions {
 
 PerRatingOptions per_rating_options(const TrainOptions& resolved);
 
-/// SGD on one rating after the other, an epoch in one operation: see Device::mf_sgd_epoch. An epoch counts as one step,
+/// SGD on one rating after the other, an epoch in one operation: see ops::MfSgdEpoch. An epoch counts as one step,
 /// so the learning rate stays the same during it. Throws std::invalid_argument for a model with features.
 std::unique_ptr<Solver> make_per_rating_sgd(Device& device, Factorization& model, const SolverData& data,
                                             const PerRatingOptions& options);

@@ -106,7 +106,7 @@ class EpochLoop {
     record.learning_rate = static_cast<double>(learning_rate_at(schedule_, steps_ * epoch));
     const auto start = Clock::now();
     device_.zero(sums());
-    device_.begin_epoch(state(), {seed_, epoch, source_.size(), solver_->batch(), schedule_});
+    device_.enqueue(ops::BeginEpoch{state(), {seed_, epoch, source_.size(), solver_->batch(), schedule_}});
     solver_->enqueue_epoch(progress);
     const auto errors = device_.read<ErrorSums>(sums());
     record.seconds = seconds_since(start);
@@ -253,7 +253,7 @@ void check_device(Device& device, const TrainOptions& resolved) {
   }
   const ProductPrecision products = mini_batch_options(resolved).gradients.products;
   if (products != ProductPrecision::f32) {
-    device.prepare_dense({}, products);
+    device.run(ops::PrepareDense{{}, products});
   }
 }
 

@@ -32,11 +32,15 @@ struct DensePass {
         state(on_device(*device, batch_state(test.batch.num_ratings, test.batch.batch_size, test.batch.batch))) {}
 
   void forward() const {
-    device->dense_forward({out.view(), in.view()}, params.params(), test.activation, state.view());
+    device->enqueue(ops::DenseForward{{out.view(), in.view()}, params.params(), test.activation, state.view()});
   }
   void backward() const {
-    device->dense_backward({grad_out.view(), grad_in.view()}, grad_params.params(), {out.view(), in.view()},
-                           params.params(), test.activation, state.view());
+    device->enqueue(ops::DenseBackward{{grad_out.view(), grad_in.view()},
+                                       grad_params.params(),
+                                       {out.view(), in.view()},
+                                       params.params(),
+                                       test.activation,
+                                       state.view()});
   }
 
   /// Of a linear layer, whose every result is a sum: whether all lie within `rounding` of their terms' magnitudes, in

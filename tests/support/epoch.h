@@ -19,7 +19,8 @@ class TestEpoch {
         user_segments_(device, reference::build_segments(ratings.users, batch, 0)),
         item_segments_(device, reference::build_segments(ratings.items, batch, 0)) {
     view_ = {ratings_.view(), user_segments_.view(), item_segments_.view(), state_.view(), sums_.view()};
-    device.begin_epoch(view_.state, {1, 0, ratings.size(), batch, {ScheduleKind::constant, learning_rate, 1, 0}});
+    device.enqueue(
+        ops::BeginEpoch{view_.state, {1, 0, ratings.size(), batch, {ScheduleKind::constant, learning_rate, 1, 0}}});
   }
 
   const EpochView& view() const { return view_; }

@@ -40,7 +40,7 @@ inline MfTraffic count_mf_traffic(std::int64_t dim, DType dtype, bool biases, st
   const DeviceRatings ratings(*device, given);
   MfPlanOptions options;
   options.blocks = 1;
-  const auto plan = device->plan_mf_epoch(ratings.view(), users, items, options);
+  const auto plan = device->run(ops::PlanMfEpoch{ratings.view(), users, items, options});
   const auto table = [&](std::int64_t rows) {
     Buffer buffer = device->allocate(static_cast<std::size_t>(rows * dim) * size_of(dtype));
     device->zero(buffer.view(dtype, rows, dim));
@@ -61,7 +61,7 @@ inline MfTraffic count_mf_traffic(std::int64_t dim, DType dtype, bool biases, st
   const DeviceMatrix<StepState> state = on_device(*device, batch_state(given.size(), given.size(), 0, 0.01F));
   device->synchronize();
   const emulator::Traffic before = emulator::traffic();
-  device->mf_sgd_epoch(tables, sums.view(), *plan, {0.05F, false}, state.view());
+  device->enqueue(ops::MfSgdEpoch{tables, sums.view(), plan.get(), {0.05F, false}, state.view()});
   device->synchronize();
   const emulator::Traffic after = emulator::traffic();
   return {given.size(),

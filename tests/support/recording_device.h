@@ -35,13 +35,12 @@ class RecordingDevice : public ForwardingDevice {
   using ForwardingDevice::ForwardingDevice;
 
  protected:
-  void do_permute(const RatingsView& out, const MatrixView& order, const RatingsView& in,
-                  const MatrixView& state) override {
-    ForwardingDevice::do_permute(out, order, in, state);
-    begin_epoch_of(state);
+  void do_enqueue(const ops::Permute& operation) override {
+    ForwardingDevice::do_enqueue(operation);
+    begin_epoch_of(operation.state);
     std::vector<std::int32_t>& kept = recording().epochs.back().order;
-    kept.resize(static_cast<std::size_t>(order.rows));
-    download(std::span<std::int32_t>(kept), order);
+    kept.resize(static_cast<std::size_t>(operation.order.rows));
+    download(std::span<std::int32_t>(kept), operation.order);
   }
   void do_replay(const Graph& graph, std::int64_t times) override {
     for (std::int64_t t = 0; t < times; ++t) {
@@ -55,15 +54,13 @@ class RecordingDevice : public ForwardingDevice {
       recording().epochs.back().sums = *static_cast<const ErrorSums*>(destination);
     }
   }
-  std::unique_ptr<MfEpochPlan> do_plan_mf_epoch(const RatingsView& ratings, std::int64_t users, std::int64_t items,
-                                                const MfPlanOptions& options) override {
-    recording().plans.push_back(options);
-    return ForwardingDevice::do_plan_mf_epoch(ratings, users, items, options);
+  std::unique_ptr<MfEpochPlan> do_run(const ops::PlanMfEpoch& operation) override {
+    recording().plans.push_back(operation.options);
+    return ForwardingDevice::do_run(operation);
   }
-  void do_mf_sgd_epoch(const MfTables& tables, const MatrixView& sums, const MfEpochPlan& plan,
-                       const MfSgdParams& params, const MatrixView& state) override {
-    begin_epoch_of(state);
-    ForwardingDevice::do_mf_sgd_epoch(tables, sums, plan, params, state);
+  void do_enqueue(const ops::MfSgdEpoch& operation) override {
+    begin_epoch_of(operation.state);
+    ForwardingDevice::do_enqueue(operation);
   }
 
  private:

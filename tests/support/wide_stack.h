@@ -106,14 +106,14 @@ struct DeviceWideStack {
         grad_in(test.with_grad_in
                     ? filled(*device, rows(), inputs(), (inputs() + 3) / 4 * 4 - inputs() + 4 * test.batch.padding)
                     : DeviceMatrix<float>()) {
-    device->prepare_dense({rows(), 1, 1}, ProductPrecision::bf16);
+    device->run(ops::PrepareDense{{rows(), 1, 1}, ProductPrecision::bf16});
     for (std::size_t l = 0; l < host.layers.size(); ++l) {
       params.emplace_back(*device, host.layers[l]);
       grad_params.emplace_back(*device, host.layers[l].outputs, host.layers[l].inputs, kUntouched);
       stack.push_back({params[l].params(), host.activation(l), host.dropouts[l]});
       grad_views.push_back(grad_params[l].params());
     }
-    plan = device->plan_dense_stack(stack, rows());
+    plan = device->run(ops::PlanDenseStack{stack, rows()});
     workspace = DeviceMatrix<float>(*device,
                                     std::vector<float>(static_cast<std::size_t>(plan ? plan->workspace : 0),
                                                        std::numeric_limits<float>::quiet_NaN()),
@@ -124,10 +124,12 @@ struct DeviceWideStack {
     state = on_device(*device, at);
   }
 
-  void forward() const { device->dense_stack_forward(out.view(), in.view(), stack, workspace.view(), state.view()); }
+  void forward() const {
+    device->enqueue(ops::DenseStackForward{out.view(), in.view(), stack, workspace.view(), state.view()});
+  }
   void backward() const {
-    device->dense_stack_backward({grad_out.view(), grad_in.view()}, grad_views, in.view(), stack, workspace.view(),
-                                 state.view());
+    device->enqueue(ops::DenseStackBackward{
+        {grad_out.view(), grad_in.view()}, grad_views, in.view(), stack, workspace.view(), state.view()});
   }
 
   std::int64_t rows() const { return test.batch.batch_size; }
@@ -143,7 +145,7 @@ struct DeviceWideStack {
   std::vector<DeviceDense> grad_params;
   std::vector<DenseParams> grad_views;
   DenseStack stack;
-  std::optional<DenseStackPlan> plan;
+  std::optional<DenseStackLayout> plan;
   DeviceMatrix<float> workspace;
   DeviceMatrix<StepState> state;
 };

@@ -19,13 +19,16 @@ void add_range(Matrix<float> grad_rows, Matrix<const float> table, const std::in
 
 }  // namespace
 
-void add_l2_rows(ThreadPool& pool, Matrix<float> grad_rows, Matrix<const float> table, const std::int32_t* index,
-                 float l2, const StepState& state) {
+void run(const ops::AddL2Rows& operation, Context& context) {
+  const StepState& state = step_state(operation.state);
   if (state.batch_count == 0) {
     return;
   }
-  const float factor = 2.0F * l2 / static_cast<float>(state.batch_count);
-  pool.parallel_for(state.batch_count, row_grain(grad_rows.cols), [&](std::int64_t begin, std::int64_t end) {
+  const auto grad_rows = resolve<float>(operation.grad_rows);
+  const auto table = resolve<const float>(operation.table);
+  const std::int32_t* index = ints(operation.index);
+  const float factor = 2.0F * operation.l2 / static_cast<float>(state.batch_count);
+  context.pool.parallel_for(state.batch_count, row_grain(grad_rows.cols), [&](std::int64_t begin, std::int64_t end) {
     add_range(grad_rows, table, index + state.batch_begin, factor, begin, end);
   });
 }

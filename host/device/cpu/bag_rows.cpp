@@ -8,6 +8,16 @@
 namespace curate::cpu {
 namespace {
 
+/// BagsView on the host.
+struct Bags {
+  const std::int32_t* starts = nullptr;
+  const std::int32_t* rows = nullptr;
+};
+
+Bags resolve_bags(const BagsView& bags) {
+  return {ints(bags.starts), ints(bags.rows)};
+}
+
 /// sum = the sum or mean of the `count` rows of a bag.
 CURATE_SIMD_CLONES
 void sum_bag(float* sum, Matrix<const float> table, const std::int32_t* rows, std::int64_t count, bool mean) {
@@ -61,15 +71,20 @@ void add_gradients(Matrix<float> grad_table, Matrix<const float> grad_rows, cons
 
 }  // namespace
 
-void bag_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, const Bags& bags,
-              const std::int32_t* index, BagKind kind, const StepState& state, bool add) {
-  const std::int32_t* batch_index = index + state.batch_begin;
-  pool.parallel_for(state.batch_count, row_grain(out.cols), [&](std::int64_t begin, std::int64_t end) {
+void run(const ops::BagRows& operation, Context& context) {
+  const StepState& state = step_state(operation.state);
+  const auto out = resolve<float>(operation.out);
+  const auto table = resolve<const float>(operation.table);
+  const Bags bags = resolve_bags(operation.bags);
+  const bool mean = operation.kind == BagKind::mean;
+  const bool add = operation.add;
+  const std::int32_t* batch_index = ints(operation.index) + state.batch_begin;
+  context.pool.parallel_for(state.batch_count, row_grain(out.cols), [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> sum(static_cast<std::size_t>(add ? out.cols : 0));
     for (std::int64_t b = begin; b < end; ++b) {
       const std::int32_t first = bags.starts[batch_index[b]];
       const std::int32_t last = bags.starts[batch_index[b] + 1];
-      sum_bag(add ? sum.data() : out.row(b), table, bags.rows + first, last - first, kind == BagKind::mean);
+      sum_bag(add ? sum.data() : out.row(b), table, bags.rows + first, last - first, mean);
       if (add) {
         add_row(out.row(b), sum.data(), out.cols);
       }
@@ -81,15 +96,20 @@ void mean_row(float* out, Matrix<const float> table, const std::int32_t* rows, s
   sum_bag(out, table, rows, count, true);
 }
 
-void bag_rows_backward(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows, const Bags& bags,
-                       const std::int32_t* index, BagKind kind, const StepState& state) {
+void run(const ops::BagRowsBackward& operation, Context& context) {
+  const StepState& state = step_state(operation.state);
+  const auto grad_table = resolve<float>(operation.grad_table);
+  const auto grad_rows = resolve<const float>(operation.grad_rows);
+  const Bags bags = resolve_bags(operation.bags);
+  const std::int32_t* batch_index = ints(operation.index) + state.batch_begin;
+  const bool mean = operation.kind == BagKind::mean;
   // Each thread goes through the whole batch for rows of its own. A batch has few rows of such a table: sums by piece
   // of the batch would take as much memory as they save.
-  const std::int64_t threads = pool.threads();
+  const std::int64_t threads = context.pool.threads();
   const std::int64_t share = (grad_table.rows + threads - 1) / threads;
-  pool.run(threads, [&](std::int64_t thread) {
-    add_gradients(grad_table, grad_rows, bags, index + state.batch_begin, state.batch_count, kind == BagKind::mean,
-                  thread * share, std::min(grad_table.rows, (thread + 1) * share));
+  context.pool.run(threads, [&](std::int64_t thread) {
+    add_gradients(grad_table, grad_rows, bags, batch_index, state.batch_count, mean, thread * share,
+                  std::min(grad_table.rows, (thread + 1) * share));
   });
 }
 

@@ -4,15 +4,17 @@
 
 namespace curate::cpu {
 
-void build_segments(ThreadPool& pool, const SegmentsView& out, const std::int32_t* index, const StepState& state) {
-  auto* rows = resolve<std::int32_t>(out.rows).data;
-  auto* starts = resolve<std::int32_t>(out.starts).data;
-  auto* positions = resolve<std::int32_t>(out.positions).data;
-  auto* counts = resolve<std::int32_t>(out.counts).data;
+void run(const ops::BuildSegments& operation, Context& context) {
+  const StepState& state = step_state(operation.state);
+  const std::int32_t* index = ints(operation.index);
+  std::int32_t* rows = ints(operation.out.rows);
+  std::int32_t* starts = ints(operation.out.starts);
+  std::int32_t* positions = ints(operation.out.positions);
+  std::int32_t* counts = ints(operation.out.counts);
   const std::int64_t batches = (state.num_ratings + state.batch_size - 1) / state.batch_size;
   // Some batches to a task: one of 32 ratings is too little to hand out.
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 / state.batch_size);
-  pool.parallel_for(batches, grain, [&](std::int64_t first, std::int64_t last) {
+  context.pool.parallel_for(batches, grain, [&](std::int64_t first, std::int64_t last) {
     std::vector<std::uint64_t> keys;
     for (std::int64_t batch = first; batch < last; ++batch) {
       const std::int64_t begin = batch * state.batch_size;

@@ -6,7 +6,7 @@
 #include "device/device.h"
 #include "support/thread_pool.h"
 
-/// The operations of device.h on host memory; formulas and shapes are documented there.
+/// The operations of device/ops on host memory; formulas and shapes are documented there.
 namespace curate::cpu {
 
 /// A view resolved to a host address.
@@ -27,6 +27,19 @@ Matrix<T> resolve(const MatrixView& view) {
   return {static_cast<T*>(view.data), view.rows, view.cols, view.ld};
 }
 
+inline const StepState& step_state(const MatrixView& view) {
+  return *static_cast<const StepState*>(view.data);
+}
+inline ErrorSums& error_sums(const MatrixView& view) {
+  return *static_cast<ErrorSums*>(view.data);
+}
+inline float* floats(const MatrixView& view) {
+  return static_cast<float*>(view.data);
+}
+inline std::int32_t* ints(const MatrixView& view) {
+  return static_cast<std::int32_t*>(view.data);
+}
+
 /// Rows to a piece of work of some 16,000 elements: below that a second thread does not pay.
 inline std::int64_t row_grain(std::int64_t cols) {
   return cols >= 16384 ? 1 : 16384 / (cols < 1 ? 1 : cols);
@@ -45,55 +58,19 @@ inline void add_pieces(ErrorSums& sums, const std::vector<ErrorSums>& pieces) {
   }
 }
 
-void permute(ThreadPool& pool, const RatingsView& out, std::int32_t* order, const RatingsView& in,
-             const StepState& state);
-void build_segments(ThreadPool& pool, const SegmentsView& out, const std::int32_t* index, const StepState& state);
-void gather_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, const std::int32_t* index,
-                 const StepState& state);
-/// BagsView on the host.
-struct Bags {
-  const std::int32_t* starts = nullptr;
-  const std::int32_t* rows = nullptr;
-};
-void bag_rows(ThreadPool& pool, Matrix<float> out, Matrix<const float> table, const Bags& bags,
-              const std::int32_t* index, BagKind kind, const StepState& state, bool add);
-void bag_rows_backward(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows, const Bags& bags,
-                       const std::int32_t* index, BagKind kind, const StepState& state);
-void dot_rows(ThreadPool& pool, float* prediction, const MfRows& rows, const StepState& state);
-void dot_rows_backward(ThreadPool& pool, const MfRows& grad, const float* grad_prediction, const MfRows& rows, float l2,
-                       const StepState& state);
-void rating_loss(ThreadPool& pool, float* grad, ErrorSums& sums, const float* prediction, const float* ratings,
-                 LossKind kind, const StepState& state);
-void scatter_add_rows(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows,
-                      const std::int32_t* index, const StepState& state);
-void scatter_add_segments(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows,
-                          const SegmentsView& segments, const StepState& state);
-void update_rows(ThreadPool& pool, const TrainedTable& table, const SegmentsView& segments,
-                 const OptimizerParams& params, const StepState& state);
-void add_l2_rows(ThreadPool& pool, Matrix<float> grad_rows, Matrix<const float> table, const std::int32_t* index,
-                 float l2, const StepState& state);
-void update_dense(ThreadPool& pool, const TrainedTable& table, const OptimizerParams& params, const StepState& state);
-void dense_forward(ThreadPool& pool, const DenseBatch& batch, const DenseParams& params, const Activation& activation,
-                   const StepState& state);
-/// `scratch` is working memory that the next call may use again.
-void dense_backward(ThreadPool& pool, std::vector<float>& scratch, const DenseBatch& grad,
-                    const DenseParams& grad_params, const DenseBatch& batch, const DenseParams& params,
-                    const Activation& activation, const StepState& state);
-/// `memory` and `scratch` are working memory that the next call may use again.
-void dense_stack_forward(ThreadPool& pool, std::vector<float>& memory, const MatrixView& out, const MatrixView& in,
-                         const DenseStack& stack, const StepState& state);
-struct DenseStackScratch {
+/// What the operations of a device share. `values` and `slices` are working memory that the next operation may use
+/// again.
+struct Context {
+  explicit Context(int threads) : pool(threads) {}
+
+  ThreadPool pool;
   std::vector<float> values;
-  std::vector<float> sums;
+  std::vector<float> slices;
 };
-void dense_stack_backward(ThreadPool& pool, DenseStackScratch& scratch, const DenseBatch& grad,
-                          const std::vector<DenseParams>& grad_params, const MatrixView& in, const DenseStack& stack,
-                          const StepState& state);
-void dropout(ThreadPool& pool, Matrix<float> rows, const DropoutParams& params, const StepState& state);
-void rating_errors(ThreadPool& pool, ErrorSums& sums, const float* prediction, const float* ratings, ClipRange clip,
-                   const StepState& state);
-void sum_squared_error(ThreadPool& pool, ErrorSums& sums, const MfTables& tables, const RatingsView& ratings,
-                       ClipRange clip);
+
+#define CURATE_DECLARE(Operation) void run(const ops::Operation& operation, Context& context);
+CURATE_OPERATIONS(CURATE_DECLARE)
+#undef CURATE_DECLARE
 
 // One row on the caller's thread, without a pool and without memory from the heap.
 

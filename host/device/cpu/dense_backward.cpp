@@ -78,9 +78,8 @@ void outer_rows(Matrix<float> out, Matrix<const float> h, const float* weight, s
 
 }  // namespace
 
-void dense_backward(ThreadPool& pool, std::vector<float>& scratch, const DenseBatch& grad,
-                    const DenseParams& grad_params, const DenseBatch& batch, const DenseParams& params,
-                    const Activation& activation, const StepState& state) {
+void dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
+                    const DenseParams& params, const Activation& activation, const StepState& state, Context& context) {
   const auto h = resolve<float>(grad.out);
   const auto grad_in = resolve<float>(grad.in);
   const auto out = resolve<const float>(batch.out);
@@ -96,13 +95,14 @@ void dense_backward(ThreadPool& pool, std::vector<float>& scratch, const DenseBa
   const std::int64_t slices = std::min(chunks, kMostSlices);
   const std::int64_t slice_size = weights + out.cols;
   // The first slice sums in place.
+  std::vector<float>& scratch = context.slices;
   scratch.resize(static_cast<std::size_t>(std::max<std::int64_t>(0, slices - 1) * slice_size));
   if (slices == 0) {
     std::fill_n(grad_weight, weights, 0.0F);
     std::fill_n(grad_bias, out.cols, 0.0F);
     return;
   }
-  pool.run(slices, [&](std::int64_t slice) {
+  context.pool.run(slices, [&](std::int64_t slice) {
     float* slice_weight = slice == 0 ? grad_weight : scratch.data() + (slice - 1) * slice_size;
     float* slice_bias = slice == 0 ? grad_bias : slice_weight + weights;
     std::fill_n(slice_bias, out.cols, 0.0F);
@@ -137,6 +137,11 @@ void dense_backward(ThreadPool& pool, std::vector<float>& scratch, const DenseBa
     add_row(grad_weight, sums, weights);
     add_row(grad_bias, sums + weights, out.cols);
   }
+}
+
+void run(const ops::DenseBackward& operation, Context& context) {
+  dense_backward(operation.grad, operation.grad_params, operation.batch, operation.params, operation.activation,
+                 step_state(operation.state), context);
 }
 
 }  // namespace curate::cpu

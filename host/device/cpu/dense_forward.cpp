@@ -81,13 +81,13 @@ void activate(Matrix<float> out, const Activation& activation, std::int64_t begi
 
 }  // namespace
 
-void dense_forward(ThreadPool& pool, const DenseBatch& batch, const DenseParams& params, const Activation& activation,
-                   const StepState& state) {
+void dense_forward(const DenseBatch& batch, const DenseParams& params, const Activation& activation,
+                   const StepState& state, Context& context) {
   const auto out = resolve<float>(batch.out);
   const auto in = resolve<const float>(batch.in);
   const auto weight = resolve<const float>(params.weight);
   const float* bias = resolve<const float>(params.bias).data;
-  pool.parallel_for(state.batch_count, kDenseRows, [&](std::int64_t begin, std::int64_t end) {
+  context.pool.parallel_for(state.batch_count, kDenseRows, [&](std::int64_t begin, std::int64_t end) {
     if (out.cols == 1) {
       forward_one(out, in, weight.data, *bias, begin, end);
     } else {
@@ -97,6 +97,10 @@ void dense_forward(ThreadPool& pool, const DenseBatch& batch, const DenseParams&
     }
     activate(out, activation, begin, end);
   });
+}
+
+void run(const ops::DenseForward& operation, Context& context) {
+  dense_forward(operation.batch, operation.params, operation.activation, step_state(operation.state), context);
 }
 
 void dense_row(float* out, const float* in, Matrix<const float> weight, const float* bias,

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "device/cpu/cpu_ops.h"
+#include "device/cpu/dense.h"
 
 namespace curate::cpu {
 namespace {
@@ -46,42 +47,45 @@ void copy_rows(Matrix<float> to, Matrix<const float> from, std::int64_t count) {
 
 }  // namespace
 
-void dense_stack_forward(ThreadPool& pool, std::vector<float>& memory, const MatrixView& out, const MatrixView& in,
-                         const DenseStack& stack, const StepState& state) {
+void run(const ops::DenseStackForward& operation, Context& context) {
+  const DenseStack& stack = operation.stack;
+  const StepState& state = step_state(operation.state);
   const std::int64_t most = widest(stack);
-  Matrices matrices(memory, in.rows, 2 * most);
+  Matrices matrices(context.values, operation.in.rows, 2 * most);
   MatrixView hidden[2] = {matrices.take(most), matrices.take(most)};
-  MatrixView values = in;
+  MatrixView values = operation.in;
   for (std::size_t l = 0; l < stack.size(); ++l) {
     const DenseStackLayer& layer = stack[l];
-    MatrixView to = l + 1 == stack.size() ? out : hidden[l % 2];
+    MatrixView to = l + 1 == stack.size() ? operation.out : hidden[l % 2];
     to.cols = outputs_of(layer);
-    dense_forward(pool, {to, values}, layer.params, layer.activation, state);
-    dropout(pool, resolve<float>(to), layer.dropout, state);
+    dense_forward({to, values}, layer.params, layer.activation, state, context);
+    dropout(to, layer.dropout, state, context);
     values = to;
   }
 }
 
-void dense_stack_backward(ThreadPool& pool, DenseStackScratch& scratch, const DenseBatch& grad,
-                          const std::vector<DenseParams>& grad_params, const MatrixView& in, const DenseStack& stack,
-                          const StepState& state) {
+void run(const ops::DenseStackBackward& operation, Context& context) {
+  const DenseStack& stack = operation.stack;
+  const DenseBatch& grad = operation.grad;
+  const MatrixView& in = operation.in;
+  const StepState& state = step_state(operation.state);
   const std::size_t layers = stack.size();
   std::int64_t cols = 2 * widest(stack);
   for (const DenseStackLayer& layer : stack) {
     cols += 2 * outputs_of(layer);
   }
-  Matrices matrices(scratch.values, in.rows, cols);
+  Matrices matrices(context.values, in.rows, cols);
   std::vector<MatrixView> inputs = {in};
   std::vector<MatrixView> outputs;
   for (const DenseStackLayer& layer : stack) {
     outputs.push_back(matrices.take(outputs_of(layer)));
-    dense_forward(pool, {outputs.back(), inputs.back()}, layer.params, layer.activation, state);
+    dense_forward({outputs.back(), inputs.back()}, layer.params, layer.activation, state, context);
     inputs.push_back(outputs.back());
     if (layer.dropout.rate > 0.0F) {
       // Not in place: the slope needs the output as it was.
       inputs.back() = matrices.take(outputs_of(layer));
       copy_rows(resolve<float>(inputs.back()), resolve<const float>(outputs.back()), state.batch_count);
-      dropout(pool, resolve<float>(inputs.back()), layer.dropout, state);
+      dropout(inputs.back(), layer.dropout, state, context);
     }
   }
   MatrixView gradients[2] = {matrices.take(widest(stack)), matrices.take(widest(stack))};
@@ -94,10 +98,10 @@ void dense_stack_backward(ThreadPool& pool, DenseStackScratch& scratch, const De
       to = gradients[(layers - l) % 2];
       to.cols = outputs_of(stack[l - 1]);
     }
-    dense_backward(pool, scratch.sums, {gradient, to}, grad_params[l], {outputs[l], inputs[l]}, stack[l].params,
-                   stack[l].activation, state);
+    dense_backward({gradient, to}, operation.grad_params[l], {outputs[l], inputs[l]}, stack[l].params,
+                   stack[l].activation, state, context);
     if (l > 0) {
-      dropout(pool, resolve<float>(to), stack[l - 1].dropout, state);
+      dropout(to, stack[l - 1].dropout, state, context);
     }
     gradient = to;
   }

@@ -48,21 +48,24 @@ void bias_backward(Matrix<float> grad, const float* grad_prediction, Matrix<cons
 
 }  // namespace
 
-void dot_rows(ThreadPool& pool, float* prediction, const MfRows& rows, const StepState& state) {
+void run(const ops::DotRows& operation, Context& context) {
+  const MfRows& rows = operation.rows;
+  float* prediction = floats(operation.prediction);
   const auto user = resolve<const float>(rows.user);
   const auto item = resolve<const float>(rows.item);
   const auto user_bias = resolve<const float>(rows.user_bias);
   const auto item_bias = resolve<const float>(rows.item_bias);
   const float mean = *resolve<const float>(rows.mean).data;
-  pool.parallel_for(state.batch_count, row_grain(user.cols), [&](std::int64_t begin, std::int64_t end) {
-    dot_range(prediction, user, item, begin, end);
-    for (std::int64_t b = begin; b < end; ++b) {
-      float base = mean;
-      base += user_bias.empty() ? 0.0F : *user_bias.row(b);
-      base += item_bias.empty() ? 0.0F : *item_bias.row(b);
-      prediction[b] += base;
-    }
-  });
+  context.pool.parallel_for(step_state(operation.state).batch_count, row_grain(user.cols),
+                            [&](std::int64_t begin, std::int64_t end) {
+                              dot_range(prediction, user, item, begin, end);
+                              for (std::int64_t b = begin; b < end; ++b) {
+                                float base = mean;
+                                base += user_bias.empty() ? 0.0F : *user_bias.row(b);
+                                base += item_bias.empty() ? 0.0F : *item_bias.row(b);
+                                prediction[b] += base;
+                              }
+                            });
 }
 
 float dot_row(const float* user, const float* item, std::int64_t dim) {
@@ -71,13 +74,16 @@ float dot_row(const float* user, const float* item, std::int64_t dim) {
   return sum;
 }
 
-void dot_rows_backward(ThreadPool& pool, const MfRows& grad, const float* grad_prediction, const MfRows& rows, float l2,
-                       const StepState& state) {
+void run(const ops::DotRowsBackward& operation, Context& context) {
+  const MfRows& grad = operation.grad;
+  const MfRows& rows = operation.rows;
+  const float* grad_prediction = floats(operation.grad_prediction);
+  const StepState& state = step_state(operation.state);
   if (state.batch_count == 0) {
     return;
   }
-  const float decay = 2.0F * l2 / static_cast<float>(state.batch_count);
-  pool.parallel_for(state.batch_count, row_grain(rows.user.cols), [&](std::int64_t begin, std::int64_t end) {
+  const float decay = 2.0F * operation.l2 / static_cast<float>(state.batch_count);
+  context.pool.parallel_for(state.batch_count, row_grain(rows.user.cols), [&](std::int64_t begin, std::int64_t end) {
     backward_range(resolve<float>(grad.user), resolve<float>(grad.item), grad_prediction,
                    resolve<const float>(rows.user), resolve<const float>(rows.item), decay, begin, end);
     if (!grad.user_bias.empty()) {

@@ -3,16 +3,18 @@
 #include <algorithm>
 
 #include "device/cpu/cpu_ops.h"
+#include "device/cpu/dense.h"
 
 namespace curate::cpu {
 
-void dropout(ThreadPool& pool, Matrix<float> rows, const DropoutParams& params, const StepState& state) {
+void dropout(const MatrixView& view, const DropoutParams& params, const StepState& state, Context& context) {
   if (params.rate == 0.0F) {
     return;
   }
+  const auto rows = resolve<float>(view);
   const std::uint32_t threshold = dropout_threshold(params.rate);
   const float scale = 1.0F / (1.0F - params.rate);
-  pool.parallel_for(state.batch_count, row_grain(8 * rows.cols), [&](std::int64_t begin, std::int64_t end) {
+  context.pool.parallel_for(state.batch_count, row_grain(8 * rows.cols), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t b = begin; b < end; ++b) {
       float* row = rows.row(b);
       for (std::int64_t c = 0; c < rows.cols; c += 4) {
@@ -25,6 +27,10 @@ void dropout(ThreadPool& pool, Matrix<float> rows, const DropoutParams& params, 
       }
     }
   });
+}
+
+void run(const ops::Dropout& operation, Context& context) {
+  dropout(operation.rows, operation.params, step_state(operation.state), context);
 }
 
 }  // namespace curate::cpu

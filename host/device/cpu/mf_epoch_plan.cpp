@@ -381,4 +381,27 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::int64_t di
   return order(epoch, dim, non_negative, mf_sgd_kernels().back());
 }
 
+std::unique_ptr<curate::MfEpochPlan> plan_mf_epoch(const ops::PlanMfEpoch& operation, Device& device,
+                                                   Context& context) {
+  // A group or block of fewer ratings is not worth the wait for the other threads.
+  constexpr std::int64_t kFewestGroupRatings = 32768;
+  constexpr std::int64_t kFewestBlockRatings = 4096;
+  constexpr std::int64_t kDeterministicBlocks = 8;
+  // 18 million ratings in 2 x 2 groups, 4 epochs: test RMSE 0.8433 with 1 turn, 0.8259 with 4, 0.8242 with 8, 0.8235
+  // with 16, 0.8214 in one block; 32 turns take a sixth longer.
+  constexpr std::int64_t kMostTurns = 8;
+  const std::int64_t count = operation.ratings.users.rows;
+  const std::int64_t most = operation.options.deterministic ? kDeterministicBlocks : context.pool.threads();
+  const std::int64_t blocks = operation.options.blocks > 0
+                                  ? operation.options.blocks
+                                  : std::clamp<std::int64_t>(count / kFewestGroupRatings, 1, most);
+  const std::int64_t turns =
+      operation.options.turns > 0 ? operation.options.turns
+      : blocks == 1               ? 1
+                    : std::clamp<std::int64_t>(count / (blocks * blocks * kFewestBlockRatings), 1, kMostTurns);
+  return std::make_unique<MfEpochPlan>(device, operation.ratings, operation.users, operation.items, operation.options,
+                                       static_cast<std::int32_t>(blocks), static_cast<std::int32_t>(turns),
+                                       context.pool);
+}
+
 }  // namespace curate::cpu

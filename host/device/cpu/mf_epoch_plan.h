@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "curate/column.h"
+#include "device/cpu/cpu_ops.h"
 #include "device/cpu/mf_sgd_block.h"
-#include "device/device.h"
-#include "support/thread_pool.h"
 
 namespace curate::cpu {
 
@@ -91,6 +90,9 @@ class MfEpochPlan : public curate::MfEpochPlan {
   mutable Column<float> item_biases_;
   std::vector<std::int32_t> positions_;  ///< of the ratings as they were given, if order() was asked for
 };
+
+/// ops::PlanMfEpoch, with as many groups as the threads and the ratings ask for.
+std::unique_ptr<curate::MfEpochPlan> plan_mf_epoch(const ops::PlanMfEpoch& operation, Device& device, Context& context);
 
 /// Those that this machine can run, the best last.
 std::vector<MfSgdKernel> mf_sgd_kernels();

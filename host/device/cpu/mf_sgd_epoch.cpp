@@ -23,7 +23,7 @@ std::vector<MfSgdKernel> mf_sgd_kernels() {
 
 namespace {
 
-/// The factor of a row's learning rate, see Device::mf_sgd_epoch.
+/// The factor of a row's learning rate, see ops::MfSgdEpoch.
 float rate_of(float rate_decay, std::int64_t ratings, std::int64_t epoch) {
   const double seen = static_cast<double>(ratings) * (static_cast<double>(epoch) + 0.5);
   return static_cast<float>(1.0 / std::sqrt(1.0 + static_cast<double>(rate_decay) * seen));
@@ -113,6 +113,13 @@ void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, con
       *item_bias.row(row) = item_rows.biases[slot];
     }
   });
+}
+
+void run(const ops::MfSgdEpoch& operation, Context& context) {
+  static const MfSgdKernel kKernel = mf_sgd_kernels().back();
+  mf_sgd_epoch(context.pool, operation.tables, error_sums(operation.sums),
+               static_cast<const MfEpochPlan&>(*operation.plan), operation.params, step_state(operation.state),
+               kKernel);
 }
 
 }  // namespace curate::cpu

@@ -26,7 +26,7 @@ struct OptimizerRow {
   float* second_moment;  ///< Adam, Adagrad
 };
 
-/// The formulas of Device::update_rows on `count` elements.
+/// The formulas of ops::UpdateRows on `count` elements.
 void update_elements(const OptimizerStep& step, const OptimizerRow& row, std::int64_t count);
 
 }  // namespace curate::cpu

@@ -23,8 +23,11 @@ constexpr std::int64_t kBucketSize = 4096;
 
 }  // namespace
 
-void permute(ThreadPool& pool, const RatingsView& out, std::int32_t* order, const RatingsView& in,
-             const StepState& state) {
+void run(const ops::Permute& operation, Context& context) {
+  const RatingsView& in = operation.in;
+  const RatingsView& out = operation.out;
+  const StepState& state = step_state(operation.state);
+  std::int32_t* order = ints(operation.order);
   const std::int64_t count = in.users.rows;
   if (count == 0) {
     return;
@@ -39,7 +42,7 @@ void permute(ThreadPool& pool, const RatingsView& out, std::int32_t* order, cons
   const std::int64_t chunks = (count + kChunk - 1) / kChunk;
   std::vector<std::uint64_t> keys(static_cast<std::size_t>(count));
   std::vector<std::vector<std::int64_t>> begins(static_cast<std::size_t>(chunks));
-  pool.parallel_for(count, kChunk, [&](std::int64_t begin, std::int64_t end) {
+  context.pool.parallel_for(count, kChunk, [&](std::int64_t begin, std::int64_t end) {
     std::vector<std::int64_t>& histogram = begins[static_cast<std::size_t>(begin / kChunk)];
     histogram.assign(buckets, 0);
     for (std::int64_t e = begin; e < end; ++e) {
@@ -59,7 +62,7 @@ void permute(ThreadPool& pool, const RatingsView& out, std::int32_t* order, cons
     }
   }
   std::vector<KeyedRating> sorted(static_cast<std::size_t>(count));
-  pool.parallel_for(count, kChunk, [&](std::int64_t begin, std::int64_t end) {
+  context.pool.parallel_for(count, kChunk, [&](std::int64_t begin, std::int64_t end) {
     std::vector<std::int64_t>& next = begins[static_cast<std::size_t>(begin / kChunk)];
     for (std::int64_t e = begin; e < end; ++e) {
       const std::uint64_t key = keys[static_cast<std::size_t>(e)];
@@ -72,7 +75,7 @@ void permute(ThreadPool& pool, const RatingsView& out, std::int32_t* order, cons
   auto* out_users = resolve<std::int32_t>(out.users).data;
   auto* out_items = resolve<std::int32_t>(out.items).data;
   auto* out_ratings = resolve<float>(out.ratings).data;
-  pool.run(static_cast<std::int64_t>(buckets), [&](std::int64_t bucket) {
+  context.pool.run(static_cast<std::int64_t>(buckets), [&](std::int64_t bucket) {
     const std::int64_t begin = bucket_begin[static_cast<std::size_t>(bucket)];
     const std::int64_t end = bucket_begin[static_cast<std::size_t>(bucket) + 1];
     std::sort(sorted.begin() + begin, sorted.begin() + end);

@@ -2,18 +2,19 @@
 
 namespace curate::cpu {
 
-void rating_errors(ThreadPool& pool, ErrorSums& sums, const float* prediction, const float* ratings, ClipRange clip,
-                   const StepState& state) {
+void run(const ops::RatingErrors& operation, Context& context) {
+  const StepState& state = step_state(operation.state);
+  const float* prediction = floats(operation.prediction);
   constexpr std::int64_t kGrain = 4096;
-  const float* batch_ratings = ratings + state.batch_begin;
+  const float* batch_ratings = floats(operation.ratings) + state.batch_begin;
   std::vector<ErrorSums> pieces(static_cast<std::size_t>((state.batch_count + kGrain - 1) / kGrain));
-  pool.parallel_for(state.batch_count, kGrain, [&](std::int64_t begin, std::int64_t end) {
+  context.pool.parallel_for(state.batch_count, kGrain, [&](std::int64_t begin, std::int64_t end) {
     ErrorSums& piece = pieces[static_cast<std::size_t>(begin / kGrain)];
     for (std::int64_t b = begin; b < end; ++b) {
-      add_error(piece, clamp_to(prediction[b], clip), batch_ratings[b]);
+      add_error(piece, clamp_to(prediction[b], operation.clip), batch_ratings[b]);
     }
   });
-  add_pieces(sums, pieces);
+  add_pieces(error_sums(operation.sums), pieces);
 }
 
 }  // namespace curate::cpu

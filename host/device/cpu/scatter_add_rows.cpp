@@ -31,13 +31,6 @@ void add_segment(float* sum, Matrix<const float> grad_rows, const std::int32_t* 
   }
 }
 
-}  // namespace
-
-void scatter_add_rows(ThreadPool& /*pool*/, Matrix<float> grad_table, Matrix<const float> grad_rows,
-                      const std::int32_t* index, const StepState& state) {
-  add_in_order(grad_table, grad_rows, index + state.batch_begin, state.batch_count);
-}
-
 void scatter_add_segments(ThreadPool& pool, Matrix<float> grad_table, Matrix<const float> grad_rows,
                           const SegmentsView& segments, const StepState& state) {
   if (state.batch_count == 0) {
@@ -53,6 +46,19 @@ void scatter_add_segments(ThreadPool& pool, Matrix<float> grad_table, Matrix<con
       add_segment(grad_table.row(rows[s]), grad_rows, positions + starts[s], last - starts[s]);
     }
   });
+}
+
+}  // namespace
+
+void run(const ops::ScatterAddRows& operation, Context& context) {
+  const StepState& state = step_state(operation.state);
+  const auto grad_table = resolve<float>(operation.grad_table);
+  const auto grad_rows = resolve<const float>(operation.grad_rows);
+  if (operation.kind == ScatterKind::segments) {
+    scatter_add_segments(context.pool, grad_table, grad_rows, operation.segments, state);
+  } else {
+    add_in_order(grad_table, grad_rows, ints(operation.index) + state.batch_begin, state.batch_count);
+  }
 }
 
 }  // namespace curate::cpu

@@ -80,8 +80,9 @@ void add_batch(ErrorSums& sums, const float* predictions, const float* ratings, 
 
 }  // namespace
 
-void sum_squared_error(ThreadPool& pool, ErrorSums& sums, const MfTables& tables, const RatingsView& ratings,
-                       ClipRange clip) {
+void run(const ops::SumSquaredError& operation, Context& context) {
+  const MfTables& tables = operation.tables;
+  const RatingsView& ratings = operation.ratings;
   const auto user = resolve<const float>(tables.user);
   const auto item = resolve<const float>(tables.item);
   const auto user_bias = resolve<const float>(tables.user_bias);
@@ -101,16 +102,16 @@ void sum_squared_error(ThreadPool& pool, ErrorSums& sums, const MfTables& tables
   const auto* values = resolve<const float>(ratings.ratings).data;
   const std::int64_t count = ratings.users.rows;
   std::vector<ErrorSums> pieces(static_cast<std::size_t>((count + kGrain - 1) / kGrain));
-  pool.parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end) {
+  context.pool.parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end) {
     ErrorSums& piece = pieces[static_cast<std::size_t>(begin / kGrain)];
     std::array<float, kBatch> predictions;
     for (std::int64_t n = begin; n < end; n += kBatch) {
       const std::int64_t batch = std::min(kBatch, end - n);
       predict(predictions.data(), flat, users + n, items + n, batch);
-      add_batch(piece, predictions.data(), values + n, batch, clip);
+      add_batch(piece, predictions.data(), values + n, batch, operation.clip);
     }
   });
-  add_pieces(sums, pieces);
+  add_pieces(error_sums(operation.sums), pieces);
 }
 
 }  // namespace curate::cpu

@@ -3,7 +3,9 @@
 
 namespace curate::cpu {
 
-void update_dense(ThreadPool& pool, const TrainedTable& table, const OptimizerParams& params, const StepState& state) {
+void run(const ops::UpdateDense& operation, Context& context) {
+  const TrainedTable& table = operation.table;
+  const StepState& state = step_state(operation.state);
   if (state.batch_count == 0) {
     return;
   }
@@ -18,8 +20,8 @@ void update_dense(ThreadPool& pool, const TrainedTable& table, const OptimizerPa
       *matrix = {matrix->data, matrix->rows * matrix->cols, 1, 1};
     }
   }
-  const OptimizerStep step(params, state);
-  pool.parallel_for(weights.rows, row_grain(2 * weights.cols), [&](std::int64_t begin, std::int64_t end) {
+  const OptimizerStep step(operation.params, state);
+  context.pool.parallel_for(weights.rows, row_grain(2 * weights.cols), [&](std::int64_t begin, std::int64_t end) {
     if (weights.ld == 1) {
       update_elements(step,
                       {weights.row(begin), gradient.row(begin), first.row_or_null(begin), second.row_or_null(begin)},

@@ -3,8 +3,10 @@
 
 namespace curate::cpu {
 
-void update_rows(ThreadPool& pool, const TrainedTable& table, const SegmentsView& segments,
-                 const OptimizerParams& params, const StepState& state) {
+void run(const ops::UpdateRows& operation, Context& context) {
+  const TrainedTable& table = operation.table;
+  const SegmentsView& segments = operation.segments;
+  const StepState& state = step_state(operation.state);
   if (state.batch_count == 0) {
     return;
   }
@@ -12,10 +14,10 @@ void update_rows(ThreadPool& pool, const TrainedTable& table, const SegmentsView
   const auto gradient = resolve<float>(table.gradient);
   const auto first = resolve<float>(table.first_moment);
   const auto second = resolve<float>(table.second_moment);
-  const OptimizerStep step(params, state);
+  const OptimizerStep step(operation.params, state);
   const std::int32_t* rows = resolve<const std::int32_t>(segments.rows).data + state.batch_begin;
   const std::int64_t count = resolve<const std::int32_t>(segments.counts).data[state.batch];
-  pool.parallel_for(count, row_grain(4 * weights.cols), [&](std::int64_t begin, std::int64_t end) {
+  context.pool.parallel_for(count, row_grain(4 * weights.cols), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t s = begin; s < end; ++s) {
       const std::int64_t r = rows[s];
       update_elements(step, {weights.row(r), gradient.row(r), first.row_or_null(r), second.row_or_null(r)},
