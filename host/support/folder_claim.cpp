@@ -163,6 +163,10 @@ FolderClaim::Attempt FolderClaim::attempt(const std::string& key, bool must_be_n
       if (reason == ENOENT && again) {
         continue;
       }
+      if (reason == ENOENT) {
+        topmost_.clear();
+        return Attempt::held;  // others have it, one after the other
+      }
       ::rmdir(hidden.c_str());
       fail(fmt::format("cannot write there: {}", std::strerror(reason)));
     }
