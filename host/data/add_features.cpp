@@ -13,7 +13,7 @@
 
 #include "curate/dataset.h"
 #include "curate/error.h"
-#include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 #include "data/feature_request.h"
 #include "data/features.h"
 #include "data/side_files.h"

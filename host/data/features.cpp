@@ -11,7 +11,7 @@
 #include <optional>
 #include <system_error>
 
-#include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 #include "data/text_table.h"
 
 namespace curate {

@@ -26,8 +26,8 @@
 
 #include "curate/error.h"
 #include "data/byte_source.h"
-#include "data/delimited_reader.h"
 #include "data/piece_sizes.h"
+#include "data/row_parser.h"
 #include "support/atomic_file.h"
 #include "support/file_descriptor.h"
 
@@ -491,12 +491,6 @@ bool unpack_rows(std::span<const char> block, std::size_t begin, std::size_t end
                      [&](float rating) { return rating >= header.min && rating <= header.max; });
 }
 
-/// Whether the reader of the text would take it as an id.
-bool is_text_id(std::string_view text) {
-  return !text.empty() && text.size() <= kMostIdBytes &&
-         std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; });
-}
-
 bool unpack_ids(std::span<const char> block, bool texts, std::int64_t count, IdMap& ids) {
   std::size_t at = 0;
   for (std::int64_t id = 0; id < count; ++id) {
@@ -514,7 +508,7 @@ bool unpack_ids(std::span<const char> block, bool texts, std::int64_t count, IdM
         return false;
       }
       const std::string_view text(block.data() + at, length);
-      if (!is_text_id(text)) {
+      if (!may_be_id(text)) {
         return false;
       }
       dense = ids.find_or_add(text);

@@ -14,7 +14,9 @@
 
 #include "curate/error.h"
 #include "data/chunk_ids.h"
+#include "data/delimited_text.h"
 #include "data/piece_sizes.h"
+#include "data/row_parser.h"
 #include "data/row_scanner.h"
 
 namespace curate {
@@ -80,7 +82,7 @@ class ChunkParser {
       slow_.items.clear();
       slow_.ratings.clear();
       slow_.timestamps.clear();
-      parse_piece(text, format_, begin, next, range_, last, slow_);
+      RowParser(text, format_, range_, last, slow_).parse(begin, next);
       add(text, slow_.users.data(), slow_.items.data(), slow_.ratings.data(), slow_.timestamps.data(),
           slow_.users.size());
       at = text.data() + next;

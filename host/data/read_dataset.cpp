@@ -13,6 +13,7 @@
 #include "curate/dataset.h"
 #include "curate/error.h"
 #include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 #include "data/movielens.h"
 #include "data/rating_cache.h"
 #include "data/rating_reader.h"

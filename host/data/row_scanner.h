@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "data/delimited_reader.h"
+#include "data/delimited_format.h"
 
 namespace curate {
 
