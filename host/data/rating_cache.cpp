@@ -27,6 +27,7 @@
 #include "curate/error.h"
 #include "data/byte_source.h"
 #include "data/piece_sizes.h"
+#include "data/rating_scale.h"
 #include "data/row_parser.h"
 #include "support/atomic_file.h"
 #include "support/file_descriptor.h"
@@ -417,8 +418,7 @@ bool header_holds(const Header& header, std::int64_t file_size) {
          between(header.rows, 1, kMostRows) && between(header.users, 1, kMostIds) &&
          between(header.items, 1, kMostIds) && header.duplicates >= 0 && header.item_bytes <= 4 &&
          header.time_bytes <= 8 && (coded ? between(header.codes, 1, kMostCodes) : header.codes == 0) &&
-         std::isfinite(header.min) && std::isfinite(header.max) &&
-         (header.step == 0.0F || header.step == 0.5F || header.step == 1.0F) &&
+         std::isfinite(header.min) && std::isfinite(header.max) && is_scale_step(header.step) &&
          header.index_entries == blocks_of(header.rows) * (timed ? 2 : 1) + 2 &&
          between(header.index_offset, sizeof(Header), file_size) &&
          file_size - header.index_offset == header.index_entries * static_cast<std::int64_t>(sizeof(IndexEntry)) &&
