@@ -14,6 +14,7 @@
 #include "curate/error.h"
 #include "data/film_names.h"
 #include "data/planted_rank.h"
+#include "data/rating_table.h"
 #include "support/philox.h"
 #include "support/thread_pool.h"
 
@@ -500,10 +501,7 @@ SyntheticDataset generate_movielens_like(const MovielensLikeOptions& options, in
   SyntheticDataset result;
   Dataset& dataset = result.dataset;
   RatingTable& table = dataset.ratings;
-  table.users.resize(total);
-  table.items.resize(total);
-  table.ratings.resize(total);
-  table.timestamps.resize(timestamps ? total : 0);
+  resize_rows(table, total, timestamps);
   const std::vector<float>& values = like.grid().values();
   std::vector<double> squared_errors(static_cast<std::size_t>(users));
   std::mutex mutex;
