@@ -14,8 +14,8 @@
 #include "data/delimited_text.h"
 #include "data/movielens.h"
 #include "data/rating_cache.h"
-#include "data/rating_scale.h"
 #include "data/rating_reader.h"
+#include "data/rating_scale.h"
 #include "data/side_files.h"
 #include "support/file_set.h"
 
@@ -64,9 +64,11 @@ Source open_source(const std::string& path, bool user_texts, bool item_texts) {
   format.item_text = !format.release && (format.item_text || item_texts);
   if (format.release && format.separator != source.release->separator) {
     throw_input_error(source.text->name(), 1,
-                      fmt::format("the fields are separated by {} where MovieLens has {}",
-                                  separator_name(format.separator), separator_name(source.release->separator)),
-                      "name the file itself instead of its folder");
+                      fmt::format("the file separates its fields by {}, but MovieLens separates those of {} by {}",
+                                  separator_name(format.separator), source.release->ratings_file,
+                                  separator_name(source.release->separator)),
+                      source.kind == PathKind::zip ? "unpack the archive and name the file itself"
+                                                   : "name the file itself instead of its folder");
   }
   return source;
 }
