@@ -16,7 +16,7 @@
 #include "data/delimited_format.h"
 #include "data/delimited_text.h"
 #include "data/feature_request.h"
-#include "data/features.h"
+#include "data/feature_table.h"
 #include "data/side_files.h"
 #include "data/text_table.h"
 #include "support/printable.h"
@@ -113,6 +113,7 @@ Feature multi_feature(const FeatureColumn& column) {
   return feature;
 }
 
+/// The column as a model takes it.
 Feature to_feature(const FeatureColumn& column, FeatureSide side) {
   Feature feature = column.kind == FeatureKind::number  ? number_feature(column)
                     : column.kind == FeatureKind::multi ? multi_feature(column)
@@ -232,7 +233,7 @@ Feature read_column(const FeatureRequest& request, const Dataset& dataset) {
   return to_feature(made, column.side);
 }
 
-/// What the data set's own files say; read when first asked for.
+/// Makes features of the data set's own files, which are read when first asked for.
 class OwnFeatures {
  public:
   explicit OwnFeatures(const Dataset& dataset) : dataset_(dataset) {}
@@ -284,7 +285,7 @@ class OwnFeatures {
 
   const Dataset& dataset_;
   std::unique_ptr<SideFiles> files_;
-  std::optional<Features> features_;
+  std::optional<DatasetFeatures> features_;
 };
 
 }  // namespace
