@@ -317,7 +317,8 @@ TEST_F(AddFeatures, FilesThatAreRefused) {
   };
   const std::vector<Case> cases = {
       {"itemId,x\n10,a\n", ":y", ":1: ", "the header has no column y; name one that it has"},
-      {"id,itemId,x\n1,10,a\n", ":x", ":1: ", "the first column is called none of userId, itemId and movieId"},
+      {"id,itemId,x\n1,10,a\n", ":x",
+       ":1: ", "the first column has the name \"id\" instead of userId, itemId or movieId; give"},
       {"itemId,x\n10,a\n", ":itemId", ":1: ", "itemId is the column of ids"},
       {"itemId,x\n10,a\n20,b\n10,a\n", ":x", ":4: ", "10 is on line 2 already"},
       {"itemId,x\n10,a\n010,b\n", ":x", ":3: ", "010 is on line 2 already"},

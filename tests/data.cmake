@@ -8,6 +8,7 @@ set(CURATE_DATA_TESTS
   movielens_test.cpp
   rating_cache_test.cpp
   rating_reader_test.cpp
+  row_parser_test.cpp
   split_test.cpp
   synthetic_test.cpp
   write_layouts_test.cpp

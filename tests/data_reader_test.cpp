@@ -19,6 +19,8 @@
 #include "curate/dataset.h"
 #include "curate/error.h"
 #include "data/delimited_reader.h"
+#include "data/delimited_text.h"
+#include "data/row_parser.h"
 
 namespace curate {
 namespace {

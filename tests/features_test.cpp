@@ -1,6 +1,6 @@
 // Side tables: users, genres, years, tags and the tag genome as columns over dense ids; what is refused and how.
 
-#include "data/features.h"
+#include "data/feature_table.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -470,7 +470,7 @@ class SideFilesTest : public ::testing::Test {
     std::ofstream(folder_ / name, std::ios::binary) << content;
   }
 
-  Features read(const std::string& name = "") const {
+  DatasetFeatures read(const std::string& name = "") const {
     const Dataset dataset = read_dataset((name.empty() ? folder_ : folder_ / name).string());
     return read_features(*files_beside(dataset.source), dataset);
   }
@@ -486,7 +486,7 @@ TEST_F(SideFilesTest, AreFoundByLayout) {
   write("genome-tags.csv", "tagId,tag\n1,dark\n2,slow\n");
   write("users.csv", "userId,age\n2,30\n");
   write("u.user", "1|24|M|writer|1\n");  // of another layout
-  const Features features = read();
+  const DatasetFeatures features = read();
   EXPECT_EQ(column_names(features.items), (Names{"genres", "year", "tags", "genome"}));
   EXPECT_EQ(column_names(features.users), (Names{"age", "age_group"}));
   EXPECT_EQ(features.items.find("genome")->width, 2);
@@ -497,7 +497,7 @@ TEST_F(SideFilesTest, OfAFolderOf1m) {
   write("ratings.dat", "1::10::3::5\n2::20::4::5\n");
   write("movies.dat", "20::B (1991)::War\n");
   write("users.dat", "1::F::25::1::0\n");
-  const Features features = read();
+  const DatasetFeatures features = read();
   EXPECT_EQ(column_names(features.items), (Names{"genres", "year"}));
   EXPECT_EQ(value(*features.users.find("occupation"), 0), "academic/educator");
   EXPECT_EQ(value(*features.users.find("occupation"), 1), "");
@@ -511,7 +511,7 @@ TEST_F(SideFilesTest, BesideAFileOfRatings) {
 
 TEST_F(SideFilesTest, NoneAreNeeded) {
   write("ratings.csv", "userId,movieId,rating\n1,10,3\n");
-  const Features features = read();
+  const DatasetFeatures features = read();
   EXPECT_TRUE(features.items.columns.empty());
   EXPECT_TRUE(features.users.columns.empty());
 }
@@ -599,7 +599,7 @@ class PublishedFeatures : public ::testing::Test {
 
   std::string name_;
   Dataset dataset_;
-  Features features_;
+  DatasetFeatures features_;
 };
 
 class Published100k : public PublishedFeatures {

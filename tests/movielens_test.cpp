@@ -207,7 +207,10 @@ TEST_F(MovielensTest, RefusesFoldersWithoutRatings) {
 
 TEST_F(MovielensTest, RefusesAnotherSeparatorThanTheLayouts) {
   write("ratings.dat", "1\t2\t3\n");
-  expect_refused(folder_.string(), {"ratings.dat:1: ", "separated by tab where MovieLens has `::`", "name the file"});
+  expect_refused(
+      folder_.string(),
+      {"ratings.dat:1: ", "the file separates its fields by tab, but MovieLens separates those of ratings.dat by `::`",
+       "name the file"});
 }
 
 TEST_F(MovielensTest, RefusesMalformedUItem) {

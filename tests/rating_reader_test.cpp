@@ -11,6 +11,7 @@
 
 #include "curate/error.h"
 #include "data/chunk_ids.h"
+#include "data/delimited_reader.h"
 
 namespace curate {
 namespace {

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "curate/error.h"
-#include "data/features.h"
+#include "data/feature_table.h"
 #include "data/split_request.h"
 #include "runs/run_data.h"
 #include "support/buffered_file.h"

@@ -66,7 +66,7 @@ std::string describe_model(const TrainOptions& options) {
 }  // namespace
 
 std::vector<SideCoverage> side_coverage(const Dataset& dataset) {
-  const Features features = read_features(*files_beside(dataset.source), dataset);
+  const DatasetFeatures features = read_features(*files_beside(dataset.source), dataset);
   std::vector<SideCoverage> all;
   add(all, "user", features.users, dataset.ratings.users);
   add(all, "item", features.items, dataset.ratings.items);

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "curate/dataset.h"
-#include "data/features.h"
+#include "data/feature_table.h"
 #include "train/memory_estimate.h"
 
 namespace curate::cli {

@@ -13,9 +13,10 @@
 
 #include "curate/dataset.h"
 #include "curate/error.h"
-#include "data/delimited_reader.h"
+#include "data/delimited_format.h"
+#include "data/delimited_text.h"
 #include "data/feature_request.h"
-#include "data/features.h"
+#include "data/feature_table.h"
 #include "data/side_files.h"
 #include "data/text_table.h"
 #include "support/printable.h"
@@ -112,6 +113,7 @@ Feature multi_feature(const FeatureColumn& column) {
   return feature;
 }
 
+/// The column as a model takes it.
 Feature to_feature(const FeatureColumn& column, FeatureSide side) {
   Feature feature = column.kind == FeatureKind::number  ? number_feature(column)
                     : column.kind == FeatureKind::multi ? multi_feature(column)
@@ -142,7 +144,10 @@ TextColumn read_text_column(const FeatureRequest& request, const Dataset& datase
   if (reader.find_column("userId").value_or(1) == 0) {
     column.side = FeatureSide::user;
   } else if (reader.find_column("itemId").value_or(1) != 0 && reader.find_column("movieId").value_or(1) != 0) {
-    throw_input_error(file, 1, "the first column is called none of userId, itemId and movieId", kTableRemedy);
+    throw_input_error(file, 1,
+                      fmt::format("the first column has the name {} instead of userId, itemId or movieId",
+                                  excerpt(reader.header()[0])),
+                      "give that name to the column of ids and put it first");
   }
   const std::size_t wanted = reader.column(request.name, "name one that it has");
   if (wanted == 0) {
@@ -171,9 +176,7 @@ TextColumn read_text_column(const FeatureRequest& request, const Dataset& datase
 
 /// As ratings are read: through double, so that 1e-50 is a (tiny) number and 1e50 none.
 std::optional<float> parse_float(std::string_view text) {
-  if (text.size() > 1 && text[0] == '+' && text[1] != '-') {
-    text.remove_prefix(1);
-  }
+  text = without_plus(text);
   double wide = 0.0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), wide);
   const auto value = static_cast<float>(wide);
@@ -230,7 +233,7 @@ Feature read_column(const FeatureRequest& request, const Dataset& dataset) {
   return to_feature(made, column.side);
 }
 
-/// What the data set's own files say; read when first asked for.
+/// Makes features of the data set's own files, which are read when first asked for.
 class OwnFeatures {
  public:
   explicit OwnFeatures(const Dataset& dataset) : dataset_(dataset) {}
@@ -282,7 +285,7 @@ class OwnFeatures {
 
   const Dataset& dataset_;
   std::unique_ptr<SideFiles> files_;
-  std::optional<Features> features_;
+  std::optional<DatasetFeatures> features_;
 };
 
 }  // namespace

@@ -7,8 +7,8 @@
 #include <new>
 #include <string>
 
-#include "data/delimited_reader.h"
 #include "data/piece_sizes.h"
+#include "data/row_parser.h"
 
 namespace curate {
 namespace {

@@ -8,7 +8,7 @@
 #include <system_error>
 
 #include "curate/error.h"
-#include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 #include "data/text_table.h"
 #include "support/printable.h"
 

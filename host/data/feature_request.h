@@ -8,7 +8,8 @@
 
 namespace curate {
 
-/// One feature that --features asks for: by name, or as a column of a file.
+/// One feature that the option `features` asks for: by name, or as a column of a file. It says where the feature is,
+/// not what it holds.
 struct FeatureRequest {
   std::string name;  ///< of what the data set's own files say, or of the column
   std::string file;  ///< empty: the data set's own

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "curate/error.h"
+#include "data/delimited_text.h"
 #include "data/text_table.h"
 #include "support/printable.h"
 

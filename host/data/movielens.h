@@ -10,7 +10,7 @@
 
 #include "curate/dataset.h"
 #include "data/archive.h"
-#include "data/delimited_reader.h"
+#include "data/delimited_format.h"
 #include "data/side_files.h"
 
 namespace curate {

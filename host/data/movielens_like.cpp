@@ -14,6 +14,7 @@
 #include "curate/error.h"
 #include "data/film_names.h"
 #include "data/planted_rank.h"
+#include "data/rating_table.h"
 #include "support/philox.h"
 #include "support/thread_pool.h"
 
@@ -492,24 +493,19 @@ void MovielensLike::place_in_time(std::int32_t user, UserRatings& ratings) const
   }
 }
 
-SyntheticDataset generate_movielens_like(const MovielensLikeOptions& options, int threads, bool timestamps,
-                                         const GenerateProgress& progress) {
-  const MovielensLike like(options);
+namespace {
+
+/// Draws all ratings into `table`, with the items' numbers in `like`. Returns the sum of the squared errors.
+double draw_ratings(const MovielensLike& like, bool timestamps, ThreadPool& pool, const GenerateProgress& progress,
+                    RatingTable& table) {
   const std::int32_t users = like.shape().users;
-  const auto total = static_cast<std::size_t>(like.shape().ratings);
-  SyntheticDataset result;
-  Dataset& dataset = result.dataset;
-  RatingTable& table = dataset.ratings;
-  table.users.resize(total);
-  table.items.resize(total);
-  table.ratings.resize(total);
-  table.timestamps.resize(timestamps ? total : 0);
+  const std::int64_t total = like.shape().ratings;
+  resize_rows(table, static_cast<std::size_t>(total), timestamps);
   const std::vector<float>& values = like.grid().values();
   std::vector<double> squared_errors(static_cast<std::size_t>(users));
   std::mutex mutex;
   std::int64_t done = 0;
   constexpr std::int64_t kUsers = 256;
-  ThreadPool pool(threads > 0 ? threads : hardware_threads());
   pool.parallel_for(users, kUsers, [&](std::int64_t begin, std::int64_t end) {
     UserRatings drawn;
     for (auto user = static_cast<std::int32_t>(begin); user < end; ++user) {
@@ -528,10 +524,23 @@ SyntheticDataset generate_movielens_like(const MovielensLikeOptions& options, in
     if (progress) {
       const std::lock_guard lock(mutex);
       done += like.first_rating(static_cast<std::int32_t>(end)) - like.first_rating(static_cast<std::int32_t>(begin));
-      progress(done, static_cast<std::int64_t>(total));
+      progress(done, total);
     }
   });
-  for (std::int32_t user = 0; user < users; ++user) {
+  return std::accumulate(squared_errors.begin(), squared_errors.end(), 0.0);
+}
+
+}  // namespace
+
+SyntheticDataset generate_movielens_like(const MovielensLikeOptions& options, int threads, bool timestamps,
+                                         const GenerateProgress& progress) {
+  const MovielensLike like(options);
+  SyntheticDataset result;
+  Dataset& dataset = result.dataset;
+  RatingTable& table = dataset.ratings;
+  ThreadPool pool(threads > 0 ? threads : hardware_threads());
+  const double squared_error = draw_ratings(like, timestamps, pool, progress, table);
+  for (std::int32_t user = 0; user < like.shape().users; ++user) {
     dataset.users.find_or_add(user + 1);
   }
   // Dense ids in order of first appearance, as a reader gives them.
@@ -548,11 +557,11 @@ SyntheticDataset generate_movielens_like(const MovielensLikeOptions& options, in
       table.items[k] = dense[static_cast<std::size_t>(table.items[k])];
     }
   });
+  const std::vector<float>& values = like.grid().values();
   dataset.scale = {values.front(), values.back(), values[1] - values[0]};
   dataset.source = "synthetic";
   dataset.layout = "synthetic";
-  const double squared_error = std::accumulate(squared_errors.begin(), squared_errors.end(), 0.0);
-  result.best_rmse = std::sqrt(squared_error / static_cast<double>(total));
+  result.best_rmse = std::sqrt(squared_error / static_cast<double>(like.shape().ratings));
   return result;
 }
 

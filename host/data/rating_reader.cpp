@@ -7,15 +7,17 @@
 #include <cstring>
 #include <exception>
 #include <future>
-#include <limits>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <thread>
+#include <vector>
 
 #include "curate/error.h"
-#include "data/chunk_ids.h"
+#include "data/chunk_parser.h"
+#include "data/delimited_text.h"
 #include "data/piece_sizes.h"
-#include "data/row_scanner.h"
+#include "data/rating_table.h"
 
 namespace curate {
 namespace {
@@ -25,134 +27,12 @@ constexpr std::size_t kHeadBytes = kSmallPieces ? 160 : kChunkBytes;
 // Step of the search, past the end of a chunk, for the end of its last line.
 constexpr std::size_t kTailBytes = kSmallPieces ? 16 : std::size_t{4} << 10U;
 constexpr std::size_t kMostLineBytes = kSmallPieces ? 1024 : std::size_t{16} << 20U;
-// The most lines that go to the slow parser at once while the fast one reads none.
-constexpr std::size_t kMostSlowLines = 256;
 
 constexpr const char* kReading = "reading";
 constexpr const char* kLongLineRemedy = "check that it is a text file of ratings with a line end after each";
 
-std::pair<float, float> accepted_range(const ReadOptions& options) {
-  // Finite ones, unless the caller says more.
-  return options.rating_range.value_or(
-      std::pair(std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()));
-}
-
 std::string long_line() {
   return fmt::format("a line of more than {} MiB", kMostLineBytes >> 20U);
-}
-
-/// One thread's working memory: parses chunks into columns.
-class ChunkParser {
- public:
-  ChunkParser(const DelimitedFormat& format, const ReadOptions& options, bool timestamps, KnownIds& known_users,
-              KnownIds& known_items)
-      : format_(format),
-        range_(options.rating_range),
-        timed_(timestamps),
-        scanner_(format, accepted_range(options), timestamps),
-        user_ids_(known_users),
-        item_ids_(known_items) {}
-
-  /// Whole lines; kSlack bytes before and behind them may be read. Throws RowError.
-  void parse(std::string_view text, bool last) {
-    user_ids_.clear();
-    item_ids_.clear();
-    rows_ = 0;
-    const char* at = text.data();
-    const char* const end = text.data() + text.size();
-    std::size_t slow_lines = 1;
-    while (at < end) {
-      const std::size_t count = scanner_.scan(at, end, block_);
-      if (count > 0) {
-        add(text, block_.users.data(), block_.items.data(), block_.ratings.data(), block_.timestamps.data(), count);
-        slow_lines = 1;
-        if (count == RowBlock::kCapacity || at == end) {
-          continue;
-        }
-      }
-      // An odd line, or the last of a text that does not end in one.
-      const auto begin = static_cast<std::size_t>(at - text.data());
-      std::size_t next = begin;
-      for (std::size_t line = 0; line < slow_lines && next < text.size(); ++line) {
-        next_line(text, next);
-      }
-      slow_.users.clear();
-      slow_.items.clear();
-      slow_.ratings.clear();
-      slow_.timestamps.clear();
-      parse_piece(text, format_, begin, next, range_, last, slow_);
-      add(text, slow_.users.data(), slow_.items.data(), slow_.ratings.data(), slow_.timestamps.data(),
-          slow_.users.size());
-      at = text.data() + next;
-      slow_lines = count > 0 ? 1 : std::min(2 * slow_lines, kMostSlowLines);
-    }
-  }
-
-  std::size_t rows() const { return rows_; }
-
-  /// Numbers the ids that are new; chunk by chunk, one thread at a time.
-  void resolve(IdMap& users, IdMap& items) {
-    user_ids_.resolve(users);
-    item_ids_.resolve(items);
-  }
-
-  /// What parse() found, after resolve().
-  void store(RatingTable& table, std::size_t first_row) const {
-    user_ids_.finish(users_.data(), rows_, table.users.data() + first_row);
-    item_ids_.finish(items_.data(), rows_, table.items.data() + first_row);
-    std::copy_n(ratings_.begin(), rows_, table.ratings.data() + first_row);
-    if (timed_) {
-      std::copy_n(timestamps_.begin(), rows_, table.timestamps.data() + first_row);
-    }
-  }
-
- private:
-  void add(std::string_view text, const std::int64_t* users, const std::int64_t* items, const float* ratings,
-           const std::int64_t* timestamps, std::size_t count) {
-    if (rows_ + count > users_.size()) {
-      const std::size_t size = std::max<std::size_t>(1U << 15U, 2 * (rows_ + count));
-      users_.resize(size);
-      items_.resize(size);
-      ratings_.resize(size);
-      timestamps_.resize(timed_ ? size : 0);
-    }
-    if (format_.user_text) {
-      user_ids_.map_texts(text, users, count, users_.data() + rows_);
-    } else {
-      user_ids_.map(users, count, users_.data() + rows_);
-    }
-    if (format_.item_text) {
-      item_ids_.map_texts(text, items, count, items_.data() + rows_);
-    } else {
-      item_ids_.map(items, count, items_.data() + rows_);
-    }
-    std::copy_n(ratings, count, ratings_.data() + rows_);
-    if (timed_) {
-      std::copy_n(timestamps, count, timestamps_.data() + rows_);
-    }
-    rows_ += count;
-  }
-
-  const DelimitedFormat& format_;
-  std::optional<std::pair<float, float>> range_;
-  bool timed_;
-  RowScanner scanner_;
-  RowBlock block_{};
-  RawRatings slow_;
-  ChunkIds user_ids_;
-  ChunkIds item_ids_;
-  std::size_t rows_ = 0;
-  Column<std::int32_t> users_;
-  Column<std::int32_t> items_;
-  Column<float> ratings_;
-  Column<std::int64_t> timestamps_;
-};
-
-void resize(RatingTable& table, std::size_t rows, bool timestamps) {
-  table.users.resize(rows);
-  table.items.resize(rows);
-  table.ratings.resize(rows);
-  table.timestamps.resize(timestamps ? rows : 0);
 }
 
 void reserve(RatingTable& table, std::size_t rows, bool timestamps) {
@@ -207,7 +87,7 @@ class ChunkBuffer {
  private:
   static constexpr std::size_t kNone = std::string_view::npos;
 
-  const char* data() const { return buffer_.data() + RowScanner::kSlack; }
+  const char* data() const { return buffer_.data(); }
 
   /// Behind the first line end at or after `from`.
   std::size_t find_line_end(std::size_t from, std::size_t size) const {
@@ -216,13 +96,11 @@ class ChunkBuffer {
   }
 
   std::size_t fill(const InputFile& file, std::int64_t offset, std::size_t at, std::size_t count) {
-    if (buffer_.size() < at + count + 2 * RowScanner::kSlack) {
-      buffer_.resize(at + count + 2 * RowScanner::kSlack);
-    }
-    return file.read_at(offset, std::span<char>(buffer_).subspan(RowScanner::kSlack + at, count));
+    buffer_.make_room(at + count);
+    return file.read_at(offset, {buffer_.data() + at, count});
   }
 
-  std::vector<char> buffer_;
+  ScanBuffer buffer_;
   std::int64_t from_ = 0;  ///< offset of the first byte in the buffer
 };
 
@@ -247,6 +125,154 @@ std::int64_t line_in_file(const InputFile& file, std::int64_t offset) {
   }
   return line;
 }
+
+/// Copies text to the start of a buffer and returns its length.
+std::size_t put(std::string_view text, ScanBuffer& buffer) {
+  buffer.make_room(text.size());
+  return text.copy(buffer.data(), text.size());
+}
+
+/// Reads a plain file on all threads. Chunks are parsed side by side. A chunk waits for those before it with numbering
+/// its ids and placing its rows. The pool starts chunks in order, so that some thread is always at work on the one that
+/// is waited for.
+class FileReader {
+ public:
+  FileReader(const InputFile& file, const DelimitedFormat& format, const ReadOptions& options, IdMap& users,
+             IdMap& items)
+      : file_(file),
+        format_(format),
+        options_(options),
+        users_(users),
+        items_(items),
+        timed_(options.timestamps && format.timestamp != kNoColumn),
+        body_(static_cast<std::int64_t>(format.body)) {}
+
+  /// Throws InputError for the first line that is wrong.
+  RatingTable read(const std::string& name, ThreadPool& pool) {
+    // Room for the most rows that there could be: memory that is not written costs nothing.
+    resize_rows(table_, most_rows(format_, timed_, file_.size() - body_), timed_);
+    const auto chunk_bytes = static_cast<std::int64_t>(kChunkBytes);
+    pool.run((file_.size() - body_ + chunk_bytes - 1) / chunk_bytes, [&](std::int64_t chunk) { read_chunk(chunk); });
+    if (error_) {
+      try {
+        std::rethrow_exception(error_);
+      } catch (const PlacedError& bad) {
+        throw_input_error(name, line_in_file(file_, bad.offset), bad.error.what, bad.error.remedy);
+      }
+    }
+    resize_rows(table_, rows_, timed_);
+    if (options_.progress) {
+      options_.progress(kReading, file_.size(), file_.size());
+    }
+    return std::move(table_);
+  }
+
+ private:
+  struct Worker {
+    explicit Worker(FileReader& reader)
+        : parser(reader.format_, reader.options_, reader.timed_, reader.known_users_, reader.known_items_) {}
+    ChunkParser parser;
+    ChunkBuffer buffer;
+  };
+
+  std::int64_t begin_of(std::int64_t chunk) const {
+    return std::min(body_ + chunk * static_cast<std::int64_t>(kChunkBytes), file_.size());
+  }
+
+  void read_chunk(std::int64_t chunk) {
+    std::unique_ptr<Worker> worker = take_worker();
+    if (!worker) {
+      return;
+    }
+    const std::exception_ptr failed = parse(chunk, *worker);
+    const std::optional<std::size_t> first_row = take_turn(chunk, worker->parser, failed);
+    if (!first_row) {
+      return;
+    }
+    worker->parser.store(table_, *first_row);
+    {
+      const std::lock_guard lock(mutex_);
+      idle_.push_back(std::move(worker));
+    }
+    if (options_.progress && std::this_thread::get_id() == caller_) {
+      options_.progress(kReading, begin_of(chunk + 1), file_.size());
+    }
+  }
+
+  /// Null after an error.
+  std::unique_ptr<Worker> take_worker() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (error_) {
+        return nullptr;
+      }
+      if (!idle_.empty()) {
+        std::unique_ptr<Worker> worker = std::move(idle_.back());
+        idle_.pop_back();
+        return worker;
+      }
+    }
+    return std::make_unique<Worker>(*this);
+  }
+
+  /// Returns what went wrong, if anything did.
+  std::exception_ptr parse(std::int64_t chunk, Worker& worker) const {
+    std::int64_t offset = begin_of(chunk);
+    try {
+      const std::string_view text = worker.buffer.read(file_, offset, begin_of(chunk + 1), chunk == 0);
+      offset = worker.buffer.offset_of(text);
+      // The last line may have begun before the last chunk.
+      worker.parser.parse(text, offset + static_cast<std::int64_t>(text.size()) == file_.size());
+      return nullptr;
+    } catch (const RowError& bad) {
+      return std::make_exception_ptr(PlacedError{bad, offset + static_cast<std::int64_t>(bad.offset)});
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
+
+  /// Waits until the chunks before are placed, then numbers the ids that this one brings. Returns where its rows go, or
+  /// nothing after an error, this chunk's or an earlier one's.
+  std::optional<std::size_t> take_turn(std::int64_t chunk, ChunkParser& parser, std::exception_ptr failed) {
+    std::unique_lock lock(mutex_);
+    turns_.wait(lock, [&] { return turn_ == chunk || error_; });
+    if (error_) {
+      return std::nullopt;
+    }
+    if (!failed) {
+      try {
+        parser.resolve(users_, items_);
+      } catch (...) {
+        failed = std::current_exception();
+      }
+    }
+    error_ = failed;
+    const std::size_t first_row = rows_;
+    rows_ += parser.rows();
+    ++turn_;
+    turns_.notify_all();
+    return error_ ? std::nullopt : std::optional(first_row);
+  }
+
+  const InputFile& file_;
+  const DelimitedFormat& format_;
+  const ReadOptions& options_;
+  IdMap& users_;
+  IdMap& items_;
+  const bool timed_;
+  const std::int64_t body_;
+  const std::thread::id caller_ = std::this_thread::get_id();
+  RatingTable table_;  ///< a chunk's rows are written by its thread alone
+  KnownIds known_users_;
+  KnownIds known_items_;
+
+  std::mutex mutex_;  ///< of all that follows
+  std::condition_variable turns_;
+  std::vector<std::unique_ptr<Worker>> idle_;
+  std::int64_t turn_ = 0;  ///< the chunk that is placed next
+  std::size_t rows_ = 0;
+  std::exception_ptr error_;  ///< of the first chunk that had one
+};
 
 }  // namespace
 
@@ -297,109 +323,7 @@ RatingTable RatingText::read(const DelimitedFormat& format, const ReadOptions& o
 
 RatingTable RatingText::read_file(const DelimitedFormat& format, const ReadOptions& options, IdMap& users, IdMap& items,
                                   ThreadPool& pool) const {
-  const auto body = static_cast<std::int64_t>(format.body);
-  const std::int64_t count =
-      (file_->size() - body + static_cast<std::int64_t>(kChunkBytes) - 1) / static_cast<std::int64_t>(kChunkBytes);
-  const bool timed = options.timestamps && format.timestamp != kNoColumn;
-  // Room for the most rows that there could be: memory that is not written costs nothing.
-  RatingTable table;
-  resize(table, most_rows(format, timed, file_->size() - body), timed);
-  KnownIds known_users;
-  KnownIds known_items;
-
-  struct Worker {
-    Worker(const DelimitedFormat& format, const ReadOptions& options, bool timed, KnownIds& users, KnownIds& items)
-        : parser(format, options, timed, users, items) {}
-    ChunkParser parser;
-    ChunkBuffer buffer;
-  };
-  std::mutex mutex;  // of all that follows
-  std::vector<std::unique_ptr<Worker>> idle;
-  // Chunks are parsed side by side. A chunk waits for those before it with numbering its ids and placing its rows. The
-  // pool starts chunks in order, so that some thread is always at work on the one that is waited for.
-  std::condition_variable turns;
-  std::int64_t turn = 0;
-  std::size_t rows = 0;
-  std::exception_ptr error;  // of the first chunk that had one
-  const std::thread::id caller = std::this_thread::get_id();
-
-  const auto parse = [&](std::int64_t c, Worker& worker) -> std::exception_ptr {
-    const std::int64_t begin = body + c * static_cast<std::int64_t>(kChunkBytes);
-    const std::int64_t end = std::min(begin + static_cast<std::int64_t>(kChunkBytes), file_->size());
-    std::int64_t offset = begin;
-    try {
-      const std::string_view text = worker.buffer.read(*file_, begin, end, c == 0);
-      offset = worker.buffer.offset_of(text);
-      // The last line may have begun before the last chunk.
-      worker.parser.parse(text, offset + static_cast<std::int64_t>(text.size()) == file_->size());
-      return nullptr;
-    } catch (const RowError& bad) {
-      return std::make_exception_ptr(PlacedError{bad, offset + static_cast<std::int64_t>(bad.offset)});
-    } catch (...) {
-      return std::current_exception();
-    }
-  };
-  pool.run(count, [&](std::int64_t c) {
-    std::unique_ptr<Worker> worker;
-    {
-      const std::lock_guard lock(mutex);
-      if (error) {
-        return;
-      }
-      if (!idle.empty()) {
-        worker = std::move(idle.back());
-        idle.pop_back();
-      }
-    }
-    if (!worker) {
-      worker = std::make_unique<Worker>(format, options, timed, known_users, known_items);
-    }
-    std::exception_ptr failed = parse(c, *worker);
-    std::size_t first_row = 0;
-    {
-      std::unique_lock lock(mutex);
-      turns.wait(lock, [&] { return turn == c || error; });
-      if (error) {
-        return;
-      }
-      if (!failed) {
-        try {
-          worker->parser.resolve(users, items);
-        } catch (...) {
-          failed = std::current_exception();
-        }
-      }
-      error = failed;
-      first_row = rows;
-      rows += worker->parser.rows();
-      ++turn;
-      turns.notify_all();
-      if (error) {
-        return;
-      }
-    }
-    worker->parser.store(table, first_row);
-    {
-      const std::lock_guard lock(mutex);
-      idle.push_back(std::move(worker));
-    }
-    if (options.progress && std::this_thread::get_id() == caller) {
-      options.progress(kReading, std::min(body + (c + 1) * static_cast<std::int64_t>(kChunkBytes), file_->size()),
-                       file_->size());
-    }
-  });
-  if (error) {
-    try {
-      std::rethrow_exception(error);
-    } catch (const PlacedError& bad) {
-      throw_input_error(name_, line_in_file(*file_, bad.offset), bad.error.what, bad.error.remedy);
-    }
-  }
-  resize(table, rows, timed);
-  if (options.progress) {
-    options.progress(kReading, file_->size(), file_->size());
-  }
-  return table;
+  return FileReader(*file_, format, options, users, items).read(name_, pool);
 }
 
 RatingTable RatingText::read_stream(const DelimitedFormat& format, const ReadOptions& options, IdMap& users,
@@ -415,27 +339,24 @@ RatingTable RatingText::read_stream(const DelimitedFormat& format, const ReadOpt
   KnownIds known_users;
   KnownIds known_items;
   ChunkParser parser(format, options, timed, known_users, known_items);
-  constexpr std::size_t kSlack = RowScanner::kSlack;
-  // Two buffers: one is parsed while the other is filled. Each starts with the line that the other one cut off.
-  std::vector<char> current(kSlack + head_.size() + kSlack);
-  std::copy(head_.begin() + static_cast<std::ptrdiff_t>(format.body), head_.end(), current.begin() + kSlack);
-  std::size_t size = head_.size() - format.body;
   std::int64_t lines = line_number(head_, format.body);
+  // Two buffers: one is parsed while the other is filled. Each starts with the line that the other one cut off.
+  ScanBuffer current;
+  std::size_t size = put(std::string_view(head_).substr(format.body), current);
   bool ended = whole_head_;
   while (true) {
-    const std::string_view text(current.data() + kSlack, size);
+    const std::string_view text(current.data(), size);
     const std::size_t last_newline = text.rfind('\n');
     const std::size_t whole = ended ? size : last_newline == std::string_view::npos ? 0 : last_newline + 1;
     const std::string_view rest = text.substr(whole);
     if (rest.size() > kMostLineBytes) {
       throw_input_error(name_, lines + std::count(text.begin(), text.end(), '\n'), long_line(), kLongLineRemedy);
     }
-    std::vector<char> next;
+    ScanBuffer next;
     std::future<std::size_t> filled;
     if (!ended) {
-      next.resize(kSlack + rest.size() + kChunkBytes + kSlack);
-      std::copy(rest.begin(), rest.end(), next.begin() + kSlack);
-      const std::span<char> room = std::span<char>(next).subspan(kSlack + rest.size(), kChunkBytes);
+      next.make_room(rest.size() + kChunkBytes);
+      const std::span<char> room(next.data() + put(rest, next), kChunkBytes);
       filled = std::async(std::launch::async, [this, room] { return source_->read(room); });
     }
     if (whole > 0) {
@@ -445,13 +366,13 @@ RatingTable RatingText::read_stream(const DelimitedFormat& format, const ReadOpt
         throw_input_error(name_, lines + line_number(text, error.offset) - 1, error.what, error.remedy);
       }
       parser.resolve(users, items);
-      resize(table, rows + parser.rows(), timed);
+      resize_rows(table, rows + parser.rows(), timed);
       parser.store(table, rows);
       rows += parser.rows();
       lines += std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(whole), '\n');
     }
     if (ended) {
-      break;
+      return table;
     }
     const std::size_t got = filled.get();
     if (options.progress) {
@@ -461,7 +382,6 @@ RatingTable RatingText::read_stream(const DelimitedFormat& format, const ReadOpt
     size = rest.size() + got;
     current = std::move(next);
   }
-  return table;
 }
 
 }  // namespace curate

@@ -7,7 +7,7 @@
 #include "curate/dataset.h"
 #include "data/archive.h"
 #include "data/byte_source.h"
-#include "data/delimited_reader.h"
+#include "data/delimited_format.h"
 #include "support/thread_pool.h"
 
 namespace curate {

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <numeric>
 #include <optional>
 #include <system_error>
@@ -13,9 +11,11 @@
 #include "curate/dataset.h"
 #include "curate/error.h"
 #include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 #include "data/movielens.h"
 #include "data/rating_cache.h"
 #include "data/rating_reader.h"
+#include "data/rating_scale.h"
 #include "data/side_files.h"
 #include "support/file_set.h"
 
@@ -64,9 +64,11 @@ Source open_source(const std::string& path, bool user_texts, bool item_texts) {
   format.item_text = !format.release && (format.item_text || item_texts);
   if (format.release && format.separator != source.release->separator) {
     throw_input_error(source.text->name(), 1,
-                      fmt::format("the fields are separated by {} where MovieLens has {}",
-                                  separator_name(format.separator), separator_name(source.release->separator)),
-                      "name the file itself instead of its folder");
+                      fmt::format("the file separates its fields by {}, but MovieLens separates those of {} by {}",
+                                  separator_name(format.separator), source.release->ratings_file,
+                                  separator_name(source.release->separator)),
+                      source.kind == PathKind::zip ? "unpack the archive and name the file itself"
+                                                   : "name the file itself instead of its folder");
   }
   return source;
 }
@@ -183,34 +185,6 @@ std::int64_t drop_duplicates(RatingTable& table, std::int32_t num_users, std::in
     erase_marked(table.timestamps, dropped);
   }
   return duplicates;
-}
-
-RatingScale detect_scale(const Column<float>& ratings, ThreadPool& pool) {
-  RatingScale scale{ratings.front(), ratings.front(), 0.0F};
-  std::size_t odd = 0;
-  std::size_t odd_halves = 0;
-  std::mutex mutex;
-  constexpr std::int64_t kGrain = std::int64_t{1} << 20U;
-  pool.parallel_for(static_cast<std::int64_t>(ratings.size()), kGrain, [&](std::int64_t begin, std::int64_t end) {
-    RatingScale here = {ratings[static_cast<std::size_t>(begin)], ratings[static_cast<std::size_t>(begin)], 0.0F};
-    std::size_t here_odd = 0;
-    std::size_t here_odd_halves = 0;
-    // Counted without branches: vectors of ratings at once.
-    for (std::int64_t k = begin; k < end; ++k) {
-      const float rating = ratings[static_cast<std::size_t>(k)];
-      here.min = rating < here.min ? rating : here.min;
-      here.max = rating > here.max ? rating : here.max;
-      here_odd += std::trunc(rating) == rating ? 0U : 1U;
-      here_odd_halves += std::trunc(2.0F * rating) == 2.0F * rating ? 0U : 1U;
-    }
-    const std::lock_guard lock(mutex);
-    scale.min = std::min(scale.min, here.min);
-    scale.max = std::max(scale.max, here.max);
-    odd += here_odd;
-    odd_halves += here_odd_halves;
-  });
-  scale.step = odd == 0 ? 1.0F : odd_halves == 0 ? 0.5F : 0.0F;
-  return scale;
 }
 
 /// Fills in items from `first_item` on; strings are moved out of `known`.

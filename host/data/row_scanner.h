@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
-#include "data/delimited_reader.h"
+#include "data/delimited_format.h"
 
 namespace curate {
 
@@ -22,7 +24,7 @@ struct RowBlock {
 /// by vector comparison, digits are turned into numbers eight at a time.
 class RowScanner {
  public:
-  /// The scanner may read this many bytes before and behind the text, without using them: a caller's buffer has them.
+  /// The scanner may read this many bytes before and behind the text, without using them: a ScanBuffer has them.
   static constexpr std::size_t kSlack = 64;
 
   /// Ratings outside [range.first, range.second] count as odd. Without `want_timestamps` that column is passed over,
@@ -51,6 +53,21 @@ class RowScanner {
   float low_;
   float high_;
   bool applies_;
+};
+
+/// A buffer for text that is scanned, with RowScanner::kSlack bytes before and behind it.
+class ScanBuffer {
+ public:
+  char* data() { return bytes_.data() + RowScanner::kSlack; }
+  const char* data() const { return bytes_.data() + RowScanner::kSlack; }
+
+  /// For so many characters; those that are there stay. data() may move.
+  void make_room(std::size_t characters) {
+    bytes_.resize(std::max(bytes_.size(), RowScanner::kSlack + characters + RowScanner::kSlack));
+  }
+
+ private:
+  std::vector<char> bytes_ = std::vector<char>(2 * RowScanner::kSlack);
 };
 
 }  // namespace curate

@@ -11,6 +11,7 @@
 
 #include "curate/dataset.h"
 #include "curate/error.h"
+#include "data/rating_table.h"
 #include "data/split_request.h"
 #include "support/philox.h"
 #include "support/thread_pool.h"
@@ -69,10 +70,7 @@ Split split_where(const RatingTable& table, const std::vector<std::uint8_t>& is_
   const std::size_t trains = is_test.size() - tests;
   const auto make = [&](std::size_t rows) {
     RatingTable part;
-    part.users.resize(rows);
-    part.items.resize(rows);
-    part.ratings.resize(rows);
-    part.timestamps.resize(table.has_timestamps() ? rows : 0);
+    resize_rows(part, rows, table.has_timestamps());
     return part;
   };
   Split split{make(trains), make(tests)};

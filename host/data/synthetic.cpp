@@ -265,6 +265,41 @@ ItemInfo make_item_info(std::int32_t item, std::uint64_t seed) {
   return info;
 }
 
+/// Items that are rated whatever is drawn. If there are enough ratings, item number k of a random order is promised the
+/// rating number floor(k * ratings / items): these differ, so that no user is promised more items than it rates, nor
+/// one twice.
+class Promises {
+ public:
+  explicit Promises(const SyntheticOptions& options)
+      : order_(shuffled(options.items, options.seed, kStepPromise, RandomPurpose::synthetic_popularity)),
+        items_(options.items),
+        stride_(options.ratings / options.items),
+        stride_remainder_(options.ratings % options.items),
+        taken_(stride_ > 0 ? 0 : options.items) {}
+
+  /// Appends those whose rating has a number below `rating`, and were not taken yet.
+  void take_before(std::int64_t rating, std::vector<std::int32_t>& items) {
+    while (taken_ < items_ && next_ < rating) {
+      items.push_back(order_[static_cast<std::size_t>(taken_++)]);
+      next_ += stride_;
+      remainder_ += stride_remainder_;
+      if (remainder_ >= items_) {
+        remainder_ -= items_;
+        ++next_;
+      }
+    }
+  }
+
+ private:
+  std::vector<std::int32_t> order_;
+  std::int64_t items_;
+  std::int64_t stride_;
+  std::int64_t stride_remainder_;
+  std::int64_t taken_;
+  std::int64_t next_ = 0;  ///< rating of the item that is taken next
+  std::int64_t remainder_ = 0;
+};
+
 }  // namespace
 
 SyntheticDataset generate_dataset(const SyntheticOptions& options) {
@@ -274,8 +309,6 @@ SyntheticDataset generate_dataset(const SyntheticOptions& options) {
       shuffled(options.users, seed, kStepOrder, RandomPurpose::synthetic_activity);
   const std::vector<std::int32_t> item_order =
       shuffled(options.items, seed, kStepOrder, RandomPurpose::synthetic_popularity);
-  const std::vector<std::int32_t> promise_order =
-      shuffled(options.items, seed, kStepPromise, RandomPurpose::synthetic_popularity);
   const std::vector<std::int32_t> counts =
       share_out(options.ratings, options.items, user_order, zipf_weights(user_order, kActivityExponent));
   const std::vector<double> popularity = zipf_weights(item_order, kPopularityExponent);
@@ -291,13 +324,7 @@ SyntheticDataset generate_dataset(const SyntheticOptions& options) {
   table.ratings.reserve(total);
   table.timestamps.reserve(total);
 
-  // If there are enough ratings, item number k of a random order is promised the rating number
-  // floor(k * ratings / items): these differ, so that no user is promised more items than it rates, nor one twice.
-  const std::int64_t stride = options.ratings / options.items;
-  const std::int64_t stride_remainder = options.ratings % options.items;
-  std::int64_t promised = stride > 0 ? 0 : options.items;  // items promised; the next one goes to this rating:
-  std::int64_t promised_at = 0;
-  std::int64_t promised_remainder = 0;
+  Promises promises(options);
   std::int64_t done = 0;
   double squared_error = 0.0;
   std::vector<std::int32_t> picked;
@@ -305,15 +332,7 @@ SyntheticDataset generate_dataset(const SyntheticOptions& options) {
     const std::int32_t count = counts[static_cast<std::size_t>(user)];
     picked.clear();
     done += count;
-    while (promised < options.items && promised_at < done) {
-      picked.push_back(promise_order[static_cast<std::size_t>(promised++)]);
-      promised_at += stride;
-      promised_remainder += stride_remainder;
-      if (promised_remainder >= options.items) {
-        promised_remainder -= options.items;
-        ++promised_at;
-      }
-    }
+    promises.take_before(done, picked);
     picker.pick(user, count - static_cast<std::int32_t>(picked.size()), picked);
 
     const PhiloxWords joined =

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <system_error>
 
-#include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 
 namespace curate {
 namespace {

@@ -46,8 +46,11 @@ class CsvReader {
   /// False at the end; skips blank lines. Throws InputError.
   bool next(std::vector<std::string>& fields);
 
-  /// Reads the first record as the header. Throws InputError if a record has other than its number of fields.
+  /// Reads the first record as the header.
   void read_header();
+  /// Its names; empty before read_header().
+  const std::vector<std::string>& header() const { return header_; }
+  /// next() for a record below the header. Throws InputError if it has another number of fields.
   bool next_row(std::vector<std::string>& fields);
 
   /// The header's column of that name, whatever its case, or nothing.

@@ -7,7 +7,7 @@
 #include <system_error>
 #include <vector>
 
-#include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 #include "data/text_table.h"
 
 namespace curate {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "curate/dataset.h"
+#include "data/rating_lines.h"
 #include "data/user_info.h"
 #include "support/output_folder.h"
 
@@ -34,15 +35,29 @@ struct LayoutLosses {
 /// Throws InputError for a name that is no layout's.
 void check_layout(const std::string& layout);
 
+/// The file of ratings that a layout has.
+struct RatingsFile {
+  std::string_view name;
+  RatingsFormat format;
+};
+/// Throws as check_layout does.
+RatingsFile ratings_file_of(const std::string& layout);
+
+/// Which items the files of a layout list.
+enum class ListedItems : std::uint8_t {
+  known,  ///< those that something is known of, in order of raw id
+  all,    ///< all that have a dense id, in its order
+};
+
 /// Stages the files of a data set in a layout, with raw ids and the ratings in their order; items and users that
 /// something is known of are in order of raw id. No timestamp column without timestamps. Throws InputError if the
 /// layout cannot hold the ratings, Error if a file cannot be written.
 LayoutLosses write_layout(const Dataset& dataset, const UserTable& users, const std::string& layout,
                           OutputFolder& folder);
 
-/// Stages only the files of items and users, as write_layout does.
+/// Stages only the files of items and users, as write_layout does, with the items that are to be listed.
 LayoutLosses write_side_files(const Dataset& dataset, const UserTable& users, const std::string& layout,
-                              OutputFolder& folder);
+                              ListedItems listed, OutputFolder& folder);
 
 /// Stages one part of a data set's ratings as csv with the header and the digits of ml-csv; any ratings.
 void write_part(const Dataset& dataset, const RatingTable& part, const std::string& name, OutputFolder& folder);

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "curate/error.h"
-#include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 #include "support/atomic_file.h"
 #include "support/printable.h"
 

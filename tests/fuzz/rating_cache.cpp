@@ -11,8 +11,8 @@
 #include <string>
 #include <string_view>
 
-#include "data/delimited_reader.h"
 #include "data/rating_cache.h"
+#include "data/row_parser.h"
 #include "support/thread_pool.h"
 #include "tests/fuzz/support.h"
 

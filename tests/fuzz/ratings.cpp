@@ -15,6 +15,7 @@
 
 #include "curate/dataset.h"
 #include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 #include "data/rating_reader.h"
 #include "support/thread_pool.h"
 #include "tests/fuzz/support.h"
@@ -129,6 +130,20 @@ void check_ids(const Column<std::int32_t>& column, const IdMap& map, const Ids& 
   check(map.size() == static_cast<std::int32_t>(expected.size()), "another number of ids");
 }
 
+/// parse_delimited reads plain lines the fast way; all lines read carefully are the same.
+void check_read_carefully(std::string_view text, const DelimitedFormat& format, const ReadOptions& options,
+                          const RawRatings& rows) {
+  RawRatings careful;
+  RowParser parser(text, format, options.rating_range, true, careful);
+  for (std::size_t at = format.body; at < text.size();) {
+    parser.parse_any(next_line(text, at));
+  }
+  check(careful.users == rows.users && careful.items == rows.items && careful.timestamps == rows.timestamps &&
+            std::equal(careful.ratings.begin(), careful.ratings.end(), rows.ratings.begin(), rows.ratings.end(),
+                       same_bits),
+        "the fast way reads other rows");
+}
+
 struct Rows {
   RawRatings raw;
   Ids users;
@@ -192,6 +207,7 @@ void test_pairs(const ScratchFile& file, std::string_view text, bool text_ids) {
     format.user_text = format.user_text || text_ids;
     format.item_text = format.item_text || text_ids;
     rows.raw = parse_delimited(text, file.path(), format, {});
+    check_read_carefully(text, format, {}, rows.raw);
     rows.users = ids_of(rows.raw.users, format.user_text, text);
     rows.items = ids_of(rows.raw.items, format.item_text, text);
   });
@@ -227,6 +243,7 @@ void test(std::uint8_t flags, std::string_view text) {
   Rows rows;
   const auto slow_refusal = refusal_of([&] {
     rows.raw = parse_delimited(text, kFile.path(), format, options);
+    check_read_carefully(text, format, options, rows.raw);
     rows.users = ids_of(rows.raw.users, format.user_text, text);
     rows.items = ids_of(rows.raw.items, format.item_text, text);
   });

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/features.h"
+#include "data/feature_table.h"
 #include "data/user_info.h"
 #include "tests/fuzz/support.h"
 

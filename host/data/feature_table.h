@@ -15,6 +15,12 @@
 
 namespace curate {
 
+// What is known of users and items, from a file's text to a model:
+//   FeatureRequest   asks for a feature by name, before any file is read
+//   FeatureColumn    holds what files say: numbers as they are, nothing for rows that no file knows
+//   FeatureTable     has the columns of one side, users or items; DatasetFeatures has both sides
+//   Feature          (curate/feature.h) is a column as a model takes it: numbers in buckets, a value for every row
+
 /// One thing that is known of the rows (users or items) of a FeatureTable: a value, values or none for each row.
 struct FeatureColumn {
   static constexpr std::int32_t kMissing = -1;
@@ -114,20 +120,21 @@ class GenomeReader {
   std::string partial_;  ///< the piece's last line so far
 };
 
-struct Features {
+/// What a data set's own files say of either side.
+struct DatasetFeatures {
   FeatureTable users;
   FeatureTable items;
 };
 
 /// user_features and item_features of what `files` and dataset.item_info say. Throws InputError for malformed files.
-Features read_plain_features(const SideFiles& files, const Dataset& dataset);
+DatasetFeatures read_plain_features(const SideFiles& files, const Dataset& dataset);
 
 /// The tags among `files`, if there are any.
 void add_tags(FeatureTable& items, const SideFiles& files, const Dataset& dataset, std::int32_t most_tags = kMostTags);
 
 /// All that `files` and dataset.item_info say about the users and items of `dataset`: user_features, item_features,
 /// tags and genome. Throws InputError for malformed files.
-Features read_features(const SideFiles& files, const Dataset& dataset, std::int32_t most_tags = kMostTags);
+DatasetFeatures read_features(const SideFiles& files, const Dataset& dataset, std::int32_t most_tags = kMostTags);
 
 /// How much of a data set a column has a value for.
 struct FeatureCoverage {

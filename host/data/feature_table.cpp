@@ -1,4 +1,4 @@
-#include "data/features.h"
+#include "data/feature_table.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include <optional>
 #include <system_error>
 
-#include "data/delimited_reader.h"
+#include "data/delimited_text.h"
 #include "data/text_table.h"
 
 namespace curate {
@@ -465,8 +465,8 @@ bool is_there(const SideFiles& files, const Dataset& dataset, std::string_view l
 
 }  // namespace
 
-Features read_plain_features(const SideFiles& files, const Dataset& dataset) {
-  Features features;
+DatasetFeatures read_plain_features(const SideFiles& files, const Dataset& dataset) {
+  DatasetFeatures features;
   // Files about users and items have numbers as ids.
   features.users.rows = dataset.users.size();
   if (dataset.users.numbers()) {
@@ -484,8 +484,8 @@ void add_tags(FeatureTable& items, const SideFiles& files, const Dataset& datase
   }
 }
 
-Features read_features(const SideFiles& files, const Dataset& dataset, std::int32_t most_tags) {
-  Features features = read_plain_features(files, dataset);
+DatasetFeatures read_features(const SideFiles& files, const Dataset& dataset, std::int32_t most_tags) {
+  DatasetFeatures features = read_plain_features(files, dataset);
   add_tags(features.items, files, dataset, most_tags);
   if (is_there(files, dataset, "ml-csv", "genome-scores.csv")) {
     GenomeTags tags;
