@@ -95,7 +95,7 @@ class Results(CompareCase):
             table = text.split("\n\n")[1].splitlines()
             self.assertEqual(len(table), 5)
             self.assertLessEqual(max(map(len, table)), width)
-            self.assertIn("no room for these, which differ too: ", text)
+            self.assertIn("the table has no room for them: ", text)
             self.assertIn(" model ", table[1])
 
     def test_one_run(self):
@@ -138,7 +138,7 @@ class Results(CompareCase):
         self.three_runs()
         self.train(self.data, "--epochs", 1, "--split", "random:0.3", out="runs/other")
         text = self.compare("runs")
-        self.assertEqual(text.count("\nwarning: test errors are not comparable"), 1)
+        self.assertEqual(text.count("\nwarning: test errors cannot be compared, because"), 1)
         self.assertIn("random:0.3 of ", text)
         self.assertNotIn("warning", self.compare("runs/small", "runs/large"))
         self.train(self.data, "--epochs", 1, "--seed", 2, out="runs/seed")

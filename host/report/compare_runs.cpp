@@ -85,8 +85,8 @@ ComparedRun read_run_once(const std::string& path) {
   const std::string history = (folder / "history.csv").string();
   run.history = read_history(history);
   if (run.history.size() != static_cast<std::size_t>(run.metrics.epochs)) {
-    throw InputError(fmt::format("{}: {} epochs, but {} tells of {}; train the run again", history, run.history.size(),
-                                 metrics, run.metrics.epochs));
+    throw InputError(fmt::format("{}: the file has {} epochs, but {} says {}; train the run again", history,
+                                 run.history.size(), metrics, run.metrics.epochs));
   }
   run.parameters = count_parameters((folder / "model.safetensors").string());
   return run;
@@ -130,7 +130,7 @@ void sort_runs(std::vector<ComparedRun>& runs, const std::string& key) {
 
 std::vector<std::string> find_runs(const std::vector<std::string>& paths) {
   constexpr int kLevels = 2;
-  constexpr const char* kRemedy = "give a run directory of curate train, or the folder that holds such";
+  constexpr const char* kRemedy = "give a run directory of curate train, or a folder with run directories in it";
   std::vector<std::string> runs;
   for (const std::string& path : paths) {
     std::error_code error;
@@ -147,14 +147,14 @@ std::vector<std::string> find_runs(const std::vector<std::string>& paths) {
     }
     if (fs::exists(fs::path(path) / "model.safetensors", error)) {
       throw InputError(
-          fmt::format("{}/config.toml: not there, so this is no whole run; train it again, or give another", path));
+          fmt::format("{}: the run is incomplete, config.toml is missing; train it again, or give another run", path));
     }
     const std::size_t before = runs.size();
     add_runs_within(path, kLevels, runs);
     if (runs.size() == before) {
       refuse_unfinished(path, "config.toml");
       throw InputError(
-          fmt::format("{}: neither a run nor a folder of runs, for no config.toml is there; {}", path, kRemedy));
+          fmt::format("{}: neither a run nor a folder with runs, because config.toml is missing; {}", path, kRemedy));
     }
   }
   std::map<std::string, std::string> known;
@@ -164,8 +164,8 @@ std::vector<std::string> find_runs(const std::vector<std::string>& paths) {
     const auto [first, added] = known.emplace(error ? run : canonical.string(), run);
     if (!added) {
       throw InputError(first->second == run
-                           ? fmt::format("{}: given twice; give every run once", run)
-                           : fmt::format("{}: the same run as {}; give every run once", run, first->second));
+                           ? fmt::format("{}: this run is given twice; give every run once", run)
+                           : fmt::format("{}: this is the same run as {}; give every run once", run, first->second));
     }
   }
   return runs;

@@ -86,10 +86,10 @@ void find_differences(RunComparison& comparison) {
   comparison.same_validation = validations.size() <= 1;
   if (!comparison.same_test) {
     comparison.warnings.push_back(fmt::format(
-        "test errors are not comparable, for the runs were tested on different ratings: {}", listed(tests)));
+        "test errors cannot be compared, because the runs were tested on different ratings: {}", listed(tests)));
   } else if (!comparison.same_validation) {
-    comparison.warnings.push_back(
-        fmt::format("validation errors are not comparable, for the ratings held out differ: {}", listed(validations)));
+    comparison.warnings.push_back(fmt::format(
+        "validation errors cannot be compared, because the runs held out different ratings: {}", listed(validations)));
   }
 }
 

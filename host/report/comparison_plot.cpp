@@ -56,14 +56,43 @@ std::optional<double> error_limit(const std::vector<Curve>& curves) {
   return high - low > kWorthCutting * (limit - low) && limit > low ? std::optional(limit) : std::nullopt;
 }
 
+/// An axis of seconds on which all curves can be told apart: on a linear one fast runs would be at its left end.
+void choose_seconds_axis(LinePanel& panel, const std::vector<Curve>& curves) {
+  constexpr double kFarApart = 10.0;
+  double shortest = std::numeric_limits<double>::infinity();
+  double longest = 0.0;
+  double first = shortest;
+  for (const Curve& curve : curves) {
+    shortest = std::min(shortest, curve.seconds.back());
+    longest = std::max(longest, curve.seconds.back());
+    first = std::min(first, curve.seconds.front());
+  }
+  const bool logarithmic = first > 0.0 && longest > kFarApart * shortest;
+  panel.x_scale = logarithmic ? LinePanel::Scale::logarithmic : LinePanel::Scale::linear;
+  panel.x_label = logarithmic ? "seconds of training (logarithmic)" : "seconds of training";
+}
+
+/// Adds a run's curve to both panels.
+void add_curve(const ComparedRun& run, const Curve& curve, const std::string& name, LinePanel& by_epoch,
+               LinePanel& by_seconds) {
+  LineSeries line;
+  line.name = name;
+  line.ring = static_cast<std::size_t>(run.metrics.best_epoch - 1);
+  LineSeries timed = line;
+  for (std::size_t k = 0; k < curve.rmse.size(); ++k) {
+    line.points.emplace_back(static_cast<double>(k + 1), curve.rmse[k]);
+    timed.points.emplace_back(curve.seconds[k], curve.rmse[k]);
+  }
+  by_epoch.series.push_back(std::move(line));
+  by_seconds.series.push_back(std::move(timed));
+}
+
 }  // namespace
 
 PlotPage comparison_plot(const RunComparison& comparison) {
   const std::vector<ComparedRun>& runs = comparison.runs;
   const auto validated = std::count_if(runs.begin(), runs.end(), has_validation);
   const bool all_validated = validated == static_cast<std::ptrdiff_t>(runs.size());
-  PlotPage page;
-  page.title = runs.size() == 1 ? runs.front().name : fmt::format("{} runs", runs.size());
   LinePanel by_epoch;
   by_epoch.title = "Error by epoch";
   by_epoch.x_label = "epoch";
@@ -75,31 +104,14 @@ PlotPage comparison_plot(const RunComparison& comparison) {
   by_seconds.title = "Error over training time";
   by_seconds.y_label = by_epoch.y_label;
   std::vector<Curve> curves;
-  double shortest = std::numeric_limits<double>::infinity();
-  double longest = 0.0;
-  double first = shortest;
   for (const ComparedRun& run : runs) {
-    const Curve& curve = curves.emplace_back(curve_of(run));
-    shortest = std::min(shortest, curve.seconds.back());
-    longest = std::max(longest, curve.seconds.back());
-    first = std::min(first, curve.seconds.front());
-    LineSeries line;
-    line.name = run.name + (has_validation(run) || validated == 0 ? "" : " (learnt)");
-    line.ring = static_cast<std::size_t>(run.metrics.best_epoch - 1);
-    LineSeries timed = line;
-    for (std::size_t k = 0; k < curve.rmse.size(); ++k) {
-      line.points.emplace_back(static_cast<double>(k + 1), curve.rmse[k]);
-      timed.points.emplace_back(curve.seconds[k], curve.rmse[k]);
-    }
-    by_epoch.series.push_back(std::move(line));
-    by_seconds.series.push_back(std::move(timed));
+    const std::string name = run.name + (has_validation(run) || validated == 0 ? "" : " (learnt)");
+    add_curve(run, curves.emplace_back(curve_of(run)), name, by_epoch, by_seconds);
   }
-  // On a linear axis the fast runs would be at its left end.
-  constexpr double kFarApart = 10.0;
-  const bool logarithmic = first > 0.0 && longest > kFarApart * shortest;
-  by_seconds.x_scale = logarithmic ? LinePanel::Scale::logarithmic : LinePanel::Scale::linear;
-  by_seconds.x_label = logarithmic ? "seconds of training (logarithmic)" : "seconds of training";
+  choose_seconds_axis(by_seconds, curves);
   by_epoch.y_limit = by_seconds.y_limit = error_limit(curves);
+  PlotPage page;
+  page.title = runs.size() == 1 ? runs.front().name : fmt::format("{} runs", runs.size());
   page.note = fmt::format("{}. Rings: the epoch whose model was kept.{}", common_options(comparison),
                           by_epoch.y_limit ? " The highest errors are cut off." : "");
   for (const std::string& warning : comparison.warnings) {

@@ -165,6 +165,47 @@ OptionChoice choose_options(const RunComparison& comparison, std::size_t taken, 
   return choice;
 }
 
+/// A line for every line of the titles, then one for every run.
+std::string rows_of(const std::vector<TableColumn>& columns, std::size_t runs, bool bold) {
+  std::string text;
+  std::vector<std::string> texts;
+  for (std::size_t line = 0; line < kTitleLines; ++line) {
+    texts.clear();
+    for (const TableColumn& column : columns) {
+      texts.push_back(aligned(column, column.title[line], false, false));
+    }
+    text += table_row(texts);
+  }
+  for (std::size_t r = 0; r < runs; ++r) {
+    texts.clear();
+    for (const TableColumn& column : columns) {
+      texts.push_back(aligned(column, column.cells[r].text, column.cells[r].best, bold));
+    }
+    text += table_row(texts);
+  }
+  return text;
+}
+
+/// What follows the table, a line each.
+std::string notes_of(const RunComparison& comparison, const OptionChoice& options, bool marks) {
+  std::string notes;
+  if (marks) {
+    notes += "*: the lowest of its column\n";
+  }
+  if (!options.no_room.empty()) {
+    notes += fmt::format("these options differ, too, but the table has no room for them: {}\n",
+                         fmt::join(options.no_room, ", "));
+  }
+  if (!options.implied.empty()) {
+    notes += fmt::format("these options differ because their defaults depend on model, optimizer and preset: {}\n",
+                         fmt::join(options.implied, ", "));
+  }
+  for (const std::string& warning : comparison.warnings) {
+    notes += fmt::format("warning: {}\n", printable_utf8(warning));
+  }
+  return notes;
+}
+
 }  // namespace
 
 std::string comparison_table(const RunComparison& comparison, const TableStyle& style) {
@@ -191,36 +232,9 @@ std::string comparison_table(const RunComparison& comparison, const TableStyle& 
   columns.insert(columns.end(), std::make_move_iterator(figures.begin()), std::make_move_iterator(figures.end()));
 
   const bool one = comparison.runs.size() == 1;
-  std::string text = fmt::format("{}: {}\n\n", one ? "options" : "in all runs", common_options(comparison));
-  std::vector<std::string> texts;
-  for (std::size_t line = 0; line < kTitleLines; ++line) {
-    texts.clear();
-    for (const TableColumn& column : columns) {
-      texts.push_back(aligned(column, column.title[line], false, false));
-    }
-    text += table_row(texts);
-  }
-  for (std::size_t r = 0; r < comparison.runs.size(); ++r) {
-    texts.clear();
-    for (const TableColumn& column : columns) {
-      texts.push_back(aligned(column, column.cells[r].text, column.cells[r].best, style.bold));
-    }
-    text += table_row(texts);
-  }
-  std::string notes;
-  if (marks) {
-    notes += "*: the lowest of its column\n";
-  }
-  if (!options.no_room.empty()) {
-    notes += fmt::format("no room for these, which differ too: {}\n", fmt::join(options.no_room, ", "));
-  }
-  if (!options.implied.empty()) {
-    notes += fmt::format("as model, optimizer and preset have them by default: {}\n", fmt::join(options.implied, ", "));
-  }
-  for (const std::string& warning : comparison.warnings) {
-    notes += fmt::format("warning: {}\n", printable_utf8(warning));
-  }
-  return text + (notes.empty() ? "" : "\n" + notes);
+  const std::string notes = notes_of(comparison, options, marks);
+  return fmt::format("{}: {}\n\n{}{}{}", one ? "options" : "in all runs", common_options(comparison),
+                     rows_of(columns, comparison.runs.size(), style.bold), notes.empty() ? "" : "\n", notes);
 }
 
 }  // namespace curate
