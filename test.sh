@@ -95,7 +95,8 @@ tests/emulator/coverage.py "$CURATE_EMULATOR_LOG"
 run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE "slow|large" \
   -E "ml_100k_u1|train_as_well|atomics_change|deterministic_(gives|plans_give)|do_not_depend_on|\
 ^(CudaErrors|LibraryChoice.(times_tell|few_tiles|an_algorithm))|ProductsFailures|WideStackFailures|\
-IsWhatTrainingTakes|Resume.*emulated|rounded_products_match|WideLayersInBf16|^cli_(bench_|compare_)?test|^mf_peers_test|^cuda_cli_test|\
+IsWhatTrainingTakes|Resume.*emulated|rounded_products_match|WideLayersInBf16|\
+^cli_((bench|compare|data|features|run|train)_)?test|^mf_peers_test|^cuda_cli_test|\
 ContractTest.seconds_of_counts|^widths/MfSgdBlock|^Trainer.DefaultsOfLargeBatches|^MovielensLike.BestRmse"
 if [ ! -e /proc/driver/nvidia/version ]; then
   skipped+=("tests on a GPU: no NVIDIA driver here (their kernels ran on the emulated one)")

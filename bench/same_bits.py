@@ -13,8 +13,9 @@ Exit status: 0 all the same, 1 something differs or failed, 2 bad usage. Needs P
 
 A case is a configuration in a variant: on the CPU with 1, 2 and 3 threads, and on the emulated GPU with and without
 --deterministic. OLD and NEW run the same commands on the same ratings, which OLD makes up. Not compared: seconds,
-ratings per second, and keys of config.toml that NEW alone has. If README.md promises the same model for any number of
-threads (all but per-rating SGD without --deterministic), each side's models of 1, 2 and 3 threads are compared, too.
+ratings per second, and keys of config.toml that NEW alone has. If host/cli/GUIDE.md promises the same model for any
+number of threads (all but per-rating SGD without --deterministic), each side's models of 1, 2 and 3 threads are
+compared, too.
 A case that both refuse with the same message is the same; the table counts it apart, too.
 """
 

@@ -696,6 +696,12 @@ class Runs(BadInput):
             with self.subTest(text[-80:]):
                 config.write_text(text)
                 self.refused("evaluate", run, naming=[str(config)])
+        # By their keys: `evaluate` has no such flags.
+        for key, was, broken in (("split", "random:0.1", "half"), ("rating_range", 'rating_range = ""',
+                                                                   'rating_range = "9:3"')):
+            config.write_text(sound.replace(was, broken))
+            said = self.refused("evaluate", run, naming=[f"{config}: {key} "])
+            self.assertNotIn("--", said)
         config.unlink()
         self.refused("evaluate", run, naming=["config.toml"])
 

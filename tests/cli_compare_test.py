@@ -12,15 +12,15 @@ import subprocess
 import unittest
 import xml.etree.ElementTree
 
-import cli_test
+import cli_case
 import skips
 from cli_bad_input_test import REMEDY
-from cli_test import CURATE, read_history, read_metrics, read_safetensors, strict_json
+from cli_case import CURATE, read_history, read_metrics, read_safetensors, strict_json
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-class CompareCase(cli_test.CliCase):
+class CompareCase(cli_case.CliCase):
     def setUp(self):
         super().setUp()
         self.data = self.generate()
@@ -63,7 +63,7 @@ class Results(CompareCase):
                 _, entries, _ = read_safetensors(path)
                 self.assertEqual(run["parameters"], sum(math.prod(entry["shape"]) for name, entry in entries.items()
                                                         if not name.startswith("fallback.")))
-                config = cli_test.read_config(path)
+                config = cli_case.read_config(path)
                 options = {key: value for key, value in run["options"].items() if value is not None}
                 for key, value in options.items():
                     self.assertEqual(value, config[key], key)
@@ -95,7 +95,7 @@ class Results(CompareCase):
             table = text.split("\n\n")[1].splitlines()
             self.assertEqual(len(table), 5)
             self.assertLessEqual(max(map(len, table)), width)
-            self.assertIn("no room for these, which differ too: ", text)
+            self.assertIn("the table has no room for them: ", text)
             self.assertIn(" model ", table[1])
 
     def test_one_run(self):
@@ -138,7 +138,7 @@ class Results(CompareCase):
         self.three_runs()
         self.train(self.data, "--epochs", 1, "--split", "random:0.3", out="runs/other")
         text = self.compare("runs")
-        self.assertEqual(text.count("\nwarning: test errors are not comparable"), 1)
+        self.assertEqual(text.count("\nwarning: test errors cannot be compared, because"), 1)
         self.assertIn("random:0.3 of ", text)
         self.assertNotIn("warning", self.compare("runs/small", "runs/large"))
         self.train(self.data, "--epochs", 1, "--seed", 2, out="runs/seed")

@@ -10,16 +10,16 @@ import signal
 import subprocess
 import time
 
-import cli_test
+import cli_case
 import skips
-from cli_test import CURATE, RUN_FILES, model_bytes, read_config, read_metrics, strict_json
+from cli_case import CURATE, RUN_FILES, model_bytes, read_config, read_metrics, strict_json
 
 HIDDEN = ".publishing"
 REMEDY = r"\b(wait until|give another|run its command|or --overwrite)\b"
 LONG = ("--epochs", 1000000, "--validation", 0)  # until it is killed
 
 
-class PublishCase(cli_test.CliCase):
+class PublishCase(cli_case.CliCase):
     def setUp(self):
         super().setUp()
         self.data = self.generate()

@@ -197,7 +197,7 @@ TEST_F(CompareRunsTest, OtherTestRatingsAreWarnedOf) {
             std::string::npos)
       << comparison.warnings[0];
   const std::string table = comparison_table(comparison);
-  EXPECT_NE(table.find("\nwarning: test errors are not comparable"), std::string::npos);
+  EXPECT_NE(table.find("\nwarning: test errors cannot be compared, because"), std::string::npos);
   EXPECT_EQ(table.find("0.9000*"), std::string::npos);  // neither is the best
   EXPECT_NE(table.find("0.9500*"), std::string::npos);  // validated on the same
   const auto json = comparison_json(comparison);
@@ -221,7 +221,7 @@ TEST_F(CompareRunsTest, OtherValidationRatingsHaveNoBest) {
   EXPECT_NE(table.find(" 0.9400"), std::string::npos);
   EXPECT_EQ(table.find("0.9400*"), std::string::npos);
   EXPECT_EQ(table.find("0.9500*"), std::string::npos);
-  EXPECT_NE(table.find("\nwarning: validation errors are not comparable"), std::string::npos);
+  EXPECT_NE(table.find("\nwarning: validation errors cannot be compared, because"), std::string::npos);
   const auto json = comparison_json(comparison);
   EXPECT_TRUE(json["best"].contains("test_rmse"));
   EXPECT_FALSE(json["best"].contains("validation_rmse"));
@@ -247,7 +247,7 @@ TEST_F(CompareRunsTest, OtherSourcesOfTestRatings) {
   EXPECT_TRUE(comparison.same_test);
   EXPECT_FALSE(comparison.same_validation);
   ASSERT_EQ(comparison.warnings.size(), 1U);
-  EXPECT_EQ(comparison.warnings[0].rfind("validation errors are not comparable", 0), 0U);
+  EXPECT_EQ(comparison.warnings[0].rfind("validation errors cannot be compared", 0), 0U);
 }
 
 TEST_F(CompareRunsTest, ManyDifferentPartsMakeNoLongWarning) {
@@ -308,7 +308,7 @@ TEST_F(CompareRunsTest, NarrowTablesHaveFewerOptions) {
     EXPECT_LE(longest, width);
     EXPECT_NE(lines.find(" dim "), std::string::npos) << lines;
   }
-  EXPECT_NE(comparison_table(comparison, {90, false}).find("no room for these, which differ too: test, reg"),
+  EXPECT_NE(comparison_table(comparison, {90, false}).find("the table has no room for them: test, reg"),
             std::string::npos);
 }
 
@@ -327,7 +327,8 @@ TEST_F(CompareRunsTest, WhatFollowsFromTheModelHasNoColumn) {
     EXPECT_NE(rows.find(shown), std::string::npos) << shown;
   }
   EXPECT_EQ(rows.find("dropout"), std::string::npos);
-  EXPECT_NE(table.find("\nas model, optimizer and preset have them by default: user_dim, item_dim, activations"),
+  EXPECT_NE(table.find("\nthese options differ because their defaults depend on model, optimizer and preset: user_dim, "
+                       "item_dim, activations"),
             std::string::npos);
 }
 
@@ -404,9 +405,11 @@ TEST_F(CompareRunsTest, WhatIsNoRunIsRefused) {
   write_file_atomically(path("file"), "x");
   EXPECT_NE(refusal([&] { find_runs({path("file")}); }).find("not a directory; give"), std::string::npos);
   fs::create_directories(root_ / "empty" / "inside");
-  EXPECT_NE(refusal([&] { find_runs({path("empty")}); }).find("no config.toml is there; give"), std::string::npos);
+  EXPECT_NE(refusal([&] { find_runs({path("empty")}); }).find("config.toml is missing; give a run directory"),
+            std::string::npos);
   fs::remove(fs::path(make("half")) / "config.toml");
-  EXPECT_NE(refusal([&] { find_runs({path("half")}); }).find("config.toml: not there"), std::string::npos);
+  EXPECT_NE(refusal([&] { find_runs({path("half")}); }).find("config.toml is missing; train it again"),
+            std::string::npos);
   EXPECT_THROW(find_runs({""}), InputError);
 }
 
@@ -428,7 +431,8 @@ TEST_F(CompareRunsTest, FilesThatAreMissingOrOfAnotherRunAreNamed) {
   make("a");
   make("b", [](MadeRun& run) { run.epochs = 2; });
   fs::copy_file(root_ / "b" / "history.csv", root_ / "a" / "history.csv", fs::copy_options::overwrite_existing);
-  EXPECT_NE(refusal([&] { compare_runs({path("a")}); }).find("history.csv: 2 epochs, but"), std::string::npos);
+  EXPECT_NE(refusal([&] { compare_runs({path("a")}); }).find("history.csv: the file has 2 epochs, but"),
+            std::string::npos);
 }
 
 }  // namespace

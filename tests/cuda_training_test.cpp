@@ -181,7 +181,7 @@ TEST(CudaProducts, rounded_products_train_as_well) {
 }
 
 // Embeddings in 16 bits end where f32 ends, since what rounding takes from one step it gives to another: within 0.001
-// (README.md), and much closer where no layers carry a difference on. Catches: tables that are f32 after all, steps
+// (host/cli/GUIDE.md), and much closer where no layers carry a difference on. Catches: tables that are f32 after all, steps
 // that vanish, a model that is not what was trained.
 TEST_P(CudaTraining, sixteen_bits_train_as_well) {
   const Dataset dataset = small_dataset();
@@ -313,7 +313,7 @@ TEST(CudaPerRatingSgd, ml_100k_u1_as_good_as_the_cpu_engine) {
   // mean of seeds 1 to 3 is 0.0011 more (bench/results/cuda-kernels.md). Whether every rating is learnt an error after
   // ten epochs does not tell: that is every_rating_is_learnt.
   constexpr double kStale = 0.002;
-  // README.md: 16 bits end within 0.001 of f32.
+  // host/cli/GUIDE.md: 16 bits end within 0.001 of f32.
   constexpr double kIn16Bits = 0.001;
   const double cpu = mean_rmse("cpu");
   const double cuda = mean_rmse("cuda-emulated:resident");

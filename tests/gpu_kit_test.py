@@ -497,6 +497,18 @@ class CommandTest(KitTest):
             self.assertEqual("| dim 32 f32 hot=32 | 4 | 2 | 0.5 |" in text, beside, told)
             self.assertEqual("No prediction stands beside" in text, not beside, told)
 
+    def test_what_failed_stands_first(self):
+        lines = [{"stage": "memory", "name": "hbm copy", "status": "ok", "figures": {"gbps": 4000.0}},
+                 {"stage": "epochs", "name": "dim 32 f32", "status": "ok", "figures": {"epoch_ms": {"median": 2.0}}},
+                 {"stage": "tests", "name": "", "status": "ok", "whole": True, "seconds": 3.0},
+                 {"stage": "train", "name": "mlp", "status": "failed", "problem": "planted"}]
+        text = table.markdown(lines, {})
+        headings = [line for line in text.splitlines() if line.startswith("#")]
+        self.assertEqual(headings, ["# GPU kit: no GPU", "## Failed", "## Machine and stages",
+                                    "## Epochs of per-rating SGD", "## Memory"])
+        self.assertLess(text.index("**train: mlp**"), text.index("|"))
+        self.assertNotIn("## Failed", table.markdown(lines[:-1], {}))
+
     def test_a_configuration_that_meets_the_limit_is_cut(self):
         for stopped, status in (("limit", "cut"), ("idle", "failed")):
             kit = mock.Mock(patience=1, device="cuda")

@@ -258,13 +258,13 @@ class ConsumerTest(InstallCase):
               *flags["--libs"])
         self.check_program(program, LD_LIBRARY_PATH=str(self.libdir))
 
-    def test_readme_shows_the_consumer(self):
-        readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        blocks = re.findall(r"^```cpp\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    def test_the_library_s_page_shows_the_consumer(self):
+        page = (ROOT / "include" / "README.md").read_text(encoding="utf-8")
+        blocks = re.findall(r"^```cpp\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         self.assertEqual(blocks, [(CONSUMER / "main.cpp").read_text(encoding="utf-8")])
         for line in (CONSUMER / "CMakeLists.txt").read_text(encoding="utf-8").splitlines():
             if re.match(r"find_package|target_link_libraries", line):
-                self.assertIn(re.sub(r"consumer", "my_program", line), readme)
+                self.assertIn(re.sub(r"consumer", "my_program", line), page)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "bench" / "peers" / "mf_peers.py"
 sys.path.insert(0, str(SCRIPT.parent))
 import mf_peers  # noqa: E402
-from cli_test import CURATE  # noqa: E402
+from cli_case import CURATE  # noqa: E402
 
 REPORT_FIELDS = {"program", "date", "commit", "machine", "versions", "data", "options", "absent", "tables"}
 TABLE_FIELDS = {"dim", "biases", "target_rmse", "rows"}

@@ -18,6 +18,7 @@ run   unpacks that (or, if no program starts, builds from source) and runs, most
                     default of two unpacked kits; --ab-dim 128, --ab-precision f32, --ab-pairs 20 (at most)
   --kit PATH        archive or unpacked folder (build/gpu-kit.tar.xz)
   --like, --scale   what made-up ratings are like (ml-20m, 1); --dims 32,64,128; --set OPTIONS for the stage train
+  --device cuda-emulated   a dry run without a GPU; --kit is then a build folder
 Exit status: 0 nothing failed, 1 something did, 2 bad usage. Settings of the GPU are never changed.
 """
 

@@ -1,4 +1,4 @@
-"""Results as Markdown: what ran, what failed, and figures with what was predicted beside them."""
+"""Results as Markdown: what failed, what ran, and figures with what was predicted beside them."""
 
 import json
 import pathlib
@@ -73,14 +73,22 @@ def _slower(stage, figures):
     return [_beside(chosen, min((one["us"] for one in right), default=None))]
 
 
-def _head(lines):
-    facts = {line["name"]: line.get("figures", {}) for line in lines if line["stage"] in ("machine", "run")}
-    gpu, doctor, pack, system = (facts.get(name, {}) for name in ("gpu", "doctor", "pack", "system"))
+def _facts(lines):
+    return {line["name"]: line.get("figures", {}) for line in lines if line["stage"] in ("machine", "run")}
+
+
+def _title(lines):
+    facts = _facts(lines)
+    gpu, doctor, pack = (facts.get(name, {}) for name in ("gpu", "doctor", "pack"))
     clean = {True: ", tree clean", False: ", tree not clean"}.get(pack.get("clean"), "")
-    blas = facts.get("cublaslt", {})
-    text = [f"# GPU kit: {gpu.get('name') or doctor.get('gpu') or 'no GPU'}", "",
+    return [f"# GPU kit: {gpu.get('name') or doctor.get('gpu') or 'no GPU'}", "",
             f"{pack.get('date', '?')}, commit {pack.get('commit', 'unknown')}{clean}, device "
-            f"`{pack.get('device', '?')}`, by `bench/gpu_kit.sh`.", ""]
+            f"`{pack.get('device', '?')}`, by `bench/gpu_kit.sh`."]
+
+
+def _machine(lines):
+    facts = _facts(lines)
+    gpu, doctor, system, blas = (facts.get(name, {}) for name in ("gpu", "doctor", "system", "cublaslt"))
     rows = [["GPU", gpu.get("name", doctor.get("gpu"))],
             ["driver", f"{gpu.get('driver_version', '?')}, serves CUDA {doctor.get('cuda_driver') or '?'}"],
             ["toolkit of the programs", doctor.get("cuda_toolkit") or "?"],
@@ -88,7 +96,7 @@ def _head(lines):
                                     f"{gpu.get('clocks.mem', '?')}, {gpu.get('clocks.max.mem', '?')}"],
             ["cuBLASLt", f"{blas.get('major', 'none')}, {doctor.get('cublaslt', '?')}"],
             ["system", f"{system.get('system', '?')}, {doctor.get('cpu', '?')}, {system.get('cores', '?')} cores"]]
-    return text + _table(["what", "here"], rows)
+    return ["", "## Machine and stages", "", *_table(["what", "here"], rows)]
 
 
 def _stages(lines):
@@ -180,12 +188,13 @@ def _tools(of):
 def markdown(lines, expected=None):
     lines = record.latest(lines)
     expected = predictions() if expected is None else expected
-    text = _head(lines) + _stages(lines)
+    # What failed comes first: the tables of a whole run are pages long.
+    text = _title(lines) + _problems(lines) + _machine(lines) + _stages(lines)
     if not comparable(lines):
         expected = {}
         text += ["", "No prediction stands beside these figures: predictions are for a GPU and for ratings like ml-20m, "
                      "all of them."]
-    text += _measured(lines, expected) + _problems(lines)
+    text += _measured(lines, expected)
     left_out = [line for line in lines
                 if record.not_begun(line) or (line["status"] in ("cut", "skipped") and not line.get("whole"))]
     if left_out:

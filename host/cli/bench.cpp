@@ -170,7 +170,8 @@ Command add_bench(CLI::App& root) {
   BenchmarkOptions& options = arguments->options;
   app->add_option("data", arguments->data,
                   "MovieLens folder, or a file of user, item, rating (default: ratings are made up in memory)");
-  app->add_option("--device", arguments->devices, "cpu, cuda or both: cpu,cuda (default: cpu, and cuda where it is)");
+  app->add_option("--device", arguments->devices,
+                  "cpu, cuda or both: cpu,cuda (default: cpu, and cuda if it works here)");
   add_debug_device(*app);
   app->add_option("--model", arguments->models, "mf, mlp or both: mf,mlp")->capture_default_str();
   app->add_option("--dim", arguments->dims, "factors per user and item, like 32,64,128")->capture_default_str();

@@ -62,9 +62,10 @@ void run_compare(const CLI::App& app, const CompareArguments& arguments) {
 Command add_compare(CLI::App& root) {
   CLI::App* app = root.add_subcommand("compare", "options and errors of trained runs side by side, and their curves");
   const auto arguments = std::make_shared<CompareArguments>();
-  app->add_option("runs", arguments->runs, "run directories of curate train, or folders that hold such")->required();
+  app->add_option("runs", arguments->runs, "run directories of curate train, or folders with run directories in them")
+      ->required();
   app->add_option("--sort", arguments->sort,
-                  fmt::format("lowest first: {} (default: test-rmse, or validation-rmse where no run has a test part)",
+                  fmt::format("lowest first: {} (default: test-rmse, or validation-rmse if no run has a test part)",
                               fmt::join(comparison_sort_names(), ", ")));
   app->add_option("--plot", arguments->plot, "write a picture (SVG) of the learning curves");
   app->add_flag("--json", arguments->json, "all of it as one JSON object, every epoch included");

@@ -52,7 +52,8 @@ void run_evaluate(const EvaluateArguments& arguments) {
       }
       ratings = model.translate(data.dataset, *data.test);
     } catch (const InputError& error) {
-      throw InputError(fmt::format("{}: {}", config_path, error.what()));
+      // The option stands in the file, and `evaluate` has no flag for it.
+      throw InputError(fmt::format("{}: {}", config_path, message_in_config(error)));
     }
   } else {
     config.data = arguments.data;

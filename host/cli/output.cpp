@@ -61,8 +61,8 @@ void check_layout_folder(const std::string& out, bool overwrite) {
   for (const char* name : {"tags.csv", "tags.dat", "genome-scores.csv", "genome-tags.csv"}) {
     std::error_code error;
     if (std::filesystem::exists(std::filesystem::path(out) / name, error)) {
-      throw InputError(
-          fmt::format("--out {}: holds {}, which tells of another data set; give another folder", out, name));
+      throw InputError(fmt::format(
+          "--out {}: the folder has a {}, which describes another data set; give another folder", out, name));
     }
   }
   OutputFolder::check(out, overwrite, is_layout_file);

@@ -71,7 +71,7 @@ class Entry {
       try {
         read_text(info, text, value);
       } catch (const InputError& error) {
-        throw InputError(fmt::format("{}: {} {}: {}", place_, error.key(), error.problem(), error.remedy()));
+        throw InputError(fmt::format("{}: {}", place_, message_in_config(error)));
       }
     }
   }
@@ -118,6 +118,10 @@ std::string to_toml(const RunConfig& config) {
   return text + to_toml(config.options);
 }
 
+std::string message_in_config(const InputError& error) {
+  return error.key().empty() ? error.what() : fmt::format("{} {}: {}", error.key(), error.problem(), error.remedy());
+}
+
 RunConfig read_config(const std::string& path, const RunConfig& base) {
   const std::string content = read_file(path);
   toml::table table;
@@ -132,8 +136,7 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
     try {
       config.options = preset_options(preset->value<std::string>().value_or("?"));
     } catch (const InputError& error) {
-      throw InputError(fmt::format("{}:{}: {} {}: {}", path, preset->source().begin.line, error.key(), error.problem(),
-                                   error.remedy()));
+      throw InputError(fmt::format("{}:{}: {}", path, preset->source().begin.line, message_in_config(error)));
     }
   }
   for (const auto& [key, node] : table) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "curate/error.h"
 #include "curate/options.h"
 
 namespace curate {
@@ -21,6 +22,10 @@ struct RunConfig {
 };
 
 std::string to_toml(const RunConfig& config);
+
+/// What an error says of an option that stands in a config.toml: by its key, which an interface would otherwise write
+/// its own way, as a flag. An error about no option says what it says.
+std::string message_in_config(const InputError& error);
 
 /// Reads config.toml onto `base`: keys that the file has replace those of `base` (a preset named in the file comes
 /// first). Throws InputError naming file and line for unknown keys, wrong types and broken TOML.

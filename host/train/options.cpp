@@ -204,6 +204,64 @@ void resolve_damping(TrainOptions& options, bool per_rating) {
   }
 }
 
+/// mf with features is trained in mini-batches, its features by Adam unless another optimizer is chosen.
+bool is_featured_mf(const TrainOptions& options) {
+  return options.model == ModelKind::mf && !options.features.empty();
+}
+
+void resolve_optimizer(TrainOptions& options) {
+  const bool shared = is_network(options.model) || is_featured_mf(options);  // layers or features: what Adam learns
+  fill(options.optimizer, shared ? OptimizerChoice::sgd_and_adam : OptimizerChoice::sgd);
+  require(shared || options.optimizer != OptimizerChoice::sgd_and_adam, "optimizer", options.optimizer,
+          "mf without features has nothing for Adam; give sgd or adam, or `features` as well");
+}
+
+void resolve_batch(TrainOptions& options) {
+  const bool featured_mf = is_featured_mf(options);
+  const bool per_rating = options.optimizer == OptimizerChoice::sgd && !featured_mf;
+  fill(options.batch, std::int64_t{is_network(options.model) ? 512 : per_rating ? 1 : 1024});
+  require(!featured_mf || *options.batch > 1, "batch", options.batch,
+          "features are trained in mini-batches; give `batch` 1024, or leave it out");
+}
+
+/// Refuses what only mini-batches have; resolve_damping refuses damping.
+void refuse_mini_batch_options(const TrainOptions& options) {
+  require(options.loss == LossKind::mse, "loss", options.loss,
+          "per-rating SGD has mse only; give `batch` 1024 or `optimizer` adam as well");
+  require(options.weight_decay == 0.0, "weight_decay", options.weight_decay,
+          "per-rating SGD has `reg` only; give `batch` 1024 or `optimizer` adam as well");
+  require(options.warmup == 0.0, "warmup", options.warmup,
+          "per-rating SGD has one rate an epoch; give `batch` 1024 or `optimizer` adam as well");
+}
+
+/// Refuses what only per-rating SGD has.
+void refuse_per_rating_options(const TrainOptions& options) {
+  refuse("sgd_kernel", options.sgd_kernel,
+         "only per-rating SGD of mf has it; remove it, or leave out `batch`, `optimizer` and `model`");
+  require(options.rate_decay == 0.0, "rate_decay", options.rate_decay,
+          is_featured_mf(options)
+              ? "only per-rating SGD has it, which takes no features; remove one of the two"
+              : "only per-rating SGD has it: give `model` mf `optimizer` sgd `batch` 1; adagrad and "
+                "adam have rates of their own");
+}
+
+/// Learning rates, and what changes them from step to step.
+void resolve_rates(TrainOptions& options, bool per_rating) {
+  fill(options.learning_rate, default_learning_rate(options, per_rating));
+  if (options.optimizer == OptimizerChoice::sgd_and_adam) {
+    fill(options.adam_lr, is_network(options.model) ? 0.005 : 0.004);
+  } else {
+    refuse("adam_lr", options.adam_lr,
+           "only the optimizer sgd+adam has that beside `lr`; give `optimizer` sgd+adam, or `lr`");
+  }
+  resolve_damping(options, per_rating);
+  const auto [beta1, beta2] = default_betas(options);
+  fill(options.beta1, beta1);
+  fill(options.beta2, beta2);
+  require(options.warmup <= static_cast<double>(*options.epochs), "warmup", options.warmup,
+          fmt::format("must be 0 to the {} epochs of the run", *options.epochs));
+}
+
 }  // namespace
 
 std::vector<std::string> preset_names() {
@@ -265,11 +323,7 @@ TrainOptions resolve(const TrainOptions& given) {
   check_values(given);
   TrainOptions options = given;
   const bool network = is_network(options.model);
-  const bool featured_mf = !network && !options.features.empty();
-  fill(options.optimizer, network || featured_mf ? OptimizerChoice::sgd_and_adam : OptimizerChoice::sgd);
-  const bool mixed = options.optimizer == OptimizerChoice::sgd_and_adam;
-  require(!mixed || network || featured_mf, "optimizer", options.optimizer,
-          "mf without features has nothing for Adam; give sgd or adam, or `features` as well");
+  resolve_optimizer(options);
   require(is_device_name(options.device), "device", options.device,
           "not one of auto, cpu, cuda, cuda:N for the GPU numbered N");
   fill(options.dim, network ? 32 : 64);
@@ -283,38 +337,14 @@ TrainOptions resolve(const TrainOptions& given) {
   fill(options.init_scale, network ? 0.05 : 0.02);
   require(options.patience == 0 || options.validation > 0.0, "patience", options.patience,
           "needs a validation slice: give `validation` 0.05 as well");
-
-  if (!options.batch) {
-    options.batch = network ? 512 : options.optimizer == OptimizerChoice::sgd && !featured_mf ? 1 : 1024;
-  }
-  require(!featured_mf || *options.batch > 1, "batch", options.batch,
-          "features are trained in mini-batches; give `batch` 1024, or leave it out");
+  resolve_batch(options);
   const bool per_rating = solver_of(options) == SolverKind::per_rating_sgd;
-  require(options.loss == LossKind::mse || !per_rating, "loss", options.loss,
-          "per-rating SGD has mse only; give `batch` 1024 or `optimizer` adam as well");
-  require(options.weight_decay == 0.0 || !per_rating, "weight_decay", options.weight_decay,
-          "per-rating SGD has `reg` only; give `batch` 1024 or `optimizer` adam as well");
-  fill(options.learning_rate, default_learning_rate(options, per_rating));
-  if (mixed) {
-    fill(options.adam_lr, network ? 0.005 : 0.004);
+  if (per_rating) {
+    refuse_mini_batch_options(options);
   } else {
-    refuse("adam_lr", options.adam_lr,
-           "only the optimizer sgd+adam has that beside `lr`; give `optimizer` sgd+adam, or `lr`");
+    refuse_per_rating_options(options);
   }
-  resolve_damping(options, per_rating);
-  const auto [beta1, beta2] = default_betas(options);
-  fill(options.beta1, beta1);
-  fill(options.beta2, beta2);
-  require(options.warmup <= static_cast<double>(*options.epochs), "warmup", options.warmup,
-          fmt::format("must be 0 to the {} epochs of the run", *options.epochs));
-  require(options.warmup == 0.0 || !per_rating, "warmup", options.warmup,
-          "per-rating SGD has one rate an epoch; give `batch` 1024 or `optimizer` adam as well");
-  require(!options.sgd_kernel || per_rating, "sgd_kernel", options.sgd_kernel,
-          "only per-rating SGD of mf has it; remove it, or leave out `batch`, `optimizer` and `model`");
-  require(options.rate_decay == 0.0 || per_rating, "rate_decay", options.rate_decay,
-          featured_mf ? "only per-rating SGD has it, which takes no features; remove one of the two"
-                      : "only per-rating SGD has it: give `model` mf `optimizer` sgd `batch` 1; adagrad and adam have "
-                        "rates of their own");
+  resolve_rates(options, per_rating);
   fill(options.reg, default_reg(options, per_rating));
   check_values(options);  // what was filled in
   return options;
