@@ -92,7 +92,7 @@ tests/emulator/coverage.py "$CURATE_EMULATOR_LOG"
 # Whole trainings are too long for sanitizers, and runs that are compared with each other go where single ones have been.
 # Of the command line there is what it does with bad input. Left out, too: clocks, what a training learns, and the tests
 # of the CPU's per-rating SGD alone, which is compiled without sanitizers.
-run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" -LE "slow|large" \
+run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" \
   -E "ml_100k_u1|train_as_well|atomics_change|deterministic_(gives|plans_give)|do_not_depend_on|\
 ^(CudaErrors|LibraryChoice.(times_tell|few_tiles|an_algorithm))|ProductsFailures|WideStackFailures|\
 IsWhatTrainingTakes|Resume.*emulated|rounded_products_match|WideLayersInBf16|^cli_(bench_|compare_)?test|^mf_peers_test|^cuda_cli_test|\
