@@ -90,11 +90,14 @@ run_tests ci "optimised"
 say "Kernels that ran on the emulated GPU, and how often in each schedule"
 tests/emulator/coverage.py "$CURATE_EMULATOR_LOG"
 # Whole trainings are too long for sanitizers, and runs that are compared with each other go where single ones have been.
-# Of the command line there is what it does with bad input. Left out, too: clocks, what a training learns, and the tests
-# of the CPU's per-rating SGD alone, which is compiled without sanitizers.
+# Of the command line there is what it does with bad input. Left out, too: clocks, what a training learns, the tests of
+# the CPU's per-rating SGD alone, which is compiled without sanitizers, and tests that run the same code again and again:
+# for every byte of a cache (the fuzz target rating_cache damages caches with sanitizers, too), for every algorithm of
+# cublasLt, for every way in which cublasLt is of no use.
 run_tests cpu-asan "AddressSanitizer and UndefinedBehaviorSanitizer" \
   -E "ml_100k_u1|train_as_well|atomics_change|deterministic_(gives|plans_give)|do_not_depend_on|\
 ^(CudaErrors|LibraryChoice.(times_tell|few_tiles|an_algorithm))|ProductsFailures|WideStackFailures|\
+RatingCache.DamageIsSeen|algorithms_are_timed|without_an_algorithm_cublas_serves|cublas_serves_where|\
 IsWhatTrainingTakes|Resume.*emulated|rounded_products_match|WideLayersInBf16|^cli_(bench_|compare_)?test|^mf_peers_test|^cuda_cli_test|\
 ContractTest.seconds_of_counts|^widths/MfSgdBlock|^Trainer.DefaultsOfLargeBatches|^MovielensLike.BestRmse"
 if [ ! -e /proc/driver/nvidia/version ]; then
