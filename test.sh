@@ -19,7 +19,14 @@ END
     ;;
 esac
 
-say() { printf '\n== %s\n' "$*"; }
+phase=
+phases=()  # of each: seconds, title
+say() {
+  [ -z "$phase" ] || phases+=("$((SECONDS - began))" "$phase")
+  phase=$*
+  began=$SECONDS
+  printf '\n== %s (begins at %d s)\n' "$phase" "$began"
+}
 skipped=()
 # What a machine of one's own may lack and CI (CI=true) may not.
 missing() {
@@ -121,4 +128,6 @@ fi
 
 say "Skipped"
 printf '%s\n' "${skipped[@]}"
+say "Seconds"
+printf '%6d  %s\n' "${phases[@]}"
 say "All tests that this machine can run have passed"
