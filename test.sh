@@ -83,7 +83,8 @@ run_tests() { # PRESET NAME [ctest arguments]
   say "Build: $name"
   cmake/build.sh "$preset"
   say "Tests: $name"
-  ctest --test-dir "build/$preset" --output-on-failure -j "$(nproc)" "$@"
+  # One more than there are cores: some tests wait.
+  ctest --test-dir "build/$preset" --output-on-failure -j "$(($(nproc) + 1))" "$@"
   listed=$(tests/skips.py "build/$preset/Testing/Temporary/LastTest.log")
   while IFS= read -r line; do
     [ -z "$line" ] || skipped+=("$line ($name)")
