@@ -77,6 +77,16 @@ if ! command -v nvcc >/dev/null && [ ! -x /usr/local/cuda/bin/nvcc ]; then
   missing "compiling the kernels for GPUs: no nvcc here"
 fi
 
+# Tests write many small files and wait until the disk has them: in memory, where there is room, and where programs that
+# tests install may run.
+if [ -w /dev/shm ] && [ "$(df --output=avail --block-size=1 /dev/shm | tail -n 1)" -gt $((4 << 30)) ]; then
+  scratch=$(mktemp -d /dev/shm/curate_test_XXXXXX)
+  trap 'rm -rf "$scratch"' EXIT
+  if cp /bin/true "$scratch" && "$scratch/true" 2>/dev/null; then
+    export TMPDIR=$scratch
+  fi
+fi
+
 run_tests() { # PRESET NAME [ctest arguments]
   local preset=$1 name=$2 line listed
   shift 2
