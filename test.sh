@@ -124,7 +124,8 @@ fi
 
 say "Kernels for every GPU"
 status=0
-bench/kernel_matrix.py --built build/ci || status=$?
+# Without 8.9, whose machine code of every kernel is that of 8.6, byte for byte (CUDA 13.0).
+bench/kernel_matrix.py --built build/ci --architectures 80,86,90,100,120 || status=$?
 if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then  # 77: no nvcc here
   exit 1
 fi
