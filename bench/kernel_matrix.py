@@ -24,9 +24,10 @@ import time
 import kernel_table
 
 ARCHITECTURES = ["80", "86", "89", "90", "100", "120"]
+SAME_PTX = {"86": "80", "89": "80", "120": "100"}
 # The longest first, so that none is left alone at the end.
 LONGEST = ["dense_stack", "mf_sgd_epoch", "mf_sgd_blocks", "sort", "update_rows"]
-NOT_OURS = {"sort"}  # some of CUB's kernels spill
+NOT_OURS = {"sort"}  # some of CUB's kernels spill, and CUB has other ones for 12.0 than for 10.0
 # Kernels that divide in 64 bits: once in a block, or once in a thread that does much besides.
 DIVIDING = {"bag_rows_slices", "bag_rows_add_slices", "bias_gradient", "check_trial", "clamp_rows", "dense_forward",
             "dense_grad_in", "dense_grad_weight", "dense_stack_add_slices", "dropout", "fill_trial", "mf_sgd_blocks",
@@ -34,20 +35,33 @@ DIVIDING = {"bag_rows_slices", "bag_rows_add_slices", "bias_gradient", "check_tr
 SKIPPED = 77
 
 
-def code_of(architecture):
-    """Machine code for 8.6 and 8.9 from the PTX of 8.0: the sources ask for nothing between 8.0 and 9.0, so that the first
-    two thirds of the compiler would do the same thing three times."""
-    virtual = "80" if 80 <= int(architecture) < 90 else architecture
-    return f"-gencode=arch=compute_{virtual},code=sm_{architecture}"
+def asked_for(source):
+    """Architectures that a source or a header asks for: 90 for __CUDA_ARCH__ >= 900 or < 900."""
+    if source.stem in NOT_OURS:
+        return {120}
+    root = source.parent.parent
+    headers = [path for folder in ("kernels", "host", "include") for path in (root / folder).rglob("*.*h")]
+    return {int(number) // 10 for path in [source, *headers]
+            for number in re.findall(r"__CUDA_ARCH__\s*[<>=]+\s*(\d+)", path.read_text(encoding="utf-8"))}
+
+
+def code_of(architecture, asked):
+    """Machine code from the PTX of an older architecture, where no source asks for one after that: the first two thirds of
+    the compiler would do the same thing once more."""
+    older = SAME_PTX.get(architecture, architecture)
+    same = not any(int(older) < number <= int(architecture) for number in asked)
+    return f"-gencode=arch=compute_{older if same else architecture},code=sm_{architecture}"
 
 
 def compile_one(nvcc, source, architectures):
     """(file, exit status, what was said, kernels that divide in 64 bits)"""
     root = source.parent.parent
+    asked = asked_for(source)
     with tempfile.TemporaryDirectory() as folder:
         command = [nvcc, "-std=c++20", "-O3", "-DNDEBUG", "-DCCCL_DISABLE_NVTX", "-DNVTX_DISABLE", "-Xptxas=-v",
-                   "-fatbin", "--no-compress", *map(code_of, architectures), f"-I{root}", f"-I{root / 'host'}",
-                   f"-I{root / 'include'}", "-o", f"{folder}/{source.stem}.fatbin", str(source)]
+                   "-fatbin", "--no-compress", *[code_of(architecture, asked) for architecture in architectures],
+                   f"-I{root}", f"-I{root / 'host'}", f"-I{root / 'include'}", "-o",
+                   f"{folder}/{source.stem}.fatbin", str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         dividing = set()
         if done.returncode == 0 and source.stem not in NOT_OURS:
