@@ -181,8 +181,8 @@ TEST(CudaProducts, rounded_products_train_as_well) {
 }
 
 // Embeddings in 16 bits end where f32 ends, since what rounding takes from one step it gives to another: within 0.001
-// (host/cli/GUIDE.md), and much closer where no layers carry a difference on. Catches: tables that are f32 after all, steps
-// that vanish, a model that is not what was trained.
+// (host/cli/GUIDE.md), and much closer where no layers carry a difference on. Catches: tables that are f32 after all,
+// steps that vanish, a model that is not what was trained.
 TEST_P(CudaTraining, sixteen_bits_train_as_well) {
   const Dataset dataset = small_dataset();
   const auto train = [&](const char* device, const char* precision) {
