@@ -1,69 +1,20 @@
 #include "kernels/dense_stack.h"
 
 #include <algorithm>
-#include <optional>
-#include <stdexcept>
-#include <utility>
+#include <vector>
 
 #include "device/dropout_mask.h"
 #include "kernels/activations.cuh"
+#include "kernels/dense_stack_layout.h"
 #include "kernels/rows.cuh"
 #include "kernels/warp_product.cuh"
 
 namespace curate::cuda {
 namespace {
 
-constexpr int kMostLayers = static_cast<int>(kMostStackLayers);
-constexpr int kWarps = kBlockThreads / 32;
-/// How the warps of a block share a product of a tile's rows: two beside each other share its rows, four its columns.
-constexpr int kWarpsDown = 2;
-constexpr int kWarpsAcross = kWarps / kWarpsDown;
-/// Shared memory that every GPU of today has for a block that asks for it.
-constexpr std::size_t kMostSharedBytes = std::size_t{99} << 10U;
 /// Blocks of a grid, each of which goes through tiles in turns: two for every multiprocessor of an H100, and the same
 /// on every other GPU, as sums are by block.
 constexpr std::int64_t kMostBlocks = 264;
-/// Batches of fewer rows are cut into shorter tiles, so that more blocks have some.
-constexpr std::int64_t kLongBatch = 64 * 132;
-
-__host__ __device__ constexpr int eights(int count) {
-  return (count + 7) / 8;
-}
-
-/// A layer as the kernels take it. Offsets are words from the beginning of shared memory (warp_product.cuh). There are
-///   values   [tile rows, padded inputs + 1]: the layer's inputs, rounded; on the way back the gradient by the sums of
-///            the layer before takes their place; column `inputs` holds 1, others past it 0
-///   weights  [padded outputs, padded inputs], rounded, the rest 0; nothing if they do not stay
-///   biases   [outputs up to a multiple of 8] f32
-struct StackLayer {
-  const float* weight;  ///< [outputs, inputs]
-  const float* bias;    ///< [outputs]
-  Activation activation;
-  RandomPurpose dropout_purpose;
-  std::uint32_t dropout_threshold;
-  bool drops;
-  float dropout_scale;  ///< 1 without dropout, as is its inverse
-  float dropout_keep;
-  int inputs;
-  int outputs;
-  int values;
-  int ld;
-  int weights;
-  int biases;
-  int partial;  ///< floats from the beginning of a slice's partial sums, to those of this layer
-};
-
-struct Stack {
-  StackLayer layer[kMostLayers];
-  int layers;
-  int last_values;  ///< what comes out of the last layer, [tile rows, padded outputs]
-  int last_ld;
-  int panel;        ///< if weights do not stay: a panel of them,
-  int panel_depth;  ///< and how deep it is; 0: they stay
-  int lane_bits;    ///< 2^lane_bits threads share a row of the first layer's inputs
-  int shared_words;
-  int partial;  ///< floats of a slice's partial sums
-};
 
 /// Where a layer's outputs lie.
 struct Values {
@@ -108,7 +59,7 @@ __device__ void load_weights(const StackLayer& layer, const Words& shared, int t
   const int warp = warp_of_block();
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int ld = Numbers::ld(width);
-  for (int j = warp; j < rows; j += kWarps) {
+  for (int j = warp; j < rows; j += kStackWarps) {
     const float* const row = layer.weight + static_cast<std::int64_t>(j0 + j) * layer.inputs + k0;
     const int left = j0 + j < layer.outputs ? layer.inputs - k0 : 0;
     for (int k = 2 * lane; k < width; k += 64) {
@@ -229,7 +180,7 @@ __device__ void add_parameters(float* partial, bool first_tile, const StackLayer
   const int across = (wide + kWidth - 1) / kWidth;
   const int units = (high + 2 * kHeight - 1) / (2 * kHeight) * across;
 #pragma unroll 1
-  for (int unit = warp; unit < units; unit += kWarps) {
+  for (int unit = warp; unit < units; unit += kStackWarps) {
     const int i0 = unit / across * 2 * kHeight;
     const int n0 = unit % across * kWidth;
     const int own_wide = wide - n0 < kWidth ? wide - n0 : kWidth;
@@ -495,7 +446,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   const std::int64_t tiles = (state->batch_count + tile_rows - 1) / tile_rows;
   const std::int64_t filled = tiles < slices ? tiles : slices;
   float sum = 0.0F;
-  for (std::int64_t slice = thread / kElements; slice < filled; slice += kWarps) {
+  for (std::int64_t slice = thread / kElements; slice < filled; slice += kStackWarps) {
     sum += partial[slice * stack.partial + own];
   }
   sums[thread] = sum;
@@ -503,7 +454,7 @@ __global__ void __launch_bounds__(kBlockThreads)
   if (thread >= kElements) {
     return;
   }
-  for (int turn = 1; turn < kWarps; ++turn) {
+  for (int turn = 1; turn < kStackWarps; ++turn) {
     sum += sums[turn * kElements + thread];
   }
   int l = 0;
@@ -522,124 +473,6 @@ __global__ void __launch_bounds__(kBlockThreads)
   } else if (j < layer.outputs && k == layer.inputs) {
     gradients.bias[l][j] = sum;
   }
-}
-
-/// How a stack lies in shared memory.
-struct Plan {
-  Stack stack{};
-  int height = 1;
-};
-
-/// Floats of one layer's partial sums.
-int partial_floats(int outputs, int inputs) {
-  return (eights(outputs) + 1) / 2 * eights(inputs + 1) * 128;
-}
-
-/// Lays a stack of these widths out for tiles of 32 `height` rows.
-template <ProductPrecision kPrecision>
-Stack lay_out(const std::vector<std::int64_t>& widths, int height, int panel_depth) {
-  using Numbers = SharedNumbers<kPrecision>;
-  const int tile_rows = kWarpsDown * 16 * height;
-  Stack stack{};
-  stack.layers = static_cast<int>(widths.size()) - 1;
-  stack.panel_depth = panel_depth;
-  int at = 0;
-  const auto take = [&at](int words) { return std::exchange(at, at + words); };
-  int panel = 0;
-  for (int l = 0; l < stack.layers; ++l) {
-    StackLayer& layer = stack.layer[l];
-    layer.inputs = static_cast<int>(widths[static_cast<std::size_t>(l)]);
-    layer.outputs = static_cast<int>(widths[static_cast<std::size_t>(l) + 1]);
-    layer.ld = Numbers::ld(layer.inputs + 1);
-    layer.values = take(tile_rows * layer.ld);
-    layer.biases = take(8 * eights(layer.outputs));
-    if (panel_depth == 0) {
-      layer.weights = take(Numbers::padded(layer.outputs) * Numbers::ld(layer.inputs));
-    }
-    panel = std::max(
-        {panel, 8 * eights(layer.outputs) * Numbers::ld(panel_depth), panel_depth * Numbers::ld(layer.inputs)});
-    layer.partial = stack.partial;
-    stack.partial += partial_floats(layer.outputs, layer.inputs);
-  }
-  while (stack.lane_bits < 5 && 2 << stack.lane_bits < widths.front()) {
-    ++stack.lane_bits;
-  }
-  stack.last_ld = Numbers::ld(static_cast<int>(widths.back()));
-  stack.last_values = take(tile_rows * stack.last_ld);
-  if (panel_depth > 0) {
-    stack.panel = take(panel);
-  }
-  stack.shared_words = at;
-  return stack;
-}
-
-std::size_t shared_bytes(const Stack& stack) {
-  return static_cast<std::size_t>(stack.shared_words) * sizeof(std::uint32_t);
-}
-
-/// The best layout that fits. The widest stack, 128 five times, takes 32 rows of 4 * 140 + 132 words, 4 * 128 biases
-/// and a panel of 16 * 132 or 128 * 20 words, 98.5 KiB; for bf16 32 rows of 4 * 76 + 68 words, and panels of 32 * 68 or
-/// 128 * 20 words, 58.5 KiB.
-template <ProductPrecision kPrecision>
-std::optional<Plan> plan_in(const std::vector<std::int64_t>& widths, std::int64_t batch) {
-  struct Way {
-    int height;
-    int panel_depth;
-  };
-  for (const Way& way : {Way{2, 0}, Way{1, 0}, Way{1, 32}, Way{1, 16}}) {
-    const Stack stack = lay_out<kPrecision>(widths, way.height, way.panel_depth);
-    if (shared_bytes(stack) <= kMostSharedBytes && (way.height == 1 || batch >= kLongBatch)) {
-      return Plan{stack, way.height};
-    }
-  }
-  return std::nullopt;
-}
-
-std::optional<Plan> plan_stack(const std::vector<std::int64_t>& widths, ProductPrecision precision,
-                               std::int64_t batch) {
-  if (widths.size() < 2 || widths.size() > static_cast<std::size_t>(kMostLayers) + 1 ||
-      std::any_of(widths.begin(), widths.end(), [](std::int64_t width) { return width > kWidestStackLayer; })) {
-    return std::nullopt;
-  }
-  switch (precision) {
-    case ProductPrecision::f32:
-      return plan_in<ProductPrecision::f32>(widths, batch);
-    case ProductPrecision::tf32:
-      return plan_in<ProductPrecision::tf32>(widths, batch);
-    case ProductPrecision::bf16:
-      return plan_in<ProductPrecision::bf16>(widths, batch);
-  }
-  return std::nullopt;
-}
-
-/// Inputs of the first layer, then every layer's outputs.
-std::vector<std::int64_t> widths_of(const DenseStack& layers) {
-  std::vector<std::int64_t> widths = {layers.front().params.weight.cols};
-  for (const DenseStackLayer& layer : layers) {
-    widths.push_back(layer.params.weight.rows);
-  }
-  return widths;
-}
-
-/// The plan of a stack with its parameters.
-Plan plan_stack(const DenseStack& layers, ProductPrecision precision, std::int64_t batch) {
-  std::optional<Plan> plan = plan_stack(widths_of(layers), precision, batch);
-  if (!plan) {
-    throw std::logic_error("a dense stack that fits no multiprocessor");
-  }
-  for (std::size_t l = 0; l < layers.size(); ++l) {
-    StackLayer& layer = plan->stack.layer[l];
-    layer.weight = pointer_of<const float>(layers[l].params.weight);
-    layer.bias = pointer_of<const float>(layers[l].params.bias);
-    layer.activation = layers[l].activation;
-    const DropoutParams& dropout = layers[l].dropout;
-    layer.drops = dropout.rate > 0.0F;
-    layer.dropout_purpose = dropout.purpose;
-    layer.dropout_threshold = dropout_threshold(dropout.rate);
-    layer.dropout_scale = 1.0F / (1.0F - dropout.rate);
-    layer.dropout_keep = 1.0F - dropout.rate;
-  }
-  return *plan;
 }
 
 /// use(kernel<precision, height>) by a generic lambda that takes both as constants.
@@ -662,28 +495,15 @@ void with_variant(ProductPrecision precision, int height, Use use) {
   }
 }
 
-std::int64_t tile_rows_of(const Plan& plan) {
-  return kWarpsDown * 16 * plan.height;
-}
-
 }  // namespace
-
-bool suits_dense_stack(const DenseStack& stack, ProductPrecision precision) {
-  const std::optional<Plan> plan = plan_stack(widths_of(stack), precision, 0);
-  return plan && (plan->stack.panel_depth == 0 || precision != ProductPrecision::f32);
-}
-
-bool fits_dense_stack(const DenseStack& stack, ProductPrecision precision) {
-  return plan_stack(widths_of(stack), precision, 0).has_value();
-}
 
 void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const MatrixView& in, const DenseStack& stack,
                          ProductPrecision precision, const MatrixView& state) {
-  const Plan plan = plan_stack(stack, precision, in.rows);
-  const std::int64_t blocks = std::min(divide_up(in.rows, tile_rows_of(plan)), kMostBlocks);
-  with_variant(precision, plan.height, [&]<ProductPrecision kPrecision, int kHeight>() {
-    launch("dense_stack_forward", stream, {blocks, kBlockThreads, shared_bytes(plan.stack)},
-           dense_stack_forward_kernel<kPrecision, kHeight>, rows_of<float>(out), rows_of<const float>(in), plan.stack,
+  const StackTiles layout = lay_out_stack(stack, precision, in.rows);
+  const std::int64_t blocks = std::min(divide_up(in.rows, tile_rows_of(layout)), kMostBlocks);
+  with_variant(precision, layout.height, [&]<ProductPrecision kPrecision, int kHeight>() {
+    launch("dense_stack_forward", stream, {blocks, kBlockThreads, shared_bytes(layout.stack)},
+           dense_stack_forward_kernel<kPrecision, kHeight>, rows_of<float>(out), rows_of<const float>(in), layout.stack,
            pointer_of<const StepState>(state));
   });
 }
@@ -691,21 +511,21 @@ void dense_stack_forward(cudaStream_t stream, const MatrixView& out, const Matri
 void dense_stack_backward(cudaStream_t stream, const DenseBatch& grad, const std::vector<DenseParams>& grad_params,
                           const MatrixView& in, const DenseStack& stack, ProductPrecision precision,
                           const MatrixView& state, const ScratchFloats& scratch) {
-  const Plan plan = plan_stack(stack, precision, in.rows);
-  const std::int64_t slices = std::min({divide_up(in.rows, tile_rows_of(plan)), kMostBlocks,
-                                        static_cast<std::int64_t>(scratch.floats) / plan.stack.partial});
-  with_variant(precision, plan.height, [&]<ProductPrecision kPrecision, int kHeight>() {
-    launch("dense_stack_backward", stream, {slices, kBlockThreads, shared_bytes(plan.stack)},
+  const StackTiles layout = lay_out_stack(stack, precision, in.rows);
+  const std::int64_t slices = std::min({divide_up(in.rows, tile_rows_of(layout)), kMostBlocks,
+                                        static_cast<std::int64_t>(scratch.floats) / layout.stack.partial});
+  with_variant(precision, layout.height, [&]<ProductPrecision kPrecision, int kHeight>() {
+    launch("dense_stack_backward", stream, {slices, kBlockThreads, shared_bytes(layout.stack)},
            dense_stack_backward_kernel<kPrecision, kHeight>, rows_of<float>(grad.in), scratch.data,
-           rows_of<const float>(grad.out), rows_of<const float>(in), plan.stack, pointer_of<const StepState>(state));
+           rows_of<const float>(grad.out), rows_of<const float>(in), layout.stack, pointer_of<const StepState>(state));
   });
   StackGradients gradients{};
   for (std::size_t l = 0; l < grad_params.size(); ++l) {
     gradients.weight[l] = pointer_of<float>(grad_params[l].weight);
     gradients.bias[l] = pointer_of<float>(grad_params[l].bias);
   }
-  launch("dense_stack_add_slices", stream, {plan.stack.partial / 32}, dense_stack_add_slices_kernel, gradients,
-         static_cast<const float*>(scratch.data), plan.stack, slices, static_cast<int>(tile_rows_of(plan)),
+  launch("dense_stack_add_slices", stream, {layout.stack.partial / 32}, dense_stack_add_slices_kernel, gradients,
+         static_cast<const float*>(scratch.data), layout.stack, slices, static_cast<int>(tile_rows_of(layout)),
          pointer_of<const StepState>(state));
 }
 

@@ -7,6 +7,7 @@ set(CURATE_CUDA_HOST
     cuda_error.cpp
     cuda_status.cpp
     dense_products.cpp
+    dense_stack_layout.cpp
     device_memory.cpp
     library_products.cpp
     product.cpp

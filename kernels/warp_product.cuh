@@ -7,6 +7,7 @@
 #include "device/device.h"
 #include "kernels/mma.cuh"
 #include "kernels/shared_memory.cuh"
+#include "kernels/shared_rows.h"
 
 // Products of matrices in shared memory by a warp. Matrices are words of 32 bits, of which one holds a number (f32, or
 // tf32, rounded) or two neighbours of a row (bf16, the first in the lower half). Rows begin 4 modulo 8 words from each
@@ -25,17 +26,10 @@ __device__ inline int warp_of_block() {
 #endif
 }
 
-/// How numbers lie in shared memory.
+/// Numbers in shared memory, laid out in rows.
 template <ProductPrecision kPrecision>
-struct SharedNumbers {
-  static constexpr bool kTwo = kPrecision == ProductPrecision::bf16;  ///< to a word
-  /// Extents are padded with zeros to multiples of this.
-  static constexpr int kUnit = kTwo ? 16 : 8;
-
-  __host__ __device__ static constexpr int padded(int count) { return (count + kUnit - 1) / kUnit * kUnit; }
-  __host__ __device__ static constexpr int words(int numbers) { return kTwo ? numbers / 2 : numbers; }
-  /// Words from one row to the next.
-  __host__ __device__ static constexpr int ld(int numbers) { return words(padded(numbers)) + 4; }
+struct SharedNumbers : SharedRows<kPrecision> {
+  using SharedRows<kPrecision>::kTwo;
 
   /// Rounds and stores two neighbours; `column` is even.
   template <typename Words>
