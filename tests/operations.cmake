@@ -3,8 +3,10 @@ set(CURATE_TEST_SUPPORT support/compare.cpp)
 
 set(CURATE_OPERATION_TESTS
     compare_test.cpp
-    device_test.cpp
+    device_arguments_test.cpp
+    device_capture_test.cpp
     device_supports_test.cpp
+    device_test.cpp
     dot_rows_backward_test.cpp
     half_precision_test.cpp
     mf_sgd_block_test.cpp)
