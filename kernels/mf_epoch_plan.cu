@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "curate/error.h"
+#include "kernels/context.h"
+#include "kernels/mf_sgd_epoch.h"
 #include "kernels/rows.cuh"
 #include "kernels/sort.h"
 #include "support/philox.h"
