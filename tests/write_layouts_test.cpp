@@ -276,7 +276,7 @@ class PartsTest : public WriteLayoutsTest {
   /// The part files hold what training takes.
   void expect_as_trained(const RunConfig& config, const Split& parts) {
     const RunData data = load_run_data(config);
-    OutputFolder folder(path("parts"), true, [](const std::string& name) { return name.ends_with(".csv"); });
+    OutputFolder folder(path("parts"), true, [](std::string_view name) { return name.ends_with(".csv"); });
     write_part(data.dataset, parts.train, "train.csv", folder);
     write_part(data.dataset, parts.test, "test.csv", folder);
     folder.commit();

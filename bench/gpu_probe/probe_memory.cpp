@@ -10,8 +10,8 @@
 #include "bench/gpu_probe/probes.h"
 #include "benchmark/benchmark.h"
 #include "data/movielens_shape.h"
+#include "kernels/context.h"
 #include "kernels/copy_rows.h"
-#include "kernels/gather_rows.h"
 #include "support/alias_table.h"
 #include "support/philox.h"
 
@@ -309,10 +309,13 @@ class MemoryProbe {
         return MatrixView{nullptr, data, rows, cols, cols, dtype};
       };
       const auto seconds = times_of([&] {
-        cuda::gather_rows(gpu_.stream(), matrix(out.data(), sizes_.gathers, kColumns, DType::f32),
-                          matrix(table.data(), sizes_.users, kColumns, DType::f32),
-                          matrix(places.data(), sizes_.gathers, 1, DType::i32),
-                          matrix(state.data(), 1, 1, DType::step_state));
+        Context context;
+        context.stream = gpu_.stream();
+        const ops::GatherRows rows{matrix(out.data(), sizes_.gathers, kColumns, DType::f32),
+                                   matrix(table.data(), sizes_.users, kColumns, DType::f32),
+                                   matrix(places.data(), sizes_.gathers, 1, DType::i32),
+                                   matrix(state.data(), 1, 1, DType::step_state)};
+        cuda::enqueue(rows, context);
       });
       Json figures = rate(seconds, sizes_.gathers * (4 + 2 * 4 * kColumns));
       const auto words = [&](const Scratch<float>& floats, std::int64_t rows) {
