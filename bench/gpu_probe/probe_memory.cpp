@@ -309,7 +309,7 @@ class MemoryProbe {
         return MatrixView{nullptr, data, rows, cols, cols, dtype};
       };
       const auto seconds = times_of([&] {
-        Context context;
+        cuda::Context context;
         context.stream = gpu_.stream();
         const ops::GatherRows rows{matrix(out.data(), sizes_.gathers, kColumns, DType::f32),
                                    matrix(table.data(), sizes_.users, kColumns, DType::f32),
