@@ -81,6 +81,7 @@ fi
 # tests install may run.
 if [ -w /dev/shm ] && [ "$(df --output=avail --block-size=1 /dev/shm | tail -n 1)" -gt $((4 << 30)) ]; then
   scratch=$(mktemp -d /dev/shm/curate_test_XXXXXX)
+  chmod 1777 "$scratch"  # like /tmp: some tests are another user for a while
   trap 'rm -rf "$scratch"' EXIT
   if cp /bin/true "$scratch" && "$scratch/true" 2>/dev/null; then
     export TMPDIR=$scratch

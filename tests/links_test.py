@@ -11,6 +11,8 @@ import unittest
 import urllib.parse
 from pathlib import Path
 
+import skips
+
 ROOT = Path(__file__).resolve().parent.parent
 # ![text](target), [text](target "title") and [name]: target; a text may go over the end of a line.
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(\s*<?([^\s)<>]+)>?(?:\s+\"[^\"]*\")?\s*\)|^\[[^\]]+\]:\s*(\S+)",
@@ -126,4 +128,4 @@ class CheckTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    skips.main()

@@ -147,7 +147,7 @@ std::vector<std::string> find_runs(const std::vector<std::string>& paths) {
     }
     if (fs::exists(fs::path(path) / "model.safetensors", error)) {
       throw InputError(
-          fmt::format("{}: the run is incomplete, config.toml is missing; train it again, or give another run", path));
+          fmt::format("{}/config.toml: missing, so the run is incomplete; train it again, or give another run", path));
     }
     const std::size_t before = runs.size();
     add_runs_within(path, kLevels, runs);
