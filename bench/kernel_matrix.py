@@ -13,6 +13,7 @@ ends with 77, skipped; with CI=true in the environment it fails.
 import argparse
 import collections
 import concurrent.futures
+import json
 import os
 import pathlib
 import re
@@ -75,14 +76,26 @@ def known_to(nvcc):
     return set(re.findall(r"sm_(\d+)\b", listed))
 
 
+def compiled_in(folder):
+    """Names of the kernels' files of which that build has objects, one by one or, with CURATE_UNITY, several in one."""
+    commands = folder / "compile_commands.json"
+    names = set()
+    for command in json.loads(commands.read_text(encoding="utf-8")) if commands.exists() else []:
+        source = pathlib.Path(command["file"])
+        object_file = re.search(r" -o (\S+/curate_cuda\.dir/\S+\.cu\.o)(?: |$)", command["command"])
+        if object_file and (folder / object_file[1]).exists():
+            names |= {source.name, *re.findall(r'^#include "kernels/(\w+\.cu)"$', source.read_text(encoding="utf-8"),
+                                               re.MULTILINE)}
+    return names
+
+
 def built_for(folder):
     """Architectures whose machine code that build has, all of it compiled with CURATE_WERROR."""
     cache = folder / "CMakeCache.txt"
     text = cache.read_text(encoding="utf-8") if cache.exists() else ""
     found = re.search(r"^CMAKE_CUDA_ARCHITECTURES:\w+=(.+)$", text, re.MULTILINE)
-    objects = {path.name for path in folder.glob("kernels/CMakeFiles/curate_cuda.dir/*.cu.o")}
-    whole = objects == {f"{path.name}.o" for path in (kernel_table.ROOT / "kernels").glob("*.cu")}
-    if found is None or not whole or not re.search(r"^CURATE_WERROR:BOOL=ON$", text, re.MULTILINE):
+    wanted = {path.name for path in (kernel_table.ROOT / "kernels").glob("*.cu")}
+    if found is None or not wanted <= compiled_in(folder) or not re.search(r"^CURATE_WERROR:BOOL=ON$", text, re.MULTILINE):
         return set()
     return {name.removesuffix("-real") for name in found[1].split(";") if name.endswith("-real")}
 
