@@ -284,6 +284,9 @@ class CudaDevice : public Device {
   std::optional<DenseStackLayout> do_run(const ops::PlanDenseStack& operation) override {
     check_not_capturing(ops::PlanDenseStack::kName);
     make_current();
+    if (operation.stack.empty()) {
+      return std::nullopt;
+    }
     if (suits_dense_stack(operation.stack, products_->precision())) {
       return DenseStackLayout{};
     }

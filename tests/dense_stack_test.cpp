@@ -605,7 +605,12 @@ TEST_P(DenseStackTest, what_does_not_fit_is_refused) {
   EXPECT_THROW(bad.backward(), std::invalid_argument);
   const StackCase wide = {{4, 129}, kRelu, {728, 129, 6, 0, 6, 0}};
   const DeviceStack too_wide(device(), wide, HostStack(wide));
-  EXPECT_THROW(too_wide.forward(), std::invalid_argument);
+  if (rounds(device())) {
+    EXPECT_THROW(too_wide.forward(), std::invalid_argument);
+  } else {
+    too_wide.forward();  // the CPU engine takes any width
+    device().synchronize();
+  }
 }
 
 }  // namespace

@@ -67,9 +67,7 @@ void DenseBackward::check(const Device& device) const {
 }
 
 void PlanDenseStack::check(const Device& device) const {
-  const Checker check(device, kName);
-  check.require(!stack.empty(), "stack", "has no layers");
-  check.require(batch >= 0, "batch", "is negative");
+  Checker(device, kName).require(batch >= 0, "batch", "is negative");
 }
 
 void DenseStackForward::check(const Device& device) const {
