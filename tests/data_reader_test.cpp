@@ -567,6 +567,20 @@ TEST_F(DataReaderTest, RefusesBadPairs) {
   expect_pairs_refused("user,rating\n1,2\n", ":1: no number on the first line", "movieId");
 }
 
+TEST_F(DataReaderTest, TellsTheStepOfTheScale) {
+  const auto scale = [&](const std::string& one, const std::string& other) {
+    return read(fmt::format("1,1,{}\n1,2,3\n2,1,{}\n", one, other)).scale;
+  };
+  EXPECT_EQ(scale("1", "5").step, 1.0F);
+  EXPECT_EQ(scale("-2", "100").step, 1.0F);
+  EXPECT_EQ(scale("1", "4.5").step, 0.5F);
+  EXPECT_EQ(scale("-0.5", "2.5").step, 0.5F);
+  EXPECT_EQ(scale("1", "4.25").step, 0.0F);
+  EXPECT_EQ(scale("0.1", "4.5").step, 0.0F);
+  EXPECT_EQ(scale("-0.5", "7").min, -0.5F);
+  EXPECT_EQ(scale("-0.5", "7").max, 7.0F);
+}
+
 // The seam for reading in pieces.
 
 TEST_F(DataReaderTest, PiecesReadAsTheWhole) {

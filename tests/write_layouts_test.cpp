@@ -260,6 +260,26 @@ TEST_F(WriteLayoutsTest, AnyRatingsReadBackInCsvAndTsv) {
   }
 }
 
+TEST_F(WriteLayoutsTest, IdsOfAnyLengthReadBack) {
+  std::string text = "userId,movieId,rating,timestamp\n";
+  for (std::size_t length = 1; length < 70; ++length) {
+    text += std::string(length, 'u') + ",\"" + std::string(length, 'i') + ", \"\"x\"\"\",3.5,1000000000\n";
+    text += "u" + std::string(length, '9') + "," + std::string(length, 'i') + ",4,999999999\n";
+  }
+  write("long.csv", text);
+  for (const std::string layout : {"csv", "tsv"}) {
+    convert(path("long.csv"), layout, layout);
+    const Dataset from = read_dataset(path("long.csv"));
+    const Dataset back = read_dataset(written(layout, layout));
+    ASSERT_EQ(back.ratings.size(), from.ratings.size());
+    for (std::size_t k = 0; k < from.ratings.ratings.size(); ++k) {
+      EXPECT_EQ(back.users.text(back.ratings.users[k]), from.users.text(from.ratings.users[k]));
+      EXPECT_EQ(back.items.text(back.ratings.items[k]), from.items.text(from.ratings.items[k]));
+      EXPECT_EQ(back.ratings.timestamps[k], from.ratings.timestamps[k]);
+    }
+  }
+}
+
 TEST(SplitRequests, AreParsed) {
   EXPECT_EQ(parse_split("random:0.25")->kind, SplitRequest::Kind::random);
   EXPECT_EQ(parse_split("random:0.25")->fraction, 0.25);

@@ -76,9 +76,11 @@ struct CURATE_API ReadOptions {
   /// row has no whole number of 64 bits there; ids of MovieLens folders are numbers. Text keeps its spelling ("007" is
   /// not "7") and reads more slowly.
   bool text_ids = false;
-  /// Whether read_dataset may use a cache beside a file of ratings of `cache_from` bytes or more: .NAME.curate-cache,
-  /// about a tenth of the size of the text. It makes the cache if there is none or an outdated one. The result is the
-  /// same.
+  /// Whether read_dataset may use a cache beside a file of ratings of `cache_from` bytes or more: .NAME.curate-cache.
+  /// It makes the cache if there is none or an outdated one. The result is the same. The cache takes 3 bytes a rating
+  /// (4 for more than 65,536 items, 3 more for more than 256 different ratings), 4 more if timestamps are kept, 8
+  /// wherever the next line is another user's, and 8 a user and item. Of a ratings.csv in order of users, at 24 to 27
+  /// bytes a line, that is about an eighth, with timestamps up to 30 %; in random order half, with timestamps 60 %.
   bool cache = false;
   std::int64_t cache_from = std::int64_t{16} << 20U;
 };
