@@ -146,8 +146,8 @@ std::vector<std::string> find_runs(const std::vector<std::string>& paths) {
       continue;
     }
     if (fs::exists(fs::path(path) / "model.safetensors", error)) {
-      throw InputError(fmt::format(
-          "{}/config.toml: this file is missing, so the run is incomplete; train it again, or give another run", path));
+      throw InputError(
+          fmt::format("{}/config.toml: missing, so the run is incomplete; train it again, or give another run", path));
     }
     const std::size_t before = runs.size();
     add_runs_within(path, kLevels, runs);
