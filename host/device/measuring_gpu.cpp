@@ -56,22 +56,16 @@ class MeasuringGpu : public MeasuringDevice {
     if (engine_ != nullptr) {
       engine_->run(ops::PrepareDense{{}, operation.precision});
     }
-    if (operation.precision == ProductPrecision::f32 && !gpu_memory::suits_library(operation.size)) {
-      return;
+    precision_ = operation.precision;
+    if (precision_ != ProductPrecision::f32) {
+      library_.grow_to(gpu_memory::kWorkspaceBytes);
     }
-    library_.grow_to(gpu_memory::kWorkspaceBytes);
-    if (!gpu_memory::suits_library(operation.size)) {
-      return;
-    }
-    if (operation.precision == ProductPrecision::bf16) {
-      const std::int64_t elements = gpu_memory::rounded_elements(operation.size);
-      if (elements > rounded_elements_) {
-        constexpr std::size_t kBf16 = 2;
-        rounded_.emplace_back(*this, Place::engine, static_cast<std::size_t>(elements) * kBf16);
-        rounded_elements_ = elements;
-      }
-    }
-    const Held trial(*this, Place::engine, gpu_memory::trial_bytes(operation.size));
+    count_products(operation.size);
+  }
+
+  /// Outside of a capture: a library tries a product when it first meets it.
+  void do_enqueue(const ops::DenseForward& operation) override {
+    count_products({operation.batch.out.rows, operation.batch.in.cols, operation.batch.out.cols});
   }
 
   std::optional<DenseStackLayout> do_run(const ops::PlanDenseStack& operation) override {
@@ -102,7 +96,23 @@ class MeasuringGpu : public MeasuringDevice {
     std::int64_t pieces_ = 0;
   };
 
+  /// What a library takes for a layer of that size.
+  void count_products(const DenseSize& size) {
+    if (!gpu_memory::suits_library(size)) {
+      return;
+    }
+    library_.grow_to(gpu_memory::kWorkspaceBytes);
+    const std::int64_t elements = gpu_memory::rounded_elements(size);
+    if (precision_ == ProductPrecision::bf16 && elements > rounded_elements_) {
+      constexpr std::size_t kBf16 = 2;
+      rounded_.emplace_back(*this, Place::engine, static_cast<std::size_t>(elements) * kBf16);
+      rounded_elements_ = elements;
+    }
+    const Held trial(*this, Place::engine, gpu_memory::trial_bytes(size));
+  }
+
   Device* engine_;
+  ProductPrecision precision_ = ProductPrecision::f32;
   Held from_the_start_;
   Held library_{*this, Place::engine, 0};
   /// Captured operations may name the shorter ones, too.

@@ -164,27 +164,6 @@ std::int64_t default_feature_dim(std::int64_t values) {
   return std::min<std::int64_t>(16, static_cast<std::int64_t>(dim));
 }
 
-std::string FeatureSource::prefix() const {
-  return fmt::format("{}.{}", name_of(side), name);
-}
-
-FeatureSource source_of(const Feature& feature) {
-  return {feature.name,
-          feature.side,
-          static_cast<std::int64_t>(feature.values.size()),
-          feature.rows(),
-          static_cast<std::int64_t>(feature.ids.size()),
-          &feature};
-}
-
-std::vector<FeatureSource> sources_of(const std::vector<Feature>& features) {
-  std::vector<FeatureSource> sources;
-  for (const Feature& feature : features) {
-    sources.push_back(source_of(feature));
-  }
-  return sources;
-}
-
 std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<FeatureSource>& features) {
   std::vector<std::int64_t> dims;
   for (const FeatureSource& feature : features) {
