@@ -74,6 +74,7 @@ void enqueue(const ops::BuildSegments& operation, const Context& context) {
   };
   const int row_bits = bits(operation.num_rows);
   const int key_bits = std::max(1, row_bits + bits(operation.out.counts.rows + 1));
+  // gpu_memory::segments_bytes() counts them.
   const Scratch<std::uint64_t> keys(context.stream, count);
   const Scratch<std::uint64_t> sorted(context.stream, count);
   const Scratch<std::int32_t> positions(context.stream, count);

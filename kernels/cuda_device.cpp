@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "curate/error.h"
+#include "device/gpu_memory.h"
+#include "device/measuring_device.h"
 #include "kernels/context.h"
 #include "kernels/copy_rows.h"
 #include "kernels/cuda_error.h"
@@ -90,9 +92,6 @@ class OperationList : public Graph {
   std::vector<RecordedOperation> operations_;
 };
 
-/// 16 MiB: eight slices of a layer of 512 x 1024, and more of smaller ones.
-constexpr std::size_t kScratchFloats = std::size_t{4} << 20U;
-
 /// Operations that take memory while they are enqueued, which a CUDA graph cannot record.
 template <typename Operation>
 constexpr bool kAllocates = std::is_same_v<Operation, ops::Permute> || std::is_same_v<Operation, ops::BuildSegments> ||
@@ -113,7 +112,7 @@ class CudaDevice : public Device {
     CURATE_CUDA_CHECK(cudaGetDeviceProperties(&properties_, gpu_));
     pool_.emplace(gpu_);
     stream_.emplace();
-    scratch_.emplace(stream(), static_cast<std::int64_t>(kScratchFloats));
+    scratch_.emplace(stream(), static_cast<std::int64_t>(gpu_memory::kScratchFloats));
     products_.emplace(stream(), gpu_shape(), scratch());
     error_scratch_.emplace(stream(), 1);
     CURATE_CUDA_CHECK(cudaMemsetAsync(error_scratch_->data(), 0, sizeof(ErrorScratch), stream()));
@@ -131,6 +130,8 @@ class CudaDevice : public Device {
   bool has_own_memory() const override { return true; }
   ScatterKind fastest_scatter() const override { return ScatterKind::atomic; }
   bool has_kernel_options() const override { return true; }
+
+  std::unique_ptr<MeasuringDevice> make_measuring() override { return make_measuring_gpu(this); }
 
  protected:
   void* do_allocate(std::size_t bytes) override {
@@ -314,7 +315,7 @@ class CudaDevice : public Device {
     return {properties_.major, properties_.multiProcessorCount};
   }
   ScratchFloats scratch() const {
-    return {scratch_->data(), kScratchFloats};
+    return {scratch_->data(), gpu_memory::kScratchFloats};
   }
 
   /// In f32 by kernels that have limits, in bf16 by a library, which plan_dense_stack asks.

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "curate/error.h"
+#include "device/gpu_memory.h"
 #include "kernels/context.h"
 #include "kernels/dense_stack.h"
 
@@ -21,26 +22,10 @@ bool rows_aligned(const MatrixView& view) {
          (view.cols <= 1 || view.ld % elements == 0);
 }
 
-/// Which layers are for a library. Narrower ones are bound by memory or by launches, not by arithmetic, and a short
-/// batch leaves most of a GPU idle either way: the tiled kernels take those with fewer launches, do no work past the
-/// batch's count, and need no library to be loaded. The numbers are estimates: no GPU has measured them yet.
-bool is_wide(const DenseSize& size) {
-  constexpr std::int64_t kNarrowest = 64;
-  constexpr std::int64_t kShortest = 512;
-  return size.batch >= kShortest && size.inputs >= kNarrowest && size.outputs >= kNarrowest;
-}
-
 /// Whether a library takes a layer's matrices as they lie in memory. Its fast kernels load 16 bytes at once, so every
 /// row has to begin at a multiple of 16 bytes; the rows of the weights do if widths are multiples of four.
 bool suits_library(const DenseSize& size, std::initializer_list<MatrixView> matrices) {
-  constexpr std::int64_t kFloats = 4;
-  return is_wide(size) && size.inputs % kFloats == 0 && size.outputs % kFloats == 0 &&
-         std::all_of(matrices.begin(), matrices.end(), rows_aligned);
-}
-
-/// bf16 elements of a layer's operands: what goes in, the gradient of what comes out, weights.
-std::int64_t rounded_elements(const DenseSize& size) {
-  return size.batch * (bf16_ld(size.inputs) + bf16_ld(size.outputs)) + size.outputs * bf16_ld(size.inputs);
+  return gpu_memory::suits_library(size) && std::all_of(matrices.begin(), matrices.end(), rows_aligned);
 }
 
 /// Elements from one row of an operand to the next.
@@ -145,7 +130,7 @@ void DenseProducts::prepare(const DenseSize& size, ProductPrecision precision) {
 }
 
 void DenseProducts::reserve_rounded(const DenseSize& size) {
-  const std::int64_t elements = rounded_elements(size);
+  const std::int64_t elements = gpu_memory::rounded_elements(size);
   if (elements > rounded_elements_) {
     rounded_.push_back(std::make_unique<Scratch<Bf16>>(stream_, elements));
     rounded_elements_ = elements;
@@ -157,7 +142,7 @@ bool DenseProducts::takes(const DenseSize& size, bool capturing) {
   if (!(capturing ? library_.loaded() : library_.load())) {
     return false;
   }
-  if (precision_ == ProductPrecision::bf16 && rounded_elements(size) > rounded_elements_) {
+  if (precision_ == ProductPrecision::bf16 && gpu_memory::rounded_elements(size) > rounded_elements_) {
     if (capturing) {
       throw std::logic_error("a dense layer inside a capture that prepare_dense was not told of");
     }
@@ -240,7 +225,7 @@ void DenseProducts::backward(const DenseBatch& grad, const DenseParams& grad_par
 
 std::optional<DenseStackLayout> DenseProducts::plan_stack(const DenseStack& stack, std::int64_t batch) {
   const bool any_wide = std::any_of(stack.begin(), stack.end(), [batch](const DenseStackLayer& layer) {
-    return is_wide({batch, layer.params.weight.cols, layer.params.weight.rows});
+    return gpu_memory::is_wide({batch, layer.params.weight.cols, layer.params.weight.rows});
   });
   if (precision_ != ProductPrecision::bf16 || !any_wide || !WideStack::suits(stack) || !library_.load()) {
     return std::nullopt;

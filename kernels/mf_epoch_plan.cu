@@ -17,8 +17,6 @@ namespace curate::cuda {
 namespace {
 
 constexpr int kRandomBits = 32;
-/// Groups of users, and of items, of a deterministic plan; a block's number has 16 bits in a key.
-constexpr std::int32_t kMostPlanBlocks = 256;
 
 /// Floats as unsigned numbers of the same order.
 __device__ unsigned ordered_bits(float value) {
@@ -133,13 +131,13 @@ std::vector<T> download(cudaStream_t stream, const T* from, std::size_t count) {
 }
 
 template <typename T>
-std::unique_ptr<Scratch<T>> upload(cudaStream_t stream, const std::vector<T>& values) {
-  auto to = std::make_unique<Scratch<T>>(stream, static_cast<std::int64_t>(values.size()));
-  CURATE_CUDA_CHECK(
-      cudaMemcpyAsync(to->data(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice, stream));
+void upload(cudaStream_t stream, T* to, const std::vector<T>& values) {
+  if (values.empty()) {
+    return;
+  }
+  CURATE_CUDA_CHECK(cudaMemcpyAsync(to, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice, stream));
   // The values may go before the stream has come that far.
   CURATE_CUDA_CHECK(cudaStreamSynchronize(stream));
-  return to;
 }
 
 /// Rows that have ratings, the most of them first; rows of equally many in their order.
@@ -155,15 +153,6 @@ std::vector<std::int32_t> by_count(const std::vector<std::int32_t>& counts) {
   return rows;
 }
 
-/// Groups of users and of items for a deterministic plan: enough to keep a GPU busy, few enough that their blocks have
-/// some hundred ratings and the most popular item does not make its group's the last of every round.
-std::int32_t choose_blocks(std::int64_t ratings, std::int64_t users, std::int64_t items) {
-  constexpr double kRatings = 64.0;
-  const auto by_ratings = static_cast<std::int64_t>(std::sqrt(static_cast<double>(ratings) / kRatings));
-  return static_cast<std::int32_t>(
-      std::max<std::int64_t>(1, std::min<std::int64_t>({kMostPlanBlocks, by_ratings, users, items})));
-}
-
 }  // namespace
 
 /// The ratings as they were given.
@@ -175,29 +164,33 @@ struct CudaMfEpochPlan::Columns {
 
 CudaMfEpochPlan::CudaMfEpochPlan(Device& device, cudaStream_t stream, const RatingsView& view, std::int64_t num_users,
                                  std::int64_t num_items, const MfPlanOptions& options)
-    : MfEpochPlan(device, view.users.rows, num_users, num_items),
-      seed_(options.seed),
-      kernel_(options.kernel),
-      user_counts_(stream, num_users),
-      item_counts_(stream, num_items) {
-  const auto zero = [stream](std::int32_t* data, std::int64_t count) {
-    CURATE_CUDA_CHECK(cudaMemsetAsync(data, 0, static_cast<std::size_t>(count) * sizeof(std::int32_t), stream));
-  };
-  zero(user_counts_.data(), num_users);
-  zero(item_counts_.data(), num_items);
+    : MfEpochPlan(device, view.users.rows, num_users, num_items), seed_(options.seed), kernel_(options.kernel) {
+  const gpu_memory::PlanBytes bytes = gpu_memory::plan_bytes(ratings(), num_users, num_items, options);
+  for (auto [buffer, size] : {std::pair(&user_counts_, bytes.user_counts), {&item_counts_, bytes.item_counts}}) {
+    *buffer = device.allocate(size);
+    if (size > 0) {
+      CURATE_CUDA_CHECK(cudaMemsetAsync(memory_of<std::int32_t>(*buffer), 0, size, stream));
+    }
+  }
   if (ratings() == 0) {
     return;
   }
   const Columns columns = {pointer_of<const std::int32_t>(view.users), pointer_of<const std::int32_t>(view.items),
                            pointer_of<const float>(view.ratings)};
-  launch("count_rows", stream, one_thread_each(ratings()), count_rows_kernel, user_counts_.data(), columns.users,
-         ratings());
-  launch("count_rows", stream, one_thread_each(ratings()), count_rows_kernel, item_counts_.data(), columns.items,
-         ratings());
+  launch("count_rows", stream, one_thread_each(ratings()), count_rows_kernel, memory_of<std::int32_t>(user_counts_),
+         columns.users, ratings());
+  launch("count_rows", stream, one_thread_each(ratings()), count_rows_kernel, memory_of<std::int32_t>(item_counts_),
+         columns.items, ratings());
   choose_packing(stream, columns);
+  // Ratings that are off the grid against the options' word take more than was planned.
+  ratings_memory_ = device.allocate(std::max(bytes.ratings, gpu_memory::rating_bytes(ratings(), is_packed_)));
+  pieces_ = device.allocate(bytes.pieces);
+  hot_slots_ = device.allocate(bytes.hot_slots);
+  hot_list_ = device.allocate(bytes.hot_list);
+  block_starts_ = device.allocate(bytes.block_starts);
+  rating_users_ = device.allocate(bytes.rating_users);
   if (options.deterministic) {
-    blocks_ =
-        options.blocks > 0 ? std::min(options.blocks, kMostPlanBlocks) : choose_blocks(ratings(), num_users, num_items);
+    blocks_ = gpu_memory::plan_blocks(ratings(), num_users, num_items, options);
     make_blocks(stream, columns, options.keep_order);
   } else {
     workers_ = options.blocks;
@@ -214,16 +207,11 @@ void CudaMfEpochPlan::choose_packing(cudaStream_t stream, const Columns& columns
   grid_start_ = from_ordered_bits(~download(stream, grid.data(), 1)[0].lowest);
   launch("check_grid", stream, one_thread_each(ratings()), check_grid_kernel, grid.data(), columns.ratings, ratings(),
          grid_start_);
-  is_packed_ = download(stream, grid.data(), 1)[0].misses == 0 && items() <= kMostPackedItems;
-  if (is_packed_) {
-    packed_ = std::make_unique<Scratch<std::uint32_t>>(stream, ratings());
-  } else {
-    wide_ = std::make_unique<Scratch<WideRating>>(stream, ratings());
-  }
+  is_packed_ = download(stream, grid.data(), 1)[0].misses == 0 && items() <= gpu_memory::kMostPackedItems;
 }
 
 PlannedRatings CudaMfEpochPlan::planned() const {
-  return {is_packed_ ? packed_->data() : nullptr, is_packed_ ? nullptr : wide_->data(), grid_start_};
+  return {packed(), wide(), grid_start_};
 }
 
 /// Only packed ratings have a bit for them.
@@ -231,15 +219,15 @@ void CudaMfEpochPlan::choose_hot_items(cudaStream_t stream) {
   if (kernel_.hot_items == 0 || !is_packed_) {
     return;
   }
-  std::vector<std::int32_t> list = by_count(download(stream, item_counts_.data(), static_cast<std::size_t>(items())));
+  std::vector<std::int32_t> list = by_count(download(stream, item_counts(), static_cast<std::size_t>(items())));
   list.resize(std::min(list.size(), static_cast<std::size_t>(kernel_.hot_items)));
   std::vector<std::int32_t> slots(static_cast<std::size_t>(items()), -1);
   for (std::size_t slot = 0; slot < list.size(); ++slot) {
     slots[static_cast<std::size_t>(list[slot])] = static_cast<std::int32_t>(slot);
   }
   num_hot_ = static_cast<std::int64_t>(list.size());
-  hot_slots_ = upload(stream, slots);
-  hot_list_ = upload(stream, list);
+  upload(stream, memory_of<std::int32_t>(hot_slots_), slots);
+  upload(stream, memory_of<std::int32_t>(hot_list_), list);
 }
 
 void CudaMfEpochPlan::make_pieces(cudaStream_t stream, const Columns& columns, bool keep_order) {
@@ -253,17 +241,14 @@ void CudaMfEpochPlan::make_pieces(cudaStream_t stream, const Columns& columns, b
          columns.items, none, none, none, 0, count, seed_);
   const int user_bits = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(users())));
   sort_pairs(stream, sorted.data(), order.data(), keys.data(), elements.data(), count, kRandomBits + user_bits);
-  launch("plan_order", stream, one_thread_each(count), plan_order_kernel, is_packed_ ? packed_->data() : nullptr,
-         is_packed_ ? nullptr : wide_->data(), static_cast<std::int32_t*>(nullptr), columns.users, columns.items,
-         columns.ratings, static_cast<const std::int32_t*>(order.data()), num_hot_ > 0 ? hot_slots() : nullptr,
-         grid_start_, count);
+  launch("plan_order", stream, one_thread_each(count), plan_order_kernel, packed(), wide(),
+         static_cast<std::int32_t*>(nullptr), columns.users, columns.items, columns.ratings,
+         static_cast<const std::int32_t*>(order.data()), num_hot_ > 0 ? hot_slots() : nullptr, grid_start_, count);
 
-  constexpr std::int32_t kDefaultSplit = 2048;
-  constexpr std::int32_t kLeastSplit = 16;
-  const std::int32_t split = kernel_.split == 0 ? kDefaultSplit : std::max(kernel_.split, kLeastSplit);
+  const std::int32_t split = gpu_memory::piece_split(kernel_);
   std::vector<UserPiece> all;
   std::int32_t begin = 0;
-  const std::vector<std::int32_t> counts = download(stream, user_counts_.data(), static_cast<std::size_t>(users()));
+  const std::vector<std::int32_t> counts = download(stream, user_counts(), static_cast<std::size_t>(users()));
   for (std::size_t u = 0; u < counts.size(); ++u) {
     // A worker alone has no use for pieces.
     const std::int32_t parts = workers_ == 1 ? (counts[u] > 0 ? 1 : 0) : (counts[u] + split - 1) / split;
@@ -277,7 +262,7 @@ void CudaMfEpochPlan::make_pieces(cudaStream_t stream, const Columns& columns, b
     begin += counts[u];
   }
   num_pieces_ = static_cast<std::int64_t>(all.size());
-  pieces_ = upload(stream, all);
+  upload(stream, memory_of<UserPiece>(pieces_), all);
   if (keep_order) {
     positions_ = download(stream, static_cast<const std::int32_t*>(order.data()), static_cast<std::size_t>(count));
     starts_.push_back(0);
@@ -292,15 +277,14 @@ void CudaMfEpochPlan::make_blocks(cudaStream_t stream, const Columns& columns, b
   const auto num_blocks = static_cast<std::size_t>(blocks_);
   // Items by popularity, dealt like cards, back and forth.
   std::vector<std::int32_t> group_of_item(static_cast<std::size_t>(items()), 0);
-  const std::vector<std::int32_t> ranked =
-      by_count(download(stream, item_counts_.data(), static_cast<std::size_t>(items())));
+  const std::vector<std::int32_t> ranked = by_count(download(stream, item_counts(), static_cast<std::size_t>(items())));
   for (std::size_t rank = 0; rank < ranked.size(); ++rank) {
     const auto card = static_cast<std::int32_t>(rank % num_blocks);
     const bool back = rank / num_blocks % 2 == 1;
     group_of_item[static_cast<std::size_t>(ranked[rank])] = back ? blocks_ - 1 - card : card;
   }
   // Users in random order, cut where each group has its share of the ratings.
-  const std::vector<std::int32_t> counts = download(stream, user_counts_.data(), static_cast<std::size_t>(users()));
+  const std::vector<std::int32_t> counts = download(stream, user_counts(), static_cast<std::size_t>(users()));
   std::vector<std::pair<std::uint64_t, std::int32_t>> keyed;
   for (std::int64_t u = 0; u < users(); ++u) {
     keyed.emplace_back(philox(seed_, static_cast<std::uint64_t>(u), 1, RandomPurpose::mf_plan).low64(),
@@ -317,21 +301,23 @@ void CudaMfEpochPlan::make_blocks(cudaStream_t stream, const Columns& columns, b
     before += counts[u];
   }
 
-  const auto user_groups = upload(stream, group_of_user);
-  const auto user_places = upload(stream, place_of_user);
-  const auto item_groups = upload(stream, group_of_item);
+  const Scratch<std::int32_t> user_groups(stream, users());
+  const Scratch<std::int32_t> user_places(stream, users());
+  const Scratch<std::int32_t> item_groups(stream, items());
+  upload(stream, user_groups.data(), group_of_user);
+  upload(stream, user_places.data(), place_of_user);
+  upload(stream, item_groups.data(), group_of_item);
   const Scratch<std::uint64_t> keys(stream, count);
   const Scratch<std::uint64_t> sorted(stream, count);
   const Scratch<std::int32_t> elements(stream, count);
   const Scratch<std::int32_t> order(stream, count);
   const auto as_const = [](const Scratch<std::int32_t>& data) { return static_cast<const std::int32_t*>(data.data()); };
   launch("plan_keys", stream, one_thread_each(count), plan_keys_kernel, keys.data(), elements.data(), columns.users,
-         columns.items, as_const(*user_groups), as_const(*user_places), as_const(*item_groups), blocks_, count, seed_);
+         columns.items, as_const(user_groups), as_const(user_places), as_const(item_groups), blocks_, count, seed_);
   sort_pairs(stream, sorted.data(), order.data(), keys.data(), elements.data(), count, 64);
-  rating_users_ = std::make_unique<Scratch<std::int32_t>>(stream, count);
-  launch("plan_order", stream, one_thread_each(count), plan_order_kernel, is_packed_ ? packed_->data() : nullptr,
-         is_packed_ ? nullptr : wide_->data(), rating_users_->data(), columns.users, columns.items, columns.ratings,
-         as_const(order), static_cast<const std::int32_t*>(nullptr), grid_start_, count);
+  launch("plan_order", stream, one_thread_each(count), plan_order_kernel, packed(), wide(),
+         memory_of<std::int32_t>(rating_users_), columns.users, columns.items, columns.ratings, as_const(order),
+         static_cast<const std::int32_t*>(nullptr), grid_start_, count);
 
   // Where each block begins.
   const std::vector<std::int32_t> users_of = download(stream, columns.users, static_cast<std::size_t>(count));
@@ -343,7 +329,7 @@ void CudaMfEpochPlan::make_blocks(cudaStream_t stream, const Columns& columns, b
     ++starts[user_group * num_blocks + item_group + 1];
   }
   std::partial_sum(starts.begin(), starts.end(), starts.begin());
-  block_starts_ = upload(stream, starts);
+  upload(stream, memory_of<std::int32_t>(block_starts_), starts);
   if (keep_order) {
     positions_ = download(stream, as_const(order), static_cast<std::size_t>(count));
     starts_ = starts;

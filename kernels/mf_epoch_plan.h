@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "device/device.h"
+#include "device/gpu_memory.h"
 #include "kernels/scratch.h"
 #include "support/host_device.h"
 #include "support/philox.h"
@@ -17,12 +18,13 @@ constexpr float kGridStep = 0.5F;
 constexpr std::uint32_t kPackedPlaces = 0xFF;
 constexpr std::uint32_t kPackedHot = 0x100;
 constexpr int kPackedItemShift = 9;
-constexpr std::int64_t kMostPackedItems = std::int64_t{1} << (32 - kPackedItemShift);
+static_assert(gpu_memory::kMostPackedItems == std::int64_t{1} << (32 - kPackedItemShift));
 
 struct WideRating {
   std::int32_t item;
   float rating;
 };
+static_assert(sizeof(WideRating) == gpu_memory::kWideBytes);
 
 /// A plan's ratings as kernels take them.
 struct PlannedRatings {
@@ -46,12 +48,19 @@ struct UserPiece {
   std::int32_t end;
   std::int32_t shared;  ///< not 0: other pieces of the user are learnt meanwhile
 };
+static_assert(sizeof(UserPiece) == gpu_memory::kPieceBytes);
 
-/// Ratings grouped for mf_sgd_epoch. 4 bytes a rating, 8 if they are not on a grid; 4 a user and 4 an item; while it
-/// is made 32 bytes a rating more, and what the sort takes.
+/// The memory of one of the plan's buffers; null if it has none.
+template <typename T>
+T* memory_of(const Buffer& buffer) {
+  return buffer.bytes() == 0 ? nullptr : static_cast<T*>(buffer.view(DType::i32, 1).data);
+}
+
+/// Ratings grouped for mf_sgd_epoch. gpu_memory::plan_bytes() says what it takes: 4 bytes a rating, 8 if they are not
+/// on a grid; 4 a user and 4 an item; while it is made 24 bytes a rating more, and what the sort takes.
 ///
 /// Plain plans: by user, in an order within the user that the seed draws once, cut into pieces of at most `split`
-/// ratings; 16 bytes a piece.
+/// ratings; 16 bytes a piece, of which there is room for the most that there may be.
 ///
 /// Deterministic ones: users and items are dealt into `blocks` groups each, items by popularity, users in random order,
 /// all groups with about equally many ratings. A block is a pair of groups; in each of as many rounds as there are
@@ -68,28 +77,30 @@ class CudaMfEpochPlan : public MfEpochPlan {
   const MfKernelOptions& kernel() const { return kernel_; }
   std::uint64_t seed() const { return seed_; }
   PlannedRatings planned() const;
-  const std::int32_t* user_counts() const { return user_counts_.data(); }  ///< [users]
-  const std::int32_t* item_counts() const { return item_counts_.data(); }  ///< [items]
+  const std::int32_t* user_counts() const { return memory_of<std::int32_t>(user_counts_); }  ///< [users]
+  const std::int32_t* item_counts() const { return memory_of<std::int32_t>(item_counts_); }  ///< [items]
 
   // Of plain plans.
   std::int64_t pieces() const { return num_pieces_; }
-  const UserPiece* piece_data() const { return pieces_->data(); }
+  const UserPiece* piece_data() const { return memory_of<UserPiece>(pieces_); }
   bool has_shared_pieces() const { return has_shared_pieces_; }
   /// Pieces that are learnt at once; 0: as many as the GPU has room for.
   std::int64_t workers() const { return workers_; }
   std::int64_t hot_items() const { return num_hot_; }
-  const std::int32_t* hot_slots() const { return hot_slots_->data(); }  ///< [items] slot of hot ones
-  const std::int32_t* hot_list() const { return hot_list_->data(); }    ///< [hot_items()] item of a slot
+  const std::int32_t* hot_slots() const { return memory_of<std::int32_t>(hot_slots_); }  ///< [items] slot of hot ones
+  const std::int32_t* hot_list() const { return memory_of<std::int32_t>(hot_list_); }  ///< [hot_items()] item of a slot
 
   // Of deterministic plans.
   bool deterministic() const { return blocks_ > 0; }
   std::int32_t blocks() const { return blocks_; }
-  const std::int32_t* block_starts() const { return block_starts_->data(); }  ///< [blocks^2 + 1]
-  const std::int32_t* rating_users() const { return rating_users_->data(); }  ///< [ratings]
+  const std::int32_t* block_starts() const { return memory_of<std::int32_t>(block_starts_); }  ///< [blocks^2 + 1]
+  const std::int32_t* rating_users() const { return memory_of<std::int32_t>(rating_users_); }  ///< [ratings]
 
  private:
   struct Columns;
   void choose_packing(cudaStream_t stream, const Columns& columns);
+  std::uint32_t* packed() const { return is_packed_ ? memory_of<std::uint32_t>(ratings_memory_) : nullptr; }
+  WideRating* wide() const { return is_packed_ ? nullptr : memory_of<WideRating>(ratings_memory_); }
   void make_pieces(cudaStream_t stream, const Columns& columns, bool keep_order);
   void make_blocks(cudaStream_t stream, const Columns& columns, bool keep_order);
   void choose_hot_items(cudaStream_t stream);
@@ -100,18 +111,17 @@ class CudaMfEpochPlan : public MfEpochPlan {
   MfKernelOptions kernel_;
   bool is_packed_ = false;
   float grid_start_ = 0.0F;
-  std::unique_ptr<Scratch<std::uint32_t>> packed_;
-  std::unique_ptr<Scratch<WideRating>> wide_;
-  Scratch<std::int32_t> user_counts_;
-  Scratch<std::int32_t> item_counts_;
-  std::unique_ptr<Scratch<UserPiece>> pieces_;
+  Buffer ratings_memory_;
+  Buffer user_counts_;
+  Buffer item_counts_;
+  Buffer pieces_;
   std::int64_t num_pieces_ = 0;
   bool has_shared_pieces_ = false;
   std::int64_t num_hot_ = 0;
-  std::unique_ptr<Scratch<std::int32_t>> hot_slots_;
-  std::unique_ptr<Scratch<std::int32_t>> hot_list_;
-  std::unique_ptr<Scratch<std::int32_t>> block_starts_;
-  std::unique_ptr<Scratch<std::int32_t>> rating_users_;
+  Buffer hot_slots_;
+  Buffer hot_list_;
+  Buffer block_starts_;
+  Buffer rating_users_;
   // For order():
   std::vector<std::int32_t> positions_;  ///< of the ratings as they were given, in the plan's order
   std::vector<std::int32_t> starts_;     ///< of users, or of blocks, in it

@@ -392,6 +392,7 @@ void launch_epoch(cudaStream_t stream, const MfTables& tables, const MatrixView&
   geometry.dynamic_shared = static_cast<std::size_t>(num_hot * dim) * sizeof(float);
   const Variant variant{options.ahead, num_hot > 0 && num_hot == plan.hot_items(), options.scalar_reductions};
 
+  // gpu_memory::piece_order_bytes() counts them.
   const Scratch<std::uint64_t> keys(stream, count);
   const Scratch<std::uint64_t> sorted(stream, count);
   const Scratch<std::int32_t> numbers(stream, count);

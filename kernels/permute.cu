@@ -54,6 +54,7 @@ void enqueue(const ops::Permute& operation, const Context& context) {
   if (count == 0) {
     return;
   }
+  // gpu_memory::permute_bytes() counts them.
   const Scratch<std::uint64_t> keys(context.stream, count);
   const Scratch<std::uint64_t> sorted_keys(context.stream, count);
   const Scratch<std::int32_t> elements(context.stream, count);

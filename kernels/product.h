@@ -5,6 +5,7 @@
 #include <string>
 
 #include "device/device.h"
+#include "device/gpu_memory.h"
 
 namespace curate::cuda {
 
@@ -52,10 +53,7 @@ constexpr bool adds_bias(Epilogue epilogue) {
 /// "512x256x64 bf16, bias and relu": rows, columns, depth.
 std::string label_of(const Product& product);
 
-/// bf16 elements to a row, so that all rows begin at multiples of kProductAlignment.
-constexpr std::int64_t bf16_ld(std::int64_t cols) {
-  return (cols + 7) / 8 * 8;
-}
+using gpu_memory::bf16_ld;
 
 /// Of a row of a mask. cuBLASLt asks for multiples of 128 bits.
 constexpr std::int64_t mask_bytes(std::int64_t cols) {

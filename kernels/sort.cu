@@ -7,6 +7,7 @@
 
 namespace curate::cuda {
 
+// gpu_memory::sort_bytes() is what it takes at most.
 void sort_pairs(cudaStream_t stream, std::uint64_t* keys_out, std::int32_t* values_out, const std::uint64_t* keys,
                 const std::int32_t* values, std::int64_t count, int key_bits) {
   std::size_t bytes = 0;

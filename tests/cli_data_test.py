@@ -186,14 +186,16 @@ class DataTest(CliCase):
         models = {(row["model"], row["optimizer"]): row for row in shown["memory"]}
         self.assertEqual(set(models), {("mf", "sgd"), ("mf", "adam"), ("mlp", "sgd+adam")})
         for row in models.values():
-            parts = dict(row["bytes"])
-            self.assertEqual(row["gpu_host_bytes"], parts["host"])
-            self.assertEqual(row["cpu_bytes"], sum(parts.values()) - parts["gpu_scratch"])
-            self.assertEqual(row["gpu_bytes"], sum(parts.values()) - parts["host"] - parts["scratch"])
+            self.assertEqual(row["gpu_host_bytes"], row["gpu"]["host"])
+            self.assertEqual(row["cpu_bytes"], sum(row["cpu"].values()))
+            self.assertEqual(row["gpu_bytes"], sum(row["gpu"].values()) - row["gpu"]["host"])
         sgd, adam = models["mf", "sgd"], models["mf", "adam"]
         self.assertEqual((sgd["dim"], sgd["batch"], adam["batch"]), (64, 1, 1024))
-        self.assertEqual(adam["bytes"]["optimizer"], 3 * (adam["bytes"]["parameters"] - 4))
-        self.assertEqual(adam["bytes"]["parameters"], 4 * (shown["users"] + shown["items"]) * 68 + 4)
+        for engine in ("cpu", "gpu"):
+            parts = adam[engine]
+            self.assertEqual(parts["gradients"], parts["parameters"] - 4)
+            self.assertEqual(parts["optimizer"], 2 * (parts["parameters"] - 4))
+            self.assertEqual(parts["parameters"], 4 * (shown["users"] + shown["items"]) * 68 + 4)
         text = self.curate("data", "inspect", data).stdout
         self.assertRegex(text, r"(?m)^mf, dim 64, per-rating sgd ( +\d[\d.]* MB){4} \+ \d[\d.]* MB$")
         self.assertRegex(text, r"(?m)^mlp, dim 32 \+ 32, layers 64,32, sgd\+adam ")

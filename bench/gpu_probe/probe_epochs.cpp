@@ -81,7 +81,7 @@ class EpochsProbe {
     const ModelSpec spec = model_spec(options, dataset_.scale);
     const auto model = make_model(device_, spec, start_of(options, spec), storage_of(options));
     const MfTables tables = dynamic_cast<const Factorization&>(*model).tables().value();
-    const MfSgdParams params = per_rating_options(options).sgd;
+    const MfSgdParams params = per_rating_options(options, {}).sgd;
     const std::int64_t count = dataset_.ratings.size();
     const Buffer state = device_.allocate_array<StepState>(1);
     const Buffer sums = device_.allocate_array<ErrorSums>(1);

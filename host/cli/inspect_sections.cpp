@@ -118,15 +118,30 @@ std::vector<ModelMemory> training_memory(const Dataset& dataset) {
   std::vector<ModelMemory> all;
   for (const TrainOptions& options : {mf, adam, mlp}) {
     const TrainOptions resolved = resolve(options);
-    all.push_back({resolved, estimate_memory(resolved, {dataset.users.size(), dataset.items.size(),
-                                                        dataset.ratings.size(), dataset.ratings.has_timestamps()})});
+    const TrainingSize size = {dataset.users.size(),
+                               dataset.items.size(),
+                               dataset.ratings.size(),
+                               dataset.scale,
+                               {},
+                               dataset.ratings.has_timestamps()};
+    all.push_back({resolved, estimate_memory(*make_measuring_cpu(), resolved, size),
+                   estimate_memory(*make_measuring_gpu(), resolved, size)});
   }
   return all;
 }
 
 nlohmann::ordered_json to_json(const std::vector<ModelMemory>& memory) {
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
-  for (const auto& [options, bytes] : memory) {
+  const auto json_of = [](const MemoryEstimate& bytes) {
+    nlohmann::ordered_json json;
+    for (const auto& [what, array_bytes] : bytes.arrays) {
+      json[what] = array_bytes;
+    }
+    json["scratch"] = bytes.scratch;
+    json["host"] = bytes.host;
+    return json;
+  };
+  for (const auto& [options, cpu, gpu] : memory) {
     nlohmann::ordered_json json;
     json["model"] = name_of(options.model);
     json["dim"] = *options.dim;
@@ -135,13 +150,11 @@ nlohmann::ordered_json to_json(const std::vector<ModelMemory>& memory) {
     }
     json["optimizer"] = text_of(options.optimizer);
     json["batch"] = *options.batch;
-    json["bytes"] = {
-        {"ratings", bytes.ratings},     {"segments", bytes.segments},       {"parameters", bytes.parameters},
-        {"optimizer", bytes.optimizer}, {"best_epoch", bytes.best},         {"batches", bytes.batches},
-        {"scratch", bytes.scratch},     {"gpu_scratch", bytes.gpu_scratch}, {"host", bytes.host}};
-    json["cpu_bytes"] = bytes.cpu();
-    json["gpu_bytes"] = bytes.gpu();
-    json["gpu_host_bytes"] = bytes.host;
+    json["cpu"] = json_of(cpu);
+    json["gpu"] = json_of(gpu);
+    json["cpu_bytes"] = cpu.all_bytes();
+    json["gpu_bytes"] = gpu.device_bytes();
+    json["gpu_host_bytes"] = gpu.host;
     all.push_back(std::move(json));
   }
   return all;
@@ -151,11 +164,11 @@ std::string to_text(const std::vector<ModelMemory>& memory) {
   constexpr const char* kRow = "{:<44}{:>10}{:>12}{:>12}{:>22}\n";
   std::string text =
       fmt::format(kRow, "memory to train on all ratings, about", "ratings", "model", "on a CPU", "on a GPU + its host");
-  for (const auto& [options, bytes] : memory) {
-    text += fmt::format(kRow, describe_model(options), short_bytes(bytes.ratings + bytes.segments + bytes.scratch),
-                        short_bytes(bytes.parameters + bytes.optimizer + bytes.best + bytes.batches),
-                        short_bytes(bytes.cpu()),
-                        fmt::format("{} + {}", short_bytes(bytes.gpu()), short_bytes(bytes.host)));
+  for (const auto& [options, cpu, gpu] : memory) {
+    const std::int64_t ratings = cpu.array_bytes("ratings") + cpu.array_bytes("segments");
+    text += fmt::format(kRow, describe_model(options), short_bytes(ratings), short_bytes(cpu.array_bytes() - ratings),
+                        short_bytes(cpu.all_bytes()),
+                        fmt::format("{} + {}", short_bytes(gpu.device_bytes()), short_bytes(gpu.host)));
   }
   return text;
 }

@@ -27,7 +27,8 @@ struct SideCoverage {
 /// What one kind of model takes to be trained on all ratings of a data set.
 struct ModelMemory {
   TrainOptions options;
-  MemoryEstimate bytes;
+  MemoryEstimate cpu;
+  MemoryEstimate gpu;
 };
 
 /// Reads the side files beside the ratings. Throws InputError for malformed ones.

@@ -134,13 +134,13 @@ std::string describe_dropout(const TrainOptions& options) {
 }
 
 std::string describe_features(const TrainOptions& options, const std::vector<Feature>& features) {
-  const std::vector<FeatureSize> sizes = feature_sizes(options, features);
+  const std::vector<std::int64_t> dims = feature_dims(options, sources_of(features));
   std::string text;
   for (std::size_t f = 0; f < features.size(); ++f) {
     // The first value is "unknown".
     text += fmt::format("{}{} {} ({} {}, {} columns)", f == 0 ? "" : ", ", name_of(features[f].side), features[f].name,
                         features[f].values.size() - 1, features[f].kind == FeatureKind::number ? "buckets" : "values",
-                        sizes[f].dim);
+                        dims[f]);
   }
   return text;
 }
@@ -184,15 +184,18 @@ void describe(const RunConfig& config, const RunData& data, const Device& device
 }
 
 /// Of a device that has memory of its own: what training needs of it, about. Throws InputError where it has less.
-std::string plan_memory(const TrainOptions& options, const RunData& data, const Device& device) {
+std::string plan_memory(const TrainOptions& options, const RunData& data, Device& device) {
   if (!device.has_own_memory()) {
     return "";
   }
   const auto memory = static_cast<std::int64_t>(device.info().memory_bytes);
+  const Dataset& dataset = data.dataset;
+  const std::unique_ptr<MeasuringDevice> measuring = device.make_measuring();
   const std::int64_t needed =
-      estimate_memory(options, {data.dataset.users.size(), data.dataset.items.size(), data.train.size(), false, true,
-                                feature_sizes(options, data.dataset.features)})
-          .gpu();
+      estimate_memory(*measuring, options,
+                      {dataset.users.size(), dataset.items.size(), data.train.size(), dataset.scale,
+                       sources_of(dataset.features), data.train.has_timestamps()})
+          .device_bytes();
   if (needed > memory) {
     throw InputError(fmt::format(
         "--device {}: training needs about {} of the GPU's memory, which has {}; give a smaller {}, or --device cpu",

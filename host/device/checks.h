@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <stdexcept>
-#include <string>
+#include <string_view>
 
 #include "device/device.h"
 
@@ -19,15 +19,22 @@ class Checker {
     if (view.empty()) {
       return;
     }
-    require(view.dtype == dtype, name, fmt::format("holds {}, not {}", name_of(view.dtype), name_of(dtype)));
-    require(view.rows >= 0 && view.cols >= 0 && view.ld >= view.cols, name, "has impossible extents");
-    require(view.data != nullptr && view.device == device_, name, "is not on this device");
+    if (view.dtype != dtype) {
+      fail(name, fmt::format("holds {}, not {}", name_of(view.dtype), name_of(dtype)));
+    }
+    if (view.rows < 0 || view.cols < 0 || view.ld < view.cols) {
+      fail(name, "has impossible extents");
+    }
+    if (view.data == nullptr || view.device != device_) {
+      fail(name, "is not on this device");
+    }
   }
 
   void matrix(const char* name, const MatrixView& view, DType dtype, std::int64_t rows, std::int64_t cols) const {
     is(name, view, dtype);
-    require(view.rows == rows && (view.cols == cols || rows == 0), name,
-            fmt::format("is [{}, {}], not [{}, {}]", view.rows, view.cols, rows, cols));
+    if (view.rows != rows || (view.cols != cols && rows != 0)) {
+      fail(name, fmt::format("is [{}, {}], not [{}, {}]", view.rows, view.cols, rows, cols));
+    }
   }
 
   /// Embeddings, in a type that the device has for them.
@@ -73,13 +80,17 @@ class Checker {
     vector("segments.counts", segments.counts, DType::i32, segments.counts.rows);
   }
 
-  void require(bool condition, const char* name, const std::string& problem) const {
+  void require(bool condition, const char* name, std::string_view problem) const {
     if (!condition) {
-      throw std::invalid_argument(fmt::format("{}: {} {}", operation_, name, problem));
+      fail(name, problem);
     }
   }
 
  private:
+  [[noreturn]] void fail(const char* name, std::string_view problem) const {
+    throw std::invalid_argument(fmt::format("{}: {} {}", operation_, name, problem));
+  }
+
   const Device* device_;
   const char* operation_;
 };

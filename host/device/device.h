@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "device/ops/dense.h"
@@ -62,6 +63,8 @@ class Graph {
   CURATE_MF_OPERATIONS(X)    \
   CURATE_DENSE_OPERATIONS(X) \
   CURATE_SCORE_OPERATIONS(X)
+
+class MeasuringDevice;
 
 struct DeviceInfo {
   std::string name;  ///< as make_device takes it
@@ -124,6 +127,13 @@ class Device {
   std::size_t peak_bytes() const { return peak_; }
   /// Counts the most from here on.
   void reset_peak_bytes() { peak_ = allocated_; }
+
+  /// A device that runs nothing and counts the memory that the same calls would take of this one's. It may ask this
+  /// one, which has to outlive it. In measuring_device.h.
+  virtual std::unique_ptr<MeasuringDevice> make_measuring() = 0;
+
+  /// What buffers are for that are allocated now: see MemoryLabel.
+  const char* memory_label() const { return memory_label_; }
 
   /// Waits for everything enqueued so far.
   void synchronize() { do_synchronize(); }
@@ -217,11 +227,29 @@ class Device {
 
  private:
   friend class Buffer;
+  friend class MemoryLabel;
   [[noreturn]] void refuse(const char* operation) const;
   void check_transfer(const char* operation, const MatrixView& view, DType dtype, std::size_t count) const;
 
   std::size_t allocated_ = 0;
   std::size_t peak_ = 0;
+  const char* memory_label_ = "other";
+};
+
+/// Says what the buffers are for that a device allocates while this lives: memory that was measured is shown by it. Of
+/// several the latest counts.
+class MemoryLabel {
+ public:
+  /// `label` stays where it is: a literal.
+  MemoryLabel(Device& device, const char* label)
+      : device_(&device), before_(std::exchange(device.memory_label_, label)) {}
+  MemoryLabel(const MemoryLabel&) = delete;
+  MemoryLabel& operator=(const MemoryLabel&) = delete;
+  ~MemoryLabel() { device_->memory_label_ = before_; }
+
+ private:
+  Device* device_;
+  const char* before_;
 };
 
 /// A compute engine by name: "cpu"; "cuda" or "cuda:N", a GPU counted from 0 among those that CUDA_VISIBLE_DEVICES

@@ -17,7 +17,10 @@ class DenseLayer : public Layer {
     all.push_back({"", params(parameters_), params(gradients_)});
   }
 
-  void prepare_gradients() override { gradients_ = allocate(); }
+  void prepare_gradients() override {
+    const MemoryLabel label(*device_, "gradients");
+    gradients_ = allocate();
+  }
   void end_gradients() override { gradients_ = {}; }
 
   void prepare_products(std::int64_t batch, ProductPrecision precision) override {

@@ -5,15 +5,19 @@ EmbeddingTable::EmbeddingTable(Device& device, std::int64_t rows, std::int64_t d
                                const Storage& storage)
     : device_(&device), storage_(storage), weights_(device, rows, dim, with_bias, storage.dtype) {}
 
-EmbeddingTable::EmbeddingTable(Device& device, const Feature& feature, std::int64_t dim, bool with_bias)
-    : EmbeddingTable(device, static_cast<std::int64_t>(feature.values.size()), dim, with_bias) {
-  num_bags_ = feature.rows();
-  num_bag_rows_ = static_cast<std::int64_t>(feature.ids.size());
+EmbeddingTable::EmbeddingTable(Device& device, const FeatureSource& feature, std::int64_t dim, bool with_bias)
+    : EmbeddingTable(device, feature.values, dim, with_bias) {
+  const MemoryLabel label(device, "features");
+  num_bags_ = feature.rows;
+  num_bag_rows_ = feature.ids;
   bag_starts_ = device.allocate_array<std::int32_t>(num_bags_ + 1);
   bag_rows_ = device.allocate_array<std::int32_t>(num_bag_rows_);
-  device.upload(bags().starts, std::span<const std::int32_t>(feature.starts));
+  if (feature.data == nullptr) {
+    return;
+  }
+  device.upload(bags().starts, std::span<const std::int32_t>(feature.data->starts));
   if (num_bag_rows_ > 0) {
-    device.upload(bags().rows, std::span<const std::int32_t>(feature.ids));
+    device.upload(bags().rows, std::span<const std::int32_t>(feature.data->ids));
   }
 }
 
@@ -22,6 +26,7 @@ BagsView EmbeddingTable::bags() const {
 }
 
 void EmbeddingTable::prepare_gradients() {
+  const MemoryLabel label(*device_, "gradients");
   gradient_ = EmbeddingRows(*device_, weights_.rows(), weights_.dim(), weights_.with_bias());
 }
 

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "curate/feature.h"
 #include "device/device.h"
 #include "models/embedding_rows.h"
+#include "models/feature_source.h"
 #include "models/trainables.h"
 
 namespace curate {
@@ -23,7 +23,7 @@ struct Storage {
 class EmbeddingTable {
  public:
   EmbeddingTable(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias, const Storage& storage = {});
-  EmbeddingTable(Device& device, const Feature& feature, std::int64_t dim, bool with_bias);
+  EmbeddingTable(Device& device, const FeatureSource& feature, std::int64_t dim, bool with_bias);
 
   MatrixView embedding() const { return weights_.embedding(); }
   MatrixView bias() const { return weights_.bias(); }

@@ -19,7 +19,8 @@ struct MfSideView {
 /// The vectors (and biases) of users, or of items: their own, to which those of their features are added.
 class Side {
  public:
-  Side(Device& device, FeatureSide side, std::int64_t rows, const MfShape& shape, const std::vector<Feature>& features)
+  Side(Device& device, FeatureSide side, std::int64_t rows, const MfShape& shape,
+       const std::vector<FeatureSource>& features)
       : device_(&device),
         side_(side),
         name_(name_of(side)),
@@ -27,7 +28,7 @@ class Side {
         shape_(shape),
         own_(device, rows, shape.dim, shape.biases,
              {shape.storage, side == FeatureSide::user ? RandomPurpose::rounding_user : RandomPurpose::rounding_item}) {
-    for (const Feature& feature : features) {
+    for (const FeatureSource& feature : features) {
       if (feature.side == side) {
         features_.push_back({feature.prefix(), {device, feature, shape.dim, shape.biases}});
       }
@@ -102,6 +103,7 @@ class Side {
       return own();
     }
     if (!whole_) {
+      const MemoryLabel label(*device_, "features");
       whole_.emplace(*device_, rows_, shape_.dim, shape_.biases);
       std::vector<std::int32_t> all(static_cast<std::size_t>(rows_));
       std::iota(all.begin(), all.end(), 0);
@@ -149,7 +151,7 @@ class Side {
 /// their values to those of a user or item (Chen et al., "SVDFeature", JMLR 2012, eq. 2).
 class MatrixFactorization : public Factorization {
  public:
-  MatrixFactorization(Device& device, const MfShape& shape, const std::vector<Feature>& features)
+  MatrixFactorization(Device& device, const MfShape& shape, const std::vector<FeatureSource>& features)
       : device_(&device),
         shape_(shape),
         users_(device, FeatureSide::user, shape.users, shape, features),
@@ -172,6 +174,7 @@ class MatrixFactorization : public Factorization {
     options_ = options;
     users_.prepare_gradients();
     items_.prepare_gradients();
+    const MemoryLabel label(*device_, "batches");
     rows_.emplace(*device_, options.batch, shape_);
     gradients_.emplace(*device_, options.batch, shape_);
     prediction_ = device_->allocate_array<float>(options.batch);
@@ -278,7 +281,8 @@ class MatrixFactorization : public Factorization {
 
 }  // namespace
 
-std::unique_ptr<Factorization> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features) {
+std::unique_ptr<Factorization> make_mf(Device& device, const MfShape& shape,
+                                       const std::vector<FeatureSource>& features) {
   return std::make_unique<MatrixFactorization>(device, shape, features);
 }
 

@@ -106,6 +106,7 @@ class DotProduct {
   /// The same sum outside of training; enqueued.
   MatrixView predict(const MatrixView& addend, const RatingsView& ratings, const MatrixView& state) {
     if (!predicted_rows_) {
+      const MemoryLabel label(*device_, "batches");
       predicted_rows_.emplace(*device_, addend.rows, factors());
       predicted_.emplace(*device_, addend.rows, 1);
     }
@@ -154,7 +155,7 @@ class DotProduct {
 /// (section 3.4; the weights of the product's terms lie in the factors).
 class NeuralNetwork : public RatingModel {
  public:
-  NeuralNetwork(Device& device, const MlpShape& shape, const std::vector<Feature>& features) : device_(&device) {
+  NeuralNetwork(Device& device, const MlpShape& shape, const std::vector<FeatureSource>& features) : device_(&device) {
     add_input("user", FeatureSide::user,
               {device, shape.users, shape.user_dim, false, {shape.storage, RandomPurpose::rounding_user}},
               RandomPurpose::dropout_user);
@@ -219,6 +220,7 @@ class NeuralNetwork : public RatingModel {
   }
 
   void prepare_gradients(const GradientOptions& given) override {
+    const MemoryLabel label(*device_, "batches");
     options_ = given;
     options_.batch = batch_rows(given.batch);
     const GradientOptions& options = options_;
@@ -466,6 +468,7 @@ class NeuralNetwork : public RatingModel {
     // Another model of the same device may have asked for another rounding since.
     device_->run(ops::PrepareDense{{}, options_.products});
     if (!walk_) {
+      const MemoryLabel label(*device_, "batches");
       walk_.emplace(*device_, kPredictionBatch);
       fused_prediction_ = fused_stack(false, kPredictionBatch);
       add_values(predictions_, kPredictionBatch, input_type(fused_prediction_), fused_prediction_.has_value());
@@ -509,7 +512,8 @@ class NeuralNetwork : public RatingModel {
 
 }  // namespace
 
-std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape, const std::vector<Feature>& features) {
+std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape,
+                                      const std::vector<FeatureSource>& features) {
   return std::make_unique<NeuralNetwork>(device, shape, features);
 }
 

@@ -5,6 +5,30 @@
 #include "curate/error.h"
 
 namespace curate {
+namespace {
+
+/// The contiguous f32 array that a matrix goes through on its way to or from the host: the matrix itself, or memory
+/// beside it if it is padded or has 16 bits.
+class Staging {
+ public:
+  explicit Staging(const MatrixView& matrix) : view_(matrix) {
+    if (matrix.ld == matrix.cols && matrix.dtype == DType::f32) {
+      return;
+    }
+    const MemoryLabel label(*matrix.device, "transfers");
+    memory_ = matrix.device->allocate_array<float>(matrix.rows * matrix.cols);
+    view_ = memory_.view(DType::f32, matrix.rows, matrix.cols);
+  }
+
+  bool is_beside() const { return memory_.bytes() > 0; }
+  const MatrixView& view() const { return view_; }
+
+ private:
+  Buffer memory_;
+  MatrixView view_;
+};
+
+}  // namespace
 
 TensorMap download_parameters(const std::vector<NamedParameter>& parameters) {
   TensorMap tensors;
@@ -34,19 +58,24 @@ void upload_parameters(const std::vector<NamedParameter>& parameters, const Tens
   }
 }
 
+void stage_parameters(const std::vector<NamedParameter>& parameters) {
+  for (const NamedParameter& parameter : parameters) {
+    if (!parameter.view.empty()) {
+      const Staging staging(parameter.view);
+    }
+  }
+}
+
 std::vector<float> download_matrix(const MatrixView& source) {
   std::vector<float> values(static_cast<std::size_t>(source.rows * source.cols));
   if (values.empty()) {
     return values;
   }
-  if (source.ld == source.cols && source.dtype == DType::f32) {
-    source.device->download(std::span<float>(values), source);
-    return values;
+  const Staging staging(source);
+  if (staging.is_beside()) {
+    source.device->copy(staging.view(), source);
   }
-  const Buffer dense = source.device->allocate_array<float>(source.rows * source.cols);
-  const MatrixView view = dense.view(DType::f32, source.rows, source.cols);
-  source.device->copy(view, source);
-  source.device->download(std::span<float>(values), view);
+  source.device->download(std::span<float>(values), staging.view());
   return values;
 }
 
@@ -54,14 +83,11 @@ void upload_matrix(const MatrixView& destination, std::span<const float> source)
   if (destination.empty()) {
     return;
   }
-  if (destination.ld == destination.cols && destination.dtype == DType::f32) {
-    destination.device->upload(destination, source);
-    return;
+  const Staging staging(destination);
+  destination.device->upload(staging.view(), source);
+  if (staging.is_beside()) {
+    destination.device->copy(destination, staging.view());
   }
-  const Buffer dense = destination.device->allocate_array<float>(destination.rows * destination.cols);
-  const MatrixView view = dense.view(DType::f32, destination.rows, destination.cols);
-  destination.device->upload(view, source);
-  destination.device->copy(destination, view);
 }
 
 }  // namespace curate

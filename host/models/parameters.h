@@ -21,6 +21,9 @@ TensorMap download_parameters(const std::vector<NamedParameter>& parameters);
 /// The other way. Throws InputError if a tensor is missing or has another number of elements.
 void upload_parameters(const std::vector<NamedParameter>& parameters, const TensorMap& tensors);
 
+/// What those two take of the device alone: to plan memory by.
+void stage_parameters(const std::vector<NamedParameter>& parameters);
+
 /// A device matrix of any ld, f32 or 16 bits, to a contiguous host array.
 std::vector<float> download_matrix(const MatrixView& source);
 /// A contiguous host array to a device matrix of any ld.

@@ -62,6 +62,17 @@ Activation make_activation(const std::string& name, float low, float high) {
   throw InputError(fmt::format("the model has an activation '{}', not known to this version", printable(name)));
 }
 
+/// Of every dense layer: the last one's range is the output's.
+std::vector<Activation> activations_of(const ModelSpec& spec) {
+  std::vector<Activation> activations;
+  for (std::size_t layer = 0; layer < spec.activations.size(); ++layer) {
+    const bool last = layer + 1 == spec.activations.size();
+    activations.push_back(
+        make_activation(spec.activations[layer], last ? spec.output_min : 0.0F, last ? spec.output_max : 1.0F));
+  }
+  return activations;
+}
+
 /// Checks a matrix of `rows` rows and `dim` columns (0: any), and returns its columns.
 std::int64_t need_rows(const TensorMap& tensors, const std::string& name, std::int64_t rows, std::int64_t dim = 0) {
   const Tensor& tensor = find_matrix(tensors, name);
@@ -101,7 +112,7 @@ double inverse_output(const ModelSpec& spec, double mean) {
 }
 
 void add_feature_embeddings(TensorMap& tensors, const TrainOptions& resolved, const ModelSpec& spec) {
-  const std::vector<std::int64_t> dims = feature_dims(resolved, spec.features);
+  const std::vector<std::int64_t> dims = feature_dims(resolved, sources_of(spec.features));
   for (std::size_t f = 0; f < spec.features.size(); ++f) {
     const std::string prefix = spec.features[f].prefix();
     const auto values = static_cast<std::int64_t>(spec.features[f].values.size());
@@ -119,7 +130,7 @@ void add_feature_embeddings(TensorMap& tensors, const TrainOptions& resolved, co
 
 void add_dense_parameters(TensorMap& tensors, const TrainOptions& resolved, const ModelSpec& spec, double global_mean) {
   std::int64_t inputs = resolved.user_dim.value() + resolved.item_dim.value();
-  for (const std::int64_t dim : feature_dims(resolved, spec.features)) {
+  for (const std::int64_t dim : feature_dims(resolved, sources_of(spec.features))) {
     inputs += dim;
   }
   const std::vector<std::int64_t> widths = layer_widths(resolved);
@@ -153,11 +164,10 @@ std::int64_t default_feature_dim(std::int64_t values) {
   return std::min<std::int64_t>(16, static_cast<std::int64_t>(dim));
 }
 
-std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<Feature>& features) {
+std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<FeatureSource>& features) {
   std::vector<std::int64_t> dims;
-  for (const Feature& feature : features) {
-    dims.push_back(is_network(resolved.model) ? default_feature_dim(static_cast<std::int64_t>(feature.values.size()))
-                                              : resolved.dim.value());
+  for (const FeatureSource& feature : features) {
+    dims.push_back(is_network(resolved.model) ? default_feature_dim(feature.values) : resolved.dim.value());
   }
   for (const auto& [name, dim] : resolved.feature_dim) {
     bool found = false;
@@ -222,11 +232,9 @@ MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
     }
     width = weight.shape[0];
     need_elements(tensors, fmt::format("dense.{}.bias", layer), width);
-    const bool last = layer + 1 == spec.activations.size();
     shape.layers.push_back(width);
-    shape.activations.push_back(
-        make_activation(spec.activations[layer], last ? spec.output_min : 0.0F, last ? spec.output_max : 1.0F));
   }
+  shape.activations = activations_of(spec);
   if (shape.layers.empty() || width != 1) {
     throw InputError("the model's dense layers do not end in one output; train the model again");
   }
@@ -251,16 +259,37 @@ std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, c
   if (spec.kind == "mf") {
     MfShape shape = mf_shape_of(spec, tensors);
     shape.storage = storage;
-    model = make_mf(device, shape, spec.features);
+    model = make_mf(device, shape, sources_of(spec.features));
   } else if (is_network(spec.kind)) {
     MlpShape shape = mlp_shape_of(spec, tensors);
     shape.storage = storage;
-    model = make_mlp(device, shape, spec.features);
+    model = make_mlp(device, shape, sources_of(spec.features));
   } else {
     throw InputError(fmt::format("a model of kind '{}' is not known to this version", printable(spec.kind)));
   }
   model->upload(tensors);
   return model;
+}
+
+std::unique_ptr<RatingModel> make_new_model(Device& device, const TrainOptions& resolved, const RatingScale& scale,
+                                            std::int64_t users, std::int64_t items,
+                                            const std::vector<FeatureSource>& features) {
+  const DType storage = storage_of(resolved);
+  if (!is_network(resolved.model)) {
+    return make_mf(device, {users, items, resolved.dim.value(), resolved.biases, storage}, features);
+  }
+  const ModelSpec spec = model_spec(resolved, scale);
+  MlpShape shape;
+  shape.users = users;
+  shape.items = items;
+  shape.user_dim = resolved.user_dim.value();
+  shape.item_dim = resolved.item_dim.value();
+  shape.layers = layer_widths(resolved);
+  shape.activations = activations_of(spec);
+  shape.feature_dims = feature_dims(resolved, features);
+  shape.factors = resolved.model == ModelKind::neumf ? resolved.factors.value() : 0;
+  shape.storage = storage;
+  return make_mlp(device, shape, features);
 }
 
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale) {

@@ -9,6 +9,7 @@
 #include "curate/model.h"
 #include "curate/options.h"
 #include "device/device.h"
+#include "models/feature_source.h"
 #include "models/parameters.h"
 #include "models/trainables.h"
 
@@ -94,7 +95,8 @@ class Factorization : public RatingModel {
   std::optional<MfTables> tables() const override = 0;
 };
 
-std::unique_ptr<Factorization> make_mf(Device& device, const MfShape& shape, const std::vector<Feature>& features);
+std::unique_ptr<Factorization> make_mf(Device& device, const MfShape& shape,
+                                       const std::vector<FeatureSource>& features);
 
 /// Shapes of the parameters of mlp and neumf.
 struct MlpShape {
@@ -109,7 +111,8 @@ struct MlpShape {
   DType storage = DType::f32;              ///< of users' and items' embeddings and factors; all else is f32
 };
 
-std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape, const std::vector<Feature>& features);
+std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape,
+                                      const std::vector<FeatureSource>& features);
 
 /// Whether a model of that kind has layers.
 bool is_network(const std::string& kind);
@@ -123,6 +126,11 @@ std::vector<std::int64_t> layer_widths(const TrainOptions& resolved);
 
 /// How options.precision has embeddings stored.
 DType storage_of(const TrainOptions& resolved);
+
+/// The model that the options describe, for ratings on `scale`; its parameters are 0, or undefined.
+std::unique_ptr<RatingModel> make_new_model(Device& device, const TrainOptions& resolved, const RatingScale& scale,
+                                            std::int64_t users, std::int64_t items,
+                                            const std::vector<FeatureSource>& features);
 
 /// The model with the given parameters on a device. Throws InputError if a tensor is missing or misshapen.
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,
@@ -141,7 +149,7 @@ std::int64_t default_feature_dim(std::int64_t values);
 
 /// Columns of every feature's embedding: in a network by options.feature_dim, in mf options.dim. Throws InputError if
 /// feature_dim names a feature that is not there.
-std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<Feature>& features);
+std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<FeatureSource>& features);
 
 /// Freshly drawn parameters, by options.init and options.seed.
 ///   mf: factors as options.init says, biases 0, global_mean as given.

@@ -10,13 +10,13 @@ namespace {
 /// The grouping of every batch by user or item, in device memory.
 class DeviceSegments {
  public:
-  DeviceSegments(Device& device, std::int64_t ratings, std::int64_t batches)
-      : ratings_(ratings),
-        batches_(batches),
-        rows_(device.allocate_array<std::int32_t>(ratings)),
-        starts_(device.allocate_array<std::int32_t>(ratings)),
-        positions_(device.allocate_array<std::int32_t>(ratings)),
-        counts_(device.allocate_array<std::int32_t>(batches)) {}
+  DeviceSegments(Device& device, std::int64_t ratings, std::int64_t batches) : ratings_(ratings), batches_(batches) {
+    const MemoryLabel label(device, "segments");
+    rows_ = device.allocate_array<std::int32_t>(ratings);
+    starts_ = device.allocate_array<std::int32_t>(ratings);
+    positions_ = device.allocate_array<std::int32_t>(ratings);
+    counts_ = device.allocate_array<std::int32_t>(batches);
+  }
 
   SegmentsView view() const {
     return {rows_.view(DType::i32, ratings_), starts_.view(DType::i32, ratings_), positions_.view(DType::i32, ratings_),

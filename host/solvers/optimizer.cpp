@@ -50,6 +50,7 @@ OptimizerParams OptimizerOptions::dense() const {
 }
 
 Optimizer::Optimizer(Device& device, const Trainables& trainables, const OptimizerOptions& options) : device_(&device) {
+  const MemoryLabel label(device, "optimizer");
   for (const TrainableTable& table : trainables.tables) {
     const bool feature = table.rows == TableRows::values;
     const OptimizerParams params = feature ? options.features() : options.rows;

@@ -33,12 +33,14 @@ class PerRatingSgd : public Solver {
 
 }  // namespace
 
-PerRatingOptions per_rating_options(const TrainOptions& resolved) {
+PerRatingOptions per_rating_options(const TrainOptions& resolved, const RatingScale& scale) {
+  constexpr float kWidest = 128.0F;  // MfPlanOptions::half_stars
   PerRatingOptions options;
   options.sgd = {static_cast<float>(resolved.reg.value()), resolved.non_negative,
                  static_cast<float>(resolved.rate_decay)};
   options.plan.seed = resolved.seed;
   options.plan.deterministic = resolved.deterministic;
+  options.plan.half_stars = scale.step > 0.0F && scale.max - scale.min < kWidest;
   options.plan.kernel = resolved.sgd_kernel.value_or(MfKernelOptions());
   return options;
 }

@@ -9,7 +9,8 @@ struct PerRatingOptions {
   MfPlanOptions plan;
 };
 
-PerRatingOptions per_rating_options(const TrainOptions& resolved);
+/// For ratings on that scale.
+PerRatingOptions per_rating_options(const TrainOptions& resolved, const RatingScale& scale);
 
 /// SGD on one rating after the other, an epoch in one operation: see ops::MfSgdEpoch. An epoch counts as one step,
 /// so the learning rate stays the same during it. Throws std::invalid_argument for a model with features.

@@ -23,7 +23,8 @@ constexpr std::array<SolverRow, 2> kSolvers = {{
               options.batch == 1;
      },
      [](Device& device, RatingModel& model, const SolverData& data, const TrainOptions& options) {
-       return make_per_rating_sgd(device, dynamic_cast<Factorization&>(model), data, per_rating_options(options));
+       return make_per_rating_sgd(device, dynamic_cast<Factorization&>(model), data,
+                                  per_rating_options(options, data.scale));
      }},
     {SolverKind::mini_batch, [](const TrainOptions& /*options*/) { return true; },
      [](Device& device, RatingModel& model, const SolverData& data, const TrainOptions& options) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "curate/dataset.h"
 #include "curate/options.h"
 #include "device/device.h"
 #include "models/parameters.h"
@@ -23,8 +24,9 @@ struct SolverData {
   RatingsView ratings;  ///< ids are below num_users and num_items
   std::int64_t num_users = 0;
   std::int64_t num_items = 0;
-  MatrixView state;  ///< [1] step_state
-  MatrixView sums;   ///< [1] error_sums
+  RatingScale scale = {};  ///< of the ratings
+  MatrixView state = {};   ///< [1] step_state
+  MatrixView sums = {};    ///< [1] error_sums
 };
 
 /// One way to learn: owns its layout of the ratings on the device, and what it keeps from step to step. The model, the

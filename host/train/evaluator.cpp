@@ -36,12 +36,24 @@ Evaluator::Evaluator(Device& device, const RatingTable& ratings, const Fallback&
     : Evaluator(device, Parts(ratings, fallback, clip), clip) {}
 
 Evaluator::Evaluator(Device& device, const Parts& parts, ClipRange clip)
+    : Evaluator(device, parts.warm.size() + parts.described.size(), clip) {
+  load(parts);
+}
+
+Evaluator::Evaluator(Device& device, std::int64_t ratings, ClipRange clip)
     : device_(&device),
       clip_(clip),
-      cold_(parts.cold),
-      warm_(device, parts.warm),
-      described_(device, parts.described),
+      ratings_(device, ratings),
+      warm_(ratings),
       sums_(device.allocate_array<ErrorSums>(1)) {}
+
+void Evaluator::load(const Parts& parts) {
+  cold_ = parts.cold;
+  warm_ = parts.warm.size();
+  described_ = parts.described.size();
+  ratings_.load(parts.warm);
+  ratings_.load(parts.described, warm_);
+}
 
 ClipRange clip_range(bool clip, const RatingScale& scale) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -66,20 +78,20 @@ Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold) {
   return metrics;
 }
 
-ErrorSums Evaluator::errors_of(Scorer& model, const DeviceRatings& ratings) const {
-  if (ratings.size() == 0) {
+ErrorSums Evaluator::errors_of(Scorer& model, const RatingsView& ratings) const {
+  if (ratings.users.empty()) {
     return {};
   }
   const MatrixView sums = sums_.view(DType::error_sums, 1);
   device_->zero(sums);
-  model.enqueue_errors(sums, ratings.view(), clip_);
+  model.enqueue_errors(sums, ratings, clip_);
   return device_->read<ErrorSums>(sums);
 }
 
 Metrics Evaluator::evaluate(Scorer& model) const {
   ErrorSums cold = cold_;
-  add_errors(cold, errors_of(model, described_));
-  return to_metrics(errors_of(model, warm_), cold);
+  add_errors(cold, errors_of(model, ratings_.view(warm_, described_)));
+  return to_metrics(errors_of(model, ratings_.view(0, warm_)), cold);
 }
 
 }  // namespace curate

@@ -27,19 +27,25 @@ class Evaluator {
     ErrorSums cold;
   };
 
+  /// Room for so many ratings, whatever predicts them; before load() they all count as warm.
+  Evaluator(Device& device, std::int64_t ratings, ClipRange clip);
   Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
   Evaluator(Device& device, const Parts& parts, ClipRange clip);
+
+  /// Uploads them. Throws std::out_of_range if they are more than there is room for.
+  void load(const Parts& parts);
 
   Metrics evaluate(Scorer& model) const;
 
  private:
-  ErrorSums errors_of(Scorer& model, const DeviceRatings& ratings) const;
+  ErrorSums errors_of(Scorer& model, const RatingsView& ratings) const;
 
   Device* device_;
   ClipRange clip_;
   ErrorSums cold_;
-  DeviceRatings warm_;
-  DeviceRatings described_;  ///< cold ratings that features stand in for
+  DeviceRatings ratings_;  ///< warm ones, then the cold ones that features stand in for
+  std::int64_t warm_;
+  std::int64_t described_ = 0;
   Buffer sums_;
 };
 

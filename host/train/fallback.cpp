@@ -58,6 +58,10 @@ Fallback::Fallback(const RatingTable& train, std::int32_t users, std::int32_t it
   item_counts_ = own_item_counts_;
 }
 
+std::size_t Fallback::bytes(std::int64_t users, std::int64_t items) {
+  return static_cast<std::size_t>(users + items) * (sizeof(float) + sizeof(std::int64_t));
+}
+
 Fallback::Fallback(const Model::Parts& parts)
     : mean_(parts.tensors.at("fallback.mean").values.at(0)),
       user_offset_(parts.tensors.at("fallback.user").values),

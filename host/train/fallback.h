@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -21,6 +22,8 @@ class Fallback {
   Fallback(const RatingTable& train, std::int32_t users, std::int32_t items, const std::vector<Feature>& features);
   /// Of a model, by its fallback.* tensors and counts, which have to outlive it.
   explicit Fallback(const Model::Parts& parts);
+  /// What the first kind takes.
+  static std::size_t bytes(std::int64_t users, std::int64_t items);
   Fallback(const Fallback&) = delete;  // views of members
   Fallback& operator=(const Fallback&) = delete;
 

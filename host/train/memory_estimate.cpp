@@ -1,194 +1,105 @@
 #include "train/memory_estimate.h"
 
 #include <algorithm>
-#include <cmath>
-#include <vector>
+#include <numeric>
 
-#include "device/device.h"
-#include "models/batch_walk.h"
-#include "models/rating_model.h"
-#include "solvers/mini_batch.h"
+#include "curate/column.h"
+#include "train/fallback.h"
+#include "train/training_session.h"
 
 namespace curate {
 namespace {
 
-constexpr std::int64_t kFloat = sizeof(float);
-constexpr std::int64_t kState = sizeof(StepState) + sizeof(ErrorSums);
+using Held = MeasuringDevice::Held;
+constexpr auto kHost = MeasuringDevice::Place::host;
 
-std::int64_t padded(std::int64_t columns) {
-  return (columns + 3) / 4 * 4;
+/// An id in a map from what it was called, about.
+constexpr std::int64_t kIdBytes = 48;
+
+std::size_t bytes_of_ratings(std::int64_t ratings, bool timestamps) {
+  const auto column = [ratings](std::size_t size) { return column_bytes(static_cast<std::size_t>(ratings) * size); };
+  return 2 * column(sizeof(std::int32_t)) + column(sizeof(float)) + (timestamps ? column(sizeof(std::int64_t)) : 0);
 }
 
-bool in_16_bits(const TrainOptions& options) {
-  return storage_of(options) != DType::f32;
-}
-
-/// Bytes of a table of users or items as it is stored.
-std::int64_t stored_table(const TrainOptions& options, std::int64_t rows, std::int64_t columns, bool with_bias) {
-  if (!in_16_bits(options)) {
-    return kFloat * rows * padded(columns + (with_bias ? 1 : 0));
+std::size_t bytes_of_parameters(const RatingModel& model) {
+  std::size_t bytes = 0;
+  for (const NamedParameter& parameter : model.parameters()) {
+    bytes += static_cast<std::size_t>(parameter.view.rows * parameter.view.cols) * sizeof(float);
   }
-  constexpr std::int64_t kHalf = 2;
-  return rows * (kHalf * ((columns + 7) / 8 * 8) + (with_bias ? kFloat : 0));
+  return bytes;
 }
 
-/// Columns of a layer's values; a single one is not padded.
-std::int64_t padded_values(std::int64_t columns) {
-  return columns == 1 ? 1 : padded(columns);
-}
+/// What TrainingSession holds on the host, where there are sizes alone.
+class PlannedData : public TrainingData {
+ public:
+  PlannedData(MeasuringDevice& device, const TrainingSize& size, std::int64_t held_out)
+      : device_(&device),
+        held_out_(held_out),
+        train_(device, kHost, bytes_of_ratings(size.ratings - held_out, size.timestamps)),
+        test_(device, kHost, held_out == 0 ? 0 : bytes_of_ratings(held_out, size.timestamps)),
+        fallback_(device, kHost, Fallback::bytes(size.users, size.items)) {}
 
-/// A model's size in floats.
-struct ModelSize {
-  std::int64_t embeddings = 0;  ///< of users and items, with padding
-  std::int64_t stored = 0;      ///< their bytes, as they are stored
-  std::int64_t shared = 0;      ///< features' embeddings, with padding, and dense layers
-  std::int64_t untrained = 0;
-  std::int64_t plain = 0;     ///< all parameters without padding
-  std::int64_t transfer = 0;  ///< the largest array that is copied to lose its padding
-  std::int64_t batch = 0;     ///< per rating of a batch, values and gradients
-  std::int64_t predicting = 0;
-  std::int64_t products = 0;  ///< bytes that a GPU takes for dense layers
+  void load_parameters(RatingModel& model) override {
+    const Held drawn(*device_, kHost, bytes_of_parameters(model));
+    stage_parameters(model.parameters());
+  }
+  void load_ratings(DeviceRatings& /*ratings*/) override { train_ = {}; }
+  void load_validation(Evaluator& /*validation*/) override {
+    // Sorted by what predicts them, in vectors that grow.
+    const Held parts(*device_, kHost, 2 * bytes_of_ratings(held_out_, false));
+    test_ = {};
+  }
+
+ private:
+  MeasuringDevice* device_;
+  std::int64_t held_out_;
+  Held train_;
+  Held test_;
+  Held fallback_;
 };
-
-ModelSize mf_size(const TrainOptions& options, const TrainingSize& size) {
-  const std::int64_t dim = options.dim.value();
-  const std::int64_t columns = dim + (options.biases ? 1 : 0);
-  ModelSize model;
-  model.embeddings = (size.users + size.items) * padded(columns);
-  model.stored = stored_table(options, size.users + size.items, dim, options.biases);
-  model.untrained = 1;
-  model.plain = (size.users + size.items) * columns + 1;
-  std::int64_t longest = std::max(size.users, size.items);
-  for (const FeatureSize& feature : size.features) {
-    model.shared += feature.values * padded(columns);
-    model.plain += feature.values * columns;
-    longest = std::max(longest, feature.values);
-  }
-  model.transfer = padded(columns) == dim && !in_16_bits(options) ? 0 : longest * dim;
-  model.batch = 2 * (2 * padded(columns) + 1);
-  return model;
-}
-
-ModelSize mlp_size(const TrainOptions& options, const TrainingSize& size) {
-  ModelSize model;
-  const auto add_table = [&](std::int64_t& elements, std::int64_t rows, std::int64_t columns, bool converted) {
-    elements += rows * padded(columns);
-    model.plain += rows * columns;
-    model.transfer = std::max(model.transfer, padded(columns) == columns && !converted ? 0 : rows * columns);
-  };
-  const auto add_rows = [&](std::int64_t rows, std::int64_t columns) {
-    add_table(model.embeddings, rows, columns, in_16_bits(options));
-    model.stored += stored_table(options, rows, columns, false);
-  };
-  add_rows(size.users, options.user_dim.value());
-  add_rows(size.items, options.item_dim.value());
-  std::int64_t width = options.user_dim.value() + options.item_dim.value();
-  for (const FeatureSize& feature : size.features) {
-    add_table(model.shared, feature.values, feature.dim, false);
-    width += feature.dim;
-  }
-  constexpr std::int64_t kWorkspace = std::int64_t{32} << 20U;
-  const std::int64_t rows = std::max(batch_rows(options.batch.value()), kPredictionBatch);
-  std::int64_t rounded = 0;
-  std::int64_t tried = 0;
-  std::int64_t values = padded_values(width);
-  const std::vector<std::int64_t> widths = layer_widths(options);
-  for (std::size_t layer = 0; layer < widths.size(); ++layer) {
-    const std::int64_t dense = (width + 1) * widths[layer];
-    model.shared += dense;
-    model.plain += dense;
-    if (options.products == ProductPrecision::bf16) {
-      rounded += 2 * (rows * (width + widths[layer]) + width * widths[layer]);
-    }
-    tried = std::max(tried, kFloat * rows * (width + widths[layer]));
-    width = widths[layer];
-    // A dropout after a hidden layer has values of its own.
-    const bool dropout = options.dense_dropout.value() > 0.0 && layer + 1 < widths.size();
-    values += padded_values(width) * (dropout ? 2 : 1);
-  }
-  model.batch = 2 * values;
-  if (options.model == ModelKind::neumf) {
-    const std::int64_t factors = options.factors.value();
-    add_rows(size.users, factors);
-    add_rows(size.items, factors);
-    const std::int64_t dot = 2 * padded_values(factors) + 1;
-    model.untrained = 1;
-    model.batch += 2 * dot;
-    values += dot;
-  }
-  model.predicting = kPredictionBatch * values;
-  model.products = kWorkspace + rounded + tried;
-  return model;
-}
 
 }  // namespace
 
-std::vector<FeatureSize> feature_sizes(const TrainOptions& resolved, const std::vector<Feature>& features) {
-  const std::vector<std::int64_t> dims = feature_dims(resolved, features);
-  std::vector<FeatureSize> sizes;
-  for (std::size_t f = 0; f < features.size(); ++f) {
-    const Feature& feature = features[f];
-    sizes.push_back({feature.side, static_cast<std::int64_t>(feature.values.size()), feature.rows(),
-                     static_cast<std::int64_t>(feature.ids.size()), dims[f]});
-  }
-  return sizes;
+std::int64_t MemoryEstimate::array_bytes() const {
+  return std::accumulate(arrays.begin(), arrays.end(), std::int64_t{0},
+                         [](std::int64_t sum, const MeasuringDevice::Part& part) { return sum + part.bytes; });
 }
 
-MemoryEstimate estimate_memory(const TrainOptions& resolved, const TrainingSize& size) {
-  const bool per_rating = solver_of(resolved) == SolverKind::per_rating_sgd;
-  const OptimizerOptions optimizer = mini_batch_options(resolved).optimizer;
-  const ModelSize model = is_network(resolved.model) ? mlp_size(resolved, size) : mf_size(resolved, size);
-  const auto held_out = static_cast<std::int64_t>(std::round(resolved.validation * static_cast<double>(size.ratings)));
-  const std::int64_t validation = size.ratings < 2 ? 0 : std::min(held_out, size.ratings - 1);
-  const std::int64_t trained = size.ratings - validation;
-  const std::int64_t batch = std::max<std::int64_t>(1, std::min(resolved.batch.value(), trained));
-  const std::int64_t steps = (trained + batch - 1) / batch;
+std::int64_t MemoryEstimate::array_bytes(std::string_view what) const {
+  const auto found =
+      std::find_if(arrays.begin(), arrays.end(), [&](const MeasuringDevice::Part& part) { return part.label == what; });
+  return found == arrays.end() ? 0 : found->bytes;
+}
 
-  MemoryEstimate bytes;
-  bytes.ratings = 12 * (trained + validation) + kState;
-  if (per_rating) {
-    // On a GPU the plan is scratch memory.
-    bytes.ratings += size.own_memory ? 0 : 4 * trained + 8 * std::min(size.users, trained);
-    const std::int64_t item_row = (resolved.dim.value() + 31) / 32 * 32 + 1;
-    bytes.scratch = std::max(32 * (size.users + size.items), kFloat * size.items * item_row);
-  } else {
-    bytes.ratings += 16 * trained;
-    bytes.scratch = 24 * trained;
-  }
-  constexpr std::int64_t kPartialSums = std::int64_t{16} << 20U;
-  // Of per-rating SGD: packed ratings and, if deterministic, their users; counts; pieces of users.
-  const std::int64_t planned = (resolved.deterministic ? 12 : 8) * trained + 36 * size.users + 8 * size.items;
-  bytes.gpu_scratch = 24 * trained + kPartialSums + model.products + (per_rating ? planned : 0);
-  bytes.parameters = model.stored + kFloat * (model.shared + model.untrained);
-  for (const FeatureSize& feature : size.features) {
-    bytes.features += 4 * (feature.rows + 1 + feature.ids);
-  }
-  for (const FeatureSide side : {FeatureSide::user, FeatureSide::item}) {
-    const bool any = std::any_of(size.features.begin(), size.features.end(),
-                                 [side](const FeatureSize& feature) { return feature.side == side; });
-    // With features of one side the other is summed in f32 too.
-    const bool whole = any || (in_16_bits(resolved) && !size.features.empty());
-    if (whole && !is_network(resolved.model)) {
-      const std::int64_t rows = side == FeatureSide::user ? size.users : size.items;
-      bytes.features += kFloat * rows * (padded(resolved.dim.value() + (resolved.biases ? 1 : 0)) + 1) +
-                        static_cast<std::int64_t>(sizeof(StepState));
+MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
+  check_ratings(size.ratings);
+  check_device(device, resolved);
+  const std::int64_t ids = size.users + size.items;
+  const std::size_t id_bytes = static_cast<std::size_t>(ids * kIdBytes);
+  const std::size_t data_set = bytes_of_ratings(size.ratings, size.timestamps) + id_bytes;
+  {
+    const Held given(device, kHost, data_set);
+    PlannedData data(device, size, held_out_ratings(size.ratings, resolved));
+    DeviceTraining training(device, resolved, size, data);
+    training.train_epoch(0, {});
+    if (training.has_validation()) {
+      training.validate();
+      training.keep_best();
     }
+    training.finish();
+    // The model with the ids and what cold ones fall back to.
+    const Held model(device, kHost,
+                     bytes_of_parameters(training.model()) + id_bytes + Fallback::bytes(size.users, size.items));
+    stage_parameters(training.model().parameters());
   }
-  if (!per_rating) {
-    // The gradient, and the optimizer's moments.
-    const auto slots = [](const OptimizerParams& params) {
-      return 1 + (params.kind == OptimizerKind::adam ? 2 : params.kind == OptimizerKind::adagrad ? 1 : 0);
-    };
-    bytes.segments = 2 * (12 * trained + 4 * steps);
-    bytes.optimizer = kFloat * (slots(optimizer.rows) * model.embeddings + slots(optimizer.dense()) * model.shared);
-    bytes.batches =
-        kFloat * (model.batch * (is_network(resolved.model) ? batch_rows(batch) : batch) + model.predicting);
-  }
-  // Mini-batches give back their gradients before parameters come to the host.
-  bytes.best = kFloat * ((validation > 0 ? model.plain : 0) + (per_rating ? model.transfer : 0));
-  const std::int64_t rating = 12 + (size.timestamps ? 8 : 0);
-  bytes.host = 3 * rating * size.ratings + kFloat * model.plain + 2 * 48 * (size.users + size.items);
-  return bytes;
+  MemoryEstimate estimate;
+  estimate.arrays = device.parts();
+  std::erase_if(estimate.arrays, [](const MeasuringDevice::Part& part) { return part.bytes == 0; });
+  estimate.scratch = static_cast<std::int64_t>(device.most_on_engine()) - estimate.array_bytes();
+  estimate.host = static_cast<std::int64_t>(device.most_on_host()) -
+                  (device.has_own_memory() ? 0 : static_cast<std::int64_t>(device.most_on_engine()));
+  estimate.data_set = static_cast<std::int64_t>(data_set);
+  return estimate;
 }
 
 }  // namespace curate

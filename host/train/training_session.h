@@ -24,6 +24,9 @@ struct Trained {
 /// goes through ratings.
 void check_device(Device& device, const TrainOptions& resolved);
 
+/// Throws InputError for none, and for more than one run can hold.
+void check_ratings(std::int64_t ratings);
+
 /// All that the epochs to come depend on, besides the options and the data.
 struct SessionState {
   TensorMap parameters;  ///< of the model

@@ -15,6 +15,8 @@ namespace curate {
 /// may give it back, too. Throws std::bad_alloc.
 CURATE_API void* allocate_column(std::size_t bytes);
 CURATE_API void free_column(void* data) noexcept;
+/// What allocate_column() takes for so many bytes.
+CURATE_API std::size_t column_bytes(std::size_t bytes);
 
 /// Leaves new elements uninitialised. A vector that is resized and then written touches its memory once, on the threads
 /// that write it, and what was reserved beyond that costs no memory.

@@ -68,6 +68,7 @@ class Memory {
     std::memset(block + bytes, kAround, rounded - bytes);
     blocks_[start] = {pages, page_bytes, bytes, true};
     in_use_ += bytes;
+    most_ = std::max(most_, in_use_);
     ++live_;
     return block;
   }
@@ -127,6 +128,8 @@ class Memory {
   void set_capacity(std::size_t bytes) { capacity_ = bytes; }
   std::size_t capacity() const { return capacity_; }
   std::size_t in_use() const { return in_use_; }
+  std::size_t most_in_use() const { return most_; }
+  void reset_most() { most_ = in_use_; }
   std::size_t live() const { return live_; }
 
  private:
@@ -184,6 +187,7 @@ class Memory {
   std::uintptr_t cursor_ = 0;
   std::size_t capacity_ = std::size_t{16} << 30U;
   std::size_t in_use_ = 0;
+  std::size_t most_ = 0;
   std::size_t live_ = 0;
   std::size_t freed_ = 0;
   std::map<std::uintptr_t, Block> blocks_;
@@ -220,6 +224,12 @@ void set_memory(std::size_t bytes) {
 }
 std::size_t bytes_in_use() {
   return memory().in_use();
+}
+std::size_t most_bytes_in_use() {
+  return memory().most_in_use();
+}
+void reset_most_bytes_in_use() {
+  memory().reset_most();
 }
 std::size_t allocations_in_use() {
   return memory().live();

@@ -132,5 +132,8 @@ std::int64_t handles_in_use();
 /// Bytes and allocations of device memory in use.
 std::size_t bytes_in_use();
 std::size_t allocations_in_use();
+/// The most bytes in use since the process began, or since the reset.
+std::size_t most_bytes_in_use();
+void reset_most_bytes_in_use();
 
 }  // namespace curate::emulator

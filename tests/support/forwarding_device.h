@@ -11,6 +11,7 @@
 
 #include "device/cuda_engine.h"
 #include "device/device.h"
+#include "device/measuring_device.h"
 
 namespace curate::test {
 
@@ -48,6 +49,7 @@ class ForwardingDevice : public Device {
   bool has_own_memory() const override { return engine_->has_own_memory(); }
   ScatterKind fastest_scatter() const override { return engine_->fastest_scatter(); }
   bool has_kernel_options() const override { return engine_->has_kernel_options(); }
+  std::unique_ptr<MeasuringDevice> make_measuring() override { return engine_->make_measuring(); }
 
  protected:
   void do_replay(const Graph& graph, std::int64_t times) override { ask(&Do::do_replay, graph, times); }

@@ -18,6 +18,7 @@
 #include "device/cpu/cpu_ops.h"
 #include "device/cpu/gemm.h"
 #include "device/cpu/mf_epoch_plan.h"
+#include "device/measuring_device.h"
 #include "support/thread_pool.h"
 
 namespace curate {
@@ -52,6 +53,8 @@ class CpuDevice : public Device {
             fmt::format("CPU, {} thread{}", context_.pool.threads(), context_.pool.threads() == 1 ? "" : "s"),
             static_cast<std::size_t>(system.totalram) * system.mem_unit, context_.pool.threads(), "the CPU engine"};
   }
+
+  std::unique_ptr<MeasuringDevice> make_measuring() override { return make_measuring_cpu(context_.pool.threads()); }
 
  protected:
   void* do_allocate(std::size_t bytes) override {

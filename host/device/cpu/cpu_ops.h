@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -71,6 +72,11 @@ struct Context {
 #define CURATE_DECLARE(Operation) void run(const ops::Operation& operation, Context& context);
 CURATE_OPERATIONS(CURATE_DECLARE)
 #undef CURATE_DECLARE
+
+/// Bytes that these operations take at most besides the buffers of their arguments, by extents alone. Of the others
+/// none are worth counting; for per-rating SGD see mf_epoch_plan.h.
+std::size_t working_bytes(const ops::Permute& operation);
+std::size_t working_bytes(const ops::DenseBackward& operation);
 
 // One row on the caller's thread, without a pool and without memory from the heap.
 

@@ -76,7 +76,23 @@ void outer_rows(Matrix<float> out, Matrix<const float> h, const float* weight, s
   }
 }
 
+struct Slices {
+  std::int64_t count = 0;
+  std::int64_t floats = 0;  ///< of a slice's gradients: of the weights, then of the biases
+  /// The first slice sums in place.
+  std::size_t scratch() const { return static_cast<std::size_t>(std::max<std::int64_t>(0, count - 1) * floats); }
+};
+
+Slices slices_of(std::int64_t rows, std::int64_t inputs, std::int64_t outputs) {
+  return {std::min((rows + kDenseRows - 1) / kDenseRows, kMostSlices), (inputs + 1) * outputs};
+}
+
 }  // namespace
+
+std::size_t working_bytes(const ops::DenseBackward& operation) {
+  const DenseBatch& batch = operation.batch;
+  return slices_of(batch.out.rows, batch.in.cols, batch.out.cols).scratch() * sizeof(float);
+}
 
 void dense_backward(const DenseBatch& grad, const DenseParams& grad_params, const DenseBatch& batch,
                     const DenseParams& params, const Activation& activation, const StepState& state, Context& context) {
@@ -92,11 +108,11 @@ void dense_backward(const DenseBatch& grad, const DenseParams& grad_params, cons
 
   // The rows in slices, a slice in chunks. A slice sums its chunks' gradients; the slices are added up in order.
   const std::int64_t chunks = (state.batch_count + kDenseRows - 1) / kDenseRows;
-  const std::int64_t slices = std::min(chunks, kMostSlices);
-  const std::int64_t slice_size = weights + out.cols;
-  // The first slice sums in place.
+  const Slices sliced = slices_of(state.batch_count, in.cols, out.cols);
+  const std::int64_t slices = sliced.count;
+  const std::int64_t slice_size = sliced.floats;
   std::vector<float>& scratch = context.slices;
-  scratch.resize(static_cast<std::size_t>(std::max<std::int64_t>(0, slices - 1) * slice_size));
+  scratch.resize(sliced.scratch());
   if (slices == 0) {
     std::fill_n(grad_weight, weights, 0.0F);
     std::fill_n(grad_bias, out.cols, 0.0F);

@@ -16,6 +16,8 @@ constexpr float kGridStep = 0.5F;
 constexpr std::size_t kSlack = kMfSgdAhead;
 constexpr std::int64_t kMostPlaces = 256;
 constexpr std::int64_t kMostPackedSlots = std::int64_t{1} << 24U;
+/// Slots from one group of items to the next: so many rows are whole pages.
+constexpr std::size_t kApart = 64;
 
 /// Random numbers for the shuffle of one run. It takes many, and other runs must not depend on how many.
 class Shuffler {
@@ -49,7 +51,64 @@ std::vector<std::int64_t> counts_of(const std::int32_t* ids, std::int64_t count,
   return counts;
 }
 
+/// The most slots that items may have: those with ratings, and what keeps groups apart.
+std::int64_t most_slots(std::int64_t ratings, std::int64_t items, std::int32_t blocks) {
+  return std::min(ratings, items) + (blocks - 1) * static_cast<std::int64_t>(kApart - 1);
+}
+
+/// Bytes of the ratings in a plan, with what is fetched ahead on either side.
+std::size_t bytes_of_ratings(std::int64_t ratings, bool packed) {
+  return (static_cast<std::size_t>(ratings) + 2 * kSlack) * (packed ? sizeof(PackedRating) : sizeof(WideRating));
+}
+
 }  // namespace
+
+MfPlanGroups choose_groups(std::int64_t ratings, const MfPlanOptions& options, int threads) {
+  // A group or block of fewer ratings is not worth the wait for the other threads.
+  constexpr std::int64_t kFewestGroupRatings = 32768;
+  constexpr std::int64_t kFewestBlockRatings = 4096;
+  constexpr std::int64_t kDeterministicBlocks = 8;
+  // 18 million ratings in 2 x 2 groups, 4 epochs: test RMSE 0.8433 with 1 turn, 0.8259 with 4, 0.8242 with 8, 0.8235
+  // with 16, 0.8214 in one block; 32 turns take a sixth longer.
+  constexpr std::int64_t kMostTurns = 8;
+  const std::int64_t most = options.deterministic ? kDeterministicBlocks : threads;
+  const std::int64_t blocks =
+      options.blocks > 0 ? options.blocks : std::clamp<std::int64_t>(ratings / kFewestGroupRatings, 1, most);
+  const std::int64_t turns =
+      options.turns > 0 ? options.turns
+      : blocks == 1     ? 1
+                        : std::clamp<std::int64_t>(ratings / (blocks * blocks * kFewestBlockRatings), 1, kMostTurns);
+  return {static_cast<std::int32_t>(blocks), static_cast<std::int32_t>(turns)};
+}
+
+MfPlanBytes plan_bytes(std::int64_t ratings, std::int64_t users, std::int64_t items, const MfPlanOptions& options,
+                       std::int32_t blocks) {
+  MfPlanBytes bytes;
+  if (ratings == 0) {
+    return bytes;
+  }
+  const bool packed = options.half_stars && most_slots(ratings, items, blocks) <= kMostPackedSlots;
+  bytes.ratings = bytes_of_ratings(ratings, packed);
+  // A user has a run at most in every group of items.
+  bytes.runs = static_cast<std::size_t>(std::min(ratings, users * blocks)) * sizeof(MfSgdRun);
+  // Counts, and the items of the slots; positions if the order is kept.
+  const auto of = [](std::int64_t count, std::size_t size) { return static_cast<std::size_t>(count) * size; };
+  bytes.kept = of(users + items, sizeof(std::int64_t)) + of(most_slots(ratings, items, blocks), sizeof(std::int32_t)) +
+               (options.keep_order ? of(ratings, sizeof(std::int32_t)) : 0);
+  // Groups, keys and places by user; where the next rating of a user in a group of items goes; groups, ranks and slots
+  // by item.
+  bytes.making = of(users, sizeof(std::uint64_t) + 3 * sizeof(std::int32_t)) +
+                 of(std::min(ratings, users) * blocks, sizeof(std::int64_t)) + of(items, 3 * sizeof(std::int32_t));
+  return bytes;
+}
+
+std::size_t epoch_bytes(std::int64_t ratings, std::int64_t users, std::int64_t items, std::int32_t blocks,
+                        std::int64_t dim) {
+  const auto slots = static_cast<std::size_t>(most_slots(ratings, items, blocks));
+  // Rows and biases of the slots; a block's runs in another order, and learning rates.
+  return slots * (mf_row_stride(static_cast<std::size_t>(dim)) + 2) * sizeof(float) +
+         static_cast<std::size_t>(std::min(ratings, users)) * (sizeof(MfSgdRun) + sizeof(float));
+}
 
 /// Which group users and items are in, and the order of the users.
 struct MfEpochPlan::Groups {
@@ -141,8 +200,6 @@ MfEpochPlan::Groups MfEpochPlan::make_groups(const std::int32_t* users_of, const
 
 /// The slot of every item that has ratings, else -1.
 std::vector<std::int32_t> MfEpochPlan::assign_slots(const Groups& groups) {
-  // So many rows are whole pages.
-  constexpr std::size_t kApart = 64;
   std::vector<std::int32_t> slots(groups.group_of_item.size(), -1);
   for (std::int32_t group = 0; group < blocks_; ++group) {
     item_of_slot_.resize((item_of_slot_.size() + kApart - 1) / kApart * kApart, -1);
@@ -223,8 +280,10 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
     }
   }
   const std::size_t rating_bytes = packed_ ? sizeof(PackedRating) : sizeof(WideRating);
-  ratings_ = device.allocate((static_cast<std::size_t>(ratings()) + 2 * kSlack) * rating_bytes);
-  runs_ = device.allocate_array<MfSgdRun>(first_run_.back());
+  const MfPlanBytes planned = plan_bytes(ratings(), users(), items(), options, blocks_);
+  // Ratings that are off the grid against the options' word take more than was planned.
+  ratings_ = device.allocate(std::max(planned.ratings, bytes_of_ratings(ratings(), packed_)));
+  runs_ = device.allocate(planned.runs);
   // Zeros on either side: what is fetched ahead from there is the row of the first slot.
   auto* const bytes = static_cast<char*>(memory_of(ratings_));
   std::memset(bytes, 0, kSlack * rating_bytes);
@@ -383,25 +442,9 @@ std::vector<std::int32_t> MfEpochPlan::order(std::int64_t epoch, std::int64_t di
 
 std::unique_ptr<curate::MfEpochPlan> plan_mf_epoch(const ops::PlanMfEpoch& operation, Device& device,
                                                    Context& context) {
-  // A group or block of fewer ratings is not worth the wait for the other threads.
-  constexpr std::int64_t kFewestGroupRatings = 32768;
-  constexpr std::int64_t kFewestBlockRatings = 4096;
-  constexpr std::int64_t kDeterministicBlocks = 8;
-  // 18 million ratings in 2 x 2 groups, 4 epochs: test RMSE 0.8433 with 1 turn, 0.8259 with 4, 0.8242 with 8, 0.8235
-  // with 16, 0.8214 in one block; 32 turns take a sixth longer.
-  constexpr std::int64_t kMostTurns = 8;
-  const std::int64_t count = operation.ratings.users.rows;
-  const std::int64_t most = operation.options.deterministic ? kDeterministicBlocks : context.pool.threads();
-  const std::int64_t blocks = operation.options.blocks > 0
-                                  ? operation.options.blocks
-                                  : std::clamp<std::int64_t>(count / kFewestGroupRatings, 1, most);
-  const std::int64_t turns =
-      operation.options.turns > 0 ? operation.options.turns
-      : blocks == 1               ? 1
-                    : std::clamp<std::int64_t>(count / (blocks * blocks * kFewestBlockRatings), 1, kMostTurns);
+  const MfPlanGroups groups = choose_groups(operation.ratings.users.rows, operation.options, context.pool.threads());
   return std::make_unique<MfEpochPlan>(device, operation.ratings, operation.users, operation.items, operation.options,
-                                       static_cast<std::int32_t>(blocks), static_cast<std::int32_t>(turns),
-                                       context.pool);
+                                       groups.blocks, groups.turns, context.pool);
 }
 
 }  // namespace curate::cpu

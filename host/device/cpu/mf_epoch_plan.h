@@ -11,6 +11,31 @@
 
 namespace curate::cpu {
 
+/// Groups of items, and how many groups of users there are to each of them.
+struct MfPlanGroups {
+  std::int32_t blocks = 1;
+  std::int32_t turns = 1;
+};
+
+/// As the options say, else as many as the threads and the ratings ask for.
+MfPlanGroups choose_groups(std::int64_t ratings, const MfPlanOptions& options, int threads);
+
+/// Bytes that a plan takes, by counts and options alone: which ratings fall into which group is not known before it is
+/// made.
+struct MfPlanBytes {
+  std::size_t ratings = 0;  ///< of the buffer for the ratings
+  std::size_t runs = 0;     ///< of the buffer for the runs
+  // Of the host's memory besides, about:
+  std::size_t making = 0;  ///< while it is made
+  std::size_t kept = 0;    ///< as long as it lives
+};
+MfPlanBytes plan_bytes(std::int64_t ratings, std::int64_t users, std::int64_t items, const MfPlanOptions& options,
+                       std::int32_t blocks);
+
+/// Of the host's memory, about, from the first epoch on: the rows that an epoch works on.
+std::size_t epoch_bytes(std::int64_t ratings, std::int64_t users, std::int64_t items, std::int32_t blocks,
+                        std::int64_t dim);
+
 /// Items are dealt into `blocks` groups, users into `turns` times as many; a block is a group of users and a group of
 /// items. The blocks of a round share no row, so that threads work on them side by side, as in DSGD (Gemulla et al.
 /// 2011, "Large-scale matrix factorization with distributed stochastic gradient descent"): in turn n, users of the
@@ -81,8 +106,8 @@ class MfEpochPlan : public curate::MfEpochPlan {
   // By block, and where the last one ends.
   std::vector<std::int64_t> first_rating_;
   std::vector<std::int64_t> first_run_;
-  Buffer ratings_;  ///< PackedRating or WideRating
-  Buffer runs_;     ///< MfSgdRun
+  Buffer ratings_;  ///< PackedRating or WideRating; longer than they are if both could have been
+  Buffer runs_;     ///< MfSgdRun, as many as there may be
   std::vector<std::int64_t> user_counts_;
   std::vector<std::int64_t> item_counts_;
   std::vector<std::int32_t> item_of_slot_;

@@ -21,7 +21,24 @@ struct KeyedRating {
 constexpr std::int64_t kChunk = 1 << 18;
 constexpr std::int64_t kBucketSize = 4096;
 
+std::int64_t chunks_of(std::int64_t count) {
+  return (count + kChunk - 1) / kChunk;
+}
+
+/// The keys are uniform, so their top bits spread the ratings evenly over buckets that fit the cache; each bucket is
+/// then sorted on its own.
+int bucket_bits(std::int64_t count) {
+  return std::min(16, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(count / kBucketSize))));
+}
+
 }  // namespace
+
+std::size_t working_bytes(const ops::Permute& operation) {
+  const std::int64_t count = operation.in.users.rows;
+  const std::size_t buckets = std::size_t{1} << static_cast<unsigned>(bucket_bits(count));
+  return static_cast<std::size_t>(count) * (sizeof(std::uint64_t) + sizeof(KeyedRating)) +
+         buckets * static_cast<std::size_t>(chunks_of(count) + 1) * sizeof(std::int64_t);
+}
 
 void run(const ops::Permute& operation, Context& context) {
   const RatingsView& in = operation.in;
@@ -32,14 +49,12 @@ void run(const ops::Permute& operation, Context& context) {
   if (count == 0) {
     return;
   }
-  // The keys are uniform, so their top bits spread the ratings evenly over buckets that fit the cache; each bucket is
-  // then sorted on its own.
-  const int bits = std::min(16, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(count / kBucketSize))));
+  const int bits = bucket_bits(count);
   const std::size_t buckets = std::size_t{1} << static_cast<unsigned>(bits);
   const auto bucket_of = [bits](std::uint64_t key) {
     return bits == 0 ? std::size_t{0} : static_cast<std::size_t>(key >> static_cast<unsigned>(64 - bits));
   };
-  const std::int64_t chunks = (count + kChunk - 1) / kChunk;
+  const std::int64_t chunks = chunks_of(count);
   std::vector<std::uint64_t> keys(static_cast<std::size_t>(count));
   std::vector<std::vector<std::int64_t>> begins(static_cast<std::size_t>(chunks));
   context.pool.parallel_for(count, kChunk, [&](std::int64_t begin, std::int64_t end) {

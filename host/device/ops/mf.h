@@ -44,7 +44,10 @@ struct MfPlanOptions {
   std::int32_t blocks = 0;
   std::int32_t turns = 0;   ///< CPU: groups of users to a group of items; 0: its choice
   bool keep_order = false;  ///< see MfEpochPlan::order()
-  MfKernelOptions kernel;   ///< CPU: of no effect
+  /// Ratings are multiples of 0.5 and less than 128 apart: a plan then takes half the memory for them. If they are not,
+  /// it takes more than was planned for it.
+  bool half_stars = false;
+  MfKernelOptions kernel;  ///< CPU: of no effect
 };
 
 /// Parameters of a matrix factorization: prediction = mean + user_bias[u] + item_bias[i] + <user[u,:], item[i,:]>.
@@ -104,7 +107,8 @@ struct DotRowsBackward {
   void check(const Device& device) const;
 };
 
-/// Copies the ratings into a plan for MfSgdEpoch; users lie in [0, users), items in [0, items). Blocks.
+/// Copies the ratings into a plan for MfSgdEpoch; users lie in [0, users), items in [0, items). Blocks. What the plan
+/// keeps lies in buffers of the device, whose bytes depend on the counts and the options alone.
 struct PlanMfEpoch {
   using Result = std::unique_ptr<MfEpochPlan>;
   static constexpr const char* kName = "plan_mf_epoch";
