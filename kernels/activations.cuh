@@ -9,7 +9,7 @@ namespace curate::cuda {
 template <ActivationKind kKind>
 __device__ float activate(float z, const Activation& activation) {
   if constexpr (kKind == ActivationKind::relu) {
-    return z < 0.0F ? 0.0F : z;  // NaN stays
+    return z < activation.low ? activation.low : z;  // NaN stays
   } else if constexpr (kKind == ActivationKind::tanh) {
     return tanhf(z);
   } else if constexpr (kKind == ActivationKind::sigmoid) {
@@ -22,7 +22,7 @@ __device__ float activate(float z, const Activation& activation) {
 template <ActivationKind kKind>
 __device__ float slope(float y, const Activation& activation) {
   if constexpr (kKind == ActivationKind::relu) {
-    return y > 0.0F ? 1.0F : 0.0F;
+    return y > activation.low ? 1.0F : 0.0F;
   } else if constexpr (kKind == ActivationKind::tanh) {
     return 1.0F - y * y;
   } else if constexpr (kKind == ActivationKind::sigmoid) {

@@ -28,35 +28,26 @@ float from_ordered_bits(unsigned bits) {
 }
 
 /// Whether ratings can be packed: the start of their grid, and whether one is off it.
-struct RatingGrid {
+struct GridCheck {
   unsigned lowest;  ///< ~ordered_bits() of the lowest, 0 before: the largest wins
   unsigned misses;  ///< 1 if one is off the grid
 };
 
-/// grid->lowest, over ratings [count] f32. One thread a rating, 4 bytes each. Deterministic.
+/// check->lowest, over ratings [count] f32. One thread a rating, 4 bytes each. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
-    lowest_rating_kernel(RatingGrid* grid, const float* ratings, std::int64_t count) {
+    lowest_rating_kernel(GridCheck* check, const float* ratings, std::int64_t count) {
   const std::int64_t e = global_thread();
   if (e < count) {
-    atomicMax(&grid->lowest, ~ordered_bits(ratings[e]));
+    atomicMax(&check->lowest, ~ordered_bits(ratings[e]));
   }
 }
 
-/// The rating's place on a grid of half-stars from `start` on, in multiples of kGridStep.
-__device__ float place_on_grid(float rating, float start) {
-  return truncf((rating - start) * (1.0F / kGridStep));
-}
-
-/// grid->misses = 1 if a rating has no place. ratings [count] f32. One thread a rating. Deterministic.
+/// check->misses = 1 if a rating has no place. ratings [count] f32. One thread a rating. Deterministic.
 __global__ void __launch_bounds__(kBlockThreads)
-    check_grid_kernel(RatingGrid* grid, const float* ratings, std::int64_t count, float start) {
+    check_grid_kernel(GridCheck* check, const float* ratings, std::int64_t count, RatingGrid grid) {
   const std::int64_t e = global_thread();
-  if (e >= count) {
-    return;
-  }
-  const float place = place_on_grid(ratings[e], start);
-  if (!(place <= static_cast<float>(kPackedPlaces) && start + kGridStep * place == ratings[e])) {
-    atomicMax(&grid->misses, 1U);
+  if (e < count && !grid.has(ratings[e])) {
+    atomicMax(&check->misses, 1U);
   }
 }
 
@@ -103,7 +94,7 @@ __global__ void __launch_bounds__(kBlockThreads)
 __global__ void __launch_bounds__(kBlockThreads)
     plan_order_kernel(std::uint32_t* packed_out, WideRating* wide_out, std::int32_t* users_out,
                       const std::int32_t* users, const std::int32_t* items, const float* ratings,
-                      const std::int32_t* order, const std::int32_t* hot_slots, float grid_start, std::int64_t count) {
+                      const std::int32_t* order, const std::int32_t* hot_slots, RatingGrid grid, std::int64_t count) {
   const std::int64_t j = global_thread();
   if (j >= count) {
     return;
@@ -117,7 +108,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     wide_out[j] = {item, ratings[e]};
     return;
   }
-  const auto place = static_cast<std::uint32_t>(place_on_grid(ratings[e], grid_start));
+  const auto place = static_cast<std::uint32_t>(grid.place_of(ratings[e]));
   const std::uint32_t hot = hot_slots != nullptr && hot_slots[item] >= 0 ? kPackedHot : 0;
   packed_out[j] = static_cast<std::uint32_t>(item) << kPackedItemShift | hot | place;
 }
@@ -181,7 +172,7 @@ CudaMfEpochPlan::CudaMfEpochPlan(Device& device, cudaStream_t stream, const Rati
          columns.users, ratings());
   launch("count_rows", stream, one_thread_each(ratings()), count_rows_kernel, memory_of<std::int32_t>(item_counts_),
          columns.items, ratings());
-  choose_packing(stream, columns);
+  choose_packing(stream, columns, options.grid_step);
   // Ratings that are off the grid against the options' word take more than was planned.
   ratings_memory_ = device.allocate(std::max(bytes.ratings, gpu_memory::rating_bytes(ratings(), is_packed_)));
   pieces_ = device.allocate(bytes.pieces);
@@ -199,19 +190,19 @@ CudaMfEpochPlan::CudaMfEpochPlan(Device& device, cudaStream_t stream, const Rati
   }
 }
 
-void CudaMfEpochPlan::choose_packing(cudaStream_t stream, const Columns& columns) {
-  const Scratch<RatingGrid> grid(stream, 1);
-  CURATE_CUDA_CHECK(cudaMemsetAsync(grid.data(), 0, sizeof(RatingGrid), stream));
-  launch("lowest_rating", stream, one_thread_each(ratings()), lowest_rating_kernel, grid.data(), columns.ratings,
+void CudaMfEpochPlan::choose_packing(cudaStream_t stream, const Columns& columns, float step) {
+  const Scratch<GridCheck> check(stream, 1);
+  CURATE_CUDA_CHECK(cudaMemsetAsync(check.data(), 0, sizeof(GridCheck), stream));
+  launch("lowest_rating", stream, one_thread_each(ratings()), lowest_rating_kernel, check.data(), columns.ratings,
          ratings());
-  grid_start_ = from_ordered_bits(~download(stream, grid.data(), 1)[0].lowest);
-  launch("check_grid", stream, one_thread_each(ratings()), check_grid_kernel, grid.data(), columns.ratings, ratings(),
-         grid_start_);
-  is_packed_ = download(stream, grid.data(), 1)[0].misses == 0 && items() <= gpu_memory::kMostPackedItems;
+  grid_ = RatingGrid::of_step(from_ordered_bits(~download(stream, check.data(), 1)[0].lowest), step);
+  launch("check_grid", stream, one_thread_each(ratings()), check_grid_kernel, check.data(), columns.ratings, ratings(),
+         grid_);
+  is_packed_ = download(stream, check.data(), 1)[0].misses == 0 && items() <= gpu_memory::kMostPackedItems;
 }
 
 PlannedRatings CudaMfEpochPlan::planned() const {
-  return {packed(), wide(), grid_start_};
+  return {packed(), wide(), grid_};
 }
 
 /// Only packed ratings have a bit for them.
@@ -243,7 +234,7 @@ void CudaMfEpochPlan::make_pieces(cudaStream_t stream, const Columns& columns, b
   sort_pairs(stream, sorted.data(), order.data(), keys.data(), elements.data(), count, kRandomBits + user_bits);
   launch("plan_order", stream, one_thread_each(count), plan_order_kernel, packed(), wide(),
          static_cast<std::int32_t*>(nullptr), columns.users, columns.items, columns.ratings,
-         static_cast<const std::int32_t*>(order.data()), num_hot_ > 0 ? hot_slots() : nullptr, grid_start_, count);
+         static_cast<const std::int32_t*>(order.data()), num_hot_ > 0 ? hot_slots() : nullptr, grid_, count);
 
   const std::int32_t split = gpu_memory::piece_split(kernel_);
   std::vector<UserPiece> all;
@@ -317,7 +308,7 @@ void CudaMfEpochPlan::make_blocks(cudaStream_t stream, const Columns& columns, b
   sort_pairs(stream, sorted.data(), order.data(), keys.data(), elements.data(), count, 64);
   launch("plan_order", stream, one_thread_each(count), plan_order_kernel, packed(), wide(),
          memory_of<std::int32_t>(rating_users_), columns.users, columns.items, columns.ratings, as_const(order),
-         static_cast<const std::int32_t*>(nullptr), grid_start_, count);
+         static_cast<const std::int32_t*>(nullptr), grid_, count);
 
   // Where each block begins.
   const std::vector<std::int32_t> users_of = download(stream, columns.users, static_cast<std::size_t>(count));

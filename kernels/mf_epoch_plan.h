@@ -7,17 +7,18 @@
 
 #include "device/device.h"
 #include "device/gpu_memory.h"
+#include "device/rating_grid.h"
 #include "kernels/scratch.h"
 #include "support/host_device.h"
 #include "support/philox.h"
 
 namespace curate::cuda {
 
-// A rating on a grid of half-stars in four bytes: its item, whether that is one of the hot ones, its place on the grid.
-constexpr float kGridStep = 0.5F;
+// A rating on a grid in four bytes: its item, whether that is one of the hot ones, its place on the grid.
 constexpr std::uint32_t kPackedPlaces = 0xFF;
 constexpr std::uint32_t kPackedHot = 0x100;
 constexpr int kPackedItemShift = 9;
+static_assert(static_cast<float>(kPackedPlaces) == RatingGrid::kPlaces - 1.0F);
 static_assert(gpu_memory::kMostPackedItems == std::int64_t{1} << (32 - kPackedItemShift));
 
 struct WideRating {
@@ -30,7 +31,7 @@ static_assert(sizeof(WideRating) == gpu_memory::kWideBytes);
 struct PlannedRatings {
   const std::uint32_t* packed;  ///< [ratings], or null
   const WideRating* wide;       ///< [ratings], if packed is null
-  float grid_start;
+  RatingGrid grid;
 };
 
 /// The group of items that the users of group 0 have in a round of a deterministic plan with so many groups; those of
@@ -98,7 +99,7 @@ class CudaMfEpochPlan : public MfEpochPlan {
 
  private:
   struct Columns;
-  void choose_packing(cudaStream_t stream, const Columns& columns);
+  void choose_packing(cudaStream_t stream, const Columns& columns, float step);
   std::uint32_t* packed() const { return is_packed_ ? memory_of<std::uint32_t>(ratings_memory_) : nullptr; }
   WideRating* wide() const { return is_packed_ ? nullptr : memory_of<WideRating>(ratings_memory_); }
   void make_pieces(cudaStream_t stream, const Columns& columns, bool keep_order);
@@ -110,7 +111,7 @@ class CudaMfEpochPlan : public MfEpochPlan {
   std::int32_t blocks_ = 0;
   MfKernelOptions kernel_;
   bool is_packed_ = false;
-  float grid_start_ = 0.0F;
+  RatingGrid grid_;
   Buffer ratings_memory_;
   Buffer user_counts_;
   Buffer item_counts_;

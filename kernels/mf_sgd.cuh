@@ -23,7 +23,7 @@ __device__ inline PlannedRating read_rating(const PlannedRatings& ratings, std::
   if (ratings.packed != nullptr) {
     const std::uint32_t bits = __ldg(ratings.packed + j);
     return {static_cast<std::int32_t>(bits >> kPackedItemShift), (bits & kPackedHot) != 0,
-            ratings.grid_start + kGridStep * static_cast<float>(bits & kPackedPlaces)};
+            ratings.grid.rating_at(static_cast<float>(bits & kPackedPlaces))};
   }
   return {__ldg(&ratings.wide[j].item), false, __ldg(&ratings.wide[j].rating)};
 }

@@ -33,15 +33,16 @@ __global__ void __launch_bounds__(kBlockThreads)
   add_over_grid(sums, own, scratch);
 }
 
-/// *sums += the errors of prediction[b], clamped, against ratings[batch_begin + b], for b < batch_count.
-/// prediction [batch] f32; ratings [n] f32. One thread a rating, in strides of the grid. 8 bytes a rating.
+/// *sums += the errors of prediction[b], made a rating and clamped, against ratings[batch_begin + b], for b <
+/// batch_count. prediction [batch] f32; ratings [n] f32. One thread a rating, in strides of the grid. 8 bytes a rating.
 /// Deterministic for a size of grid.
 __global__ void __launch_bounds__(kBlockThreads)
-    rating_errors_kernel(ErrorSums* sums, const float* prediction, const float* ratings, ClipRange clip,
+    rating_errors_kernel(ErrorSums* sums, const float* prediction, const float* ratings, ErrorScale scale,
                          const StepState* state, ErrorScratch* scratch) {
   ErrorSums own;
   for (std::int64_t b = global_thread(); b < state->batch_count; b += grid_threads()) {
-    add_error(own, clamp_to(prediction[b], clip), ratings[state->batch_begin + b]);
+    add_error(own, clamp_to(to_rating(prediction[b], scale.units), scale.clip),
+              to_rating(ratings[state->batch_begin + b], scale.units));
   }
   add_over_grid(sums, own, scratch);
 }
@@ -62,7 +63,7 @@ void enqueue(const ops::RatingLoss& operation, const Context& context) {
 void enqueue(const ops::RatingErrors& operation, const Context& context) {
   launch("rating_errors", context.stream, geometry_for_sums(operation.prediction.rows), rating_errors_kernel,
          pointer_of<ErrorSums>(operation.sums), pointer_of<const float>(operation.prediction),
-         pointer_of<const float>(operation.ratings), operation.clip, pointer_of<const StepState>(operation.state),
+         pointer_of<const float>(operation.ratings), operation.scale, pointer_of<const StepState>(operation.state),
          context.error_scratch);
 }
 

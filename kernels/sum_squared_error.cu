@@ -9,15 +9,15 @@
 namespace curate::cuda {
 namespace {
 
-/// *sums += the errors of *mean + user_bias[u] + item_bias[i] + <user[u, :], item[i, :]>, clamped, of all ratings.
-/// user [users, dim], item [items, dim] of T; biases maybe absent; users [count] i32 in [0, users), items likewise;
-/// ratings [count] f32. A group of lanes takes a rating, in strides of the grid; shuffles add up. Per rating 8 dim + 20
-/// bytes (4 dim + 20 in 16 bits), 2 dim flops. Deterministic for a size of grid.
+/// *sums += the errors of *mean + user_bias[u] + item_bias[i] + <user[u, :], item[i, :]>, made ratings and clamped, of
+/// all ratings. user [users, dim], item [items, dim] of T; biases maybe absent; users [count] i32 in [0, users), items
+/// likewise; ratings [count] f32. A group of lanes takes a rating, in strides of the grid; shuffles add up. Per rating
+/// 8 dim + 20 bytes (4 dim + 20 in 16 bits), 2 dim flops. Deterministic for a size of grid.
 template <typename T, int kVector>
 __global__ void __launch_bounds__(kBlockThreads)
     sum_squared_error_kernel(ErrorSums* sums, Factors<const T, const float> tables, const float* mean,
                              const std::int32_t* users, const std::int32_t* items, const float* ratings,
-                             std::int64_t count, ClipRange clip, RowShare share, ErrorScratch* scratch) {
+                             std::int64_t count, ErrorScale scale, RowShare share, ErrorScratch* scratch) {
   const std::int64_t thread = global_thread();
   const std::int64_t lane = share.lane(thread);
   ErrorSums own;
@@ -32,7 +32,8 @@ __global__ void __launch_bounds__(kBlockThreads)
     float sum = there ? partial_dot<kVector>(tables.user.row(u), tables.item.row(i), share, lane) : 0.0F;
     sum = group_sum(sum, share.lane_bits);
     if (there && lane == 0) {
-      add_error(own, clamp_to(sum + base_of(tables, mean, u, i), clip), ratings[n]);
+      add_error(own, clamp_to(to_rating(sum + base_of(tables, mean, u, i), scale.units), scale.clip),
+                to_rating(ratings[n], scale.units));
     }
   }
   add_over_grid(sums, own, scratch);
@@ -52,7 +53,7 @@ void enqueue(const ops::SumSquaredError& operation, const Context& context) {
            pointer_of<ErrorSums>(operation.sums), factors_of<const T, const float>(operation.tables),
            pointer_of<const float>(operation.tables.mean), pointer_of<const std::int32_t>(operation.ratings.users),
            pointer_of<const std::int32_t>(operation.ratings.items), pointer_of<const float>(operation.ratings.ratings),
-           operation.ratings.users.rows, operation.clip, share, context.error_scratch);
+           operation.ratings.users.rows, operation.scale, share, context.error_scratch);
   });
 }
 

@@ -77,6 +77,9 @@ TrainOptions options_of(const DriverWay& way) {
   options.seed = 5;
   options.device = "cpu";
   options.threads = 1;
+  // A training by itself, with rates that are meant in stars.
+  options.units = UnitsKind::raw;
+  options.refit = false;
   return options;
 }
 

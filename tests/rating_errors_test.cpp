@@ -25,16 +25,17 @@ CURATE_TEST_ON_EVERY_DEVICE(RatingErrorsTest);
 TEST(RatingErrorsReference, hand_computed) {
   ErrorSums sums{0.0, 0.0, 0.0, 2};
   // The ratings 4.5 and 1 of predictions 5.25, clamped to 5, and 1.75; the third prediction is past the count.
-  reference::rating_errors(sums, {5.25, 1.75, 9.0}, {3.0, 4.5, 1.0, 2.0}, {0.5F, 5.0F}, 1, 2);
+  reference::rating_errors(sums, {5.25, 1.75, 9.0}, {3.0, 4.5, 1.0, 2.0}, ClipRange{0.5F, 5.0F}, 1, 2);
   EXPECT_DOUBLE_EQ(sums.squared, 0.25 + 0.5625);
   EXPECT_DOUBLE_EQ(sums.absolute, 0.5 + 0.75);
   EXPECT_DOUBLE_EQ(sums.absolute_whole_stars, 0.5 + 1.0);
   EXPECT_EQ(sums.count, 4);
-  reference::rating_errors(sums, {-3.0}, {2.0}, {0.5F, 5.0F}, 0, 1);
+  reference::rating_errors(sums, {-3.0}, {2.0}, ClipRange{0.5F, 5.0F}, 0, 1);
   EXPECT_DOUBLE_EQ(sums.absolute, 1.25 + 1.5);
 }
 
-void expect_errors(Device& device, const BatchCase& test, ClipRange clip) {
+void expect_errors(Device& device, const BatchCase& test, const ErrorScale& scale) {
+  const ClipRange clip = scale.clip;
   const std::string label =
       "clip " + std::to_string(clip.min) + " to " + std::to_string(clip.max) + ", " + test.label();
   RandomInputs inputs(test.seed);
@@ -47,10 +48,12 @@ void expect_errors(Device& device, const BatchCase& test, ClipRange clip) {
   const ErrorSums before{1.0, 2.0, 3.0, 4};
   const DeviceMatrix<ErrorSums> sums = on_device(device, before);
   const DeviceMatrix<StepState> state = on_device(device, batch_state(test.num_ratings, test.batch_size, test.batch));
-  device.enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), clip, state.view()});
+  device.enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), scale, state.view()});
   ErrorSums expected = before;
-  reference::rating_errors(expected, exact, widen(host_ratings), clip, test.begin(), test.count());
-  ASSERT_TRUE(sums_match(device.read<ErrorSums>(sums.view()), expected, {1e-12, 1e-12}, label));
+  reference::rating_errors(expected, exact, widen(host_ratings), scale, test.begin(), test.count());
+  // With other units predictions and ratings are rounded to floats.
+  const double rounding = scale.units == RatingUnits() ? 1e-12 : 1e-6;
+  ASSERT_TRUE(sums_match(device.read<ErrorSums>(sums.view()), expected, {rounding, rounding}, label));
 }
 
 // Catches: ratings read from the start of the epoch, predictions from batch_begin on, sums overwritten or in f32, rows
@@ -72,6 +75,16 @@ TEST_P(RatingErrorsTest, clamps_predictions) {
   for (const ClipRange clip : {ClipRange{3.0F, 4.0F}, ClipRange{2.5F, 4.5F}, ClipRange{-kInfinity, 3.4F},
                                ClipRange{3.4F, kInfinity}, ClipRange{3.0F, 3.0F}, ClipRange{-2.0F, -1.0F}}) {
     expect_errors(device(), batch_case(851, 1, 500, 1, 0), clip);
+  }
+}
+
+// Catches: a clamp before the change of units, a rating or a prediction that is left in them, and a centre that is
+// missing on one side.
+TEST_P(RatingErrorsTest, sums_errors_of_ratings_in_their_own_units) {
+  for (const RatingUnits& units : {RatingUnits{3.5, 1.25}, RatingUnits{-40.0, 0.01}, RatingUnits{0.0, 250.0}}) {
+    for (const ClipRange clip : {kNoClip, ClipRange{3.75F, 9.5F}, ClipRange{-39.98F, -39.96F}}) {
+      expect_errors(device(), batch_case(852, 1, 500, 1, 0), {clip, units});
+    }
   }
 }
 
@@ -126,7 +139,8 @@ TEST_P(RatingErrorsTest, sums_accumulate_in_double) {
   const DeviceMatrix<ErrorSums> sums = on_device(device(), expected);
   const DeviceMatrix<StepState> state = on_device(device(), batch_state(2, 2));
   for (int call = 0; call < 3; ++call) {
-    device().enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view()});
+    device().enqueue(
+        ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), ClipRange{0.5F, 5.0F}, state.view()});
     reference::rating_errors(expected, {3.5, 2.0}, {3.0, 4.0}, {0.5F, 5.0F}, 0, 2);
   }
   EXPECT_TRUE(sums_match(device().read<ErrorSums>(sums.view()), expected, {1e-3, 0.0}, "three calls"));
@@ -144,7 +158,8 @@ TEST_P(RatingErrorsTest, a_captured_call_walks_the_epoch) {
   const DeviceMatrix<StepState> state = on_device(device(), StepState{});
   device().enqueue(ops::BeginEpoch{state.view(), {1, 0, kRatings, kBatch, {}}});
   const std::unique_ptr<Graph> graph = device().capture([&] {
-    device().enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view()});
+    device().enqueue(
+        ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), ClipRange{0.5F, 5.0F}, state.view()});
     device().enqueue(ops::AdvanceStep{state.view()});
   });
   ErrorSums expected;
@@ -168,7 +183,8 @@ TEST_P(RatingErrorsTest, does_nothing_past_the_end_of_the_epoch) {
   const DeviceMatrix<ErrorSums> sums = on_device(device(), before);
   for (const std::int64_t batch : {3, 4}) {
     const DeviceMatrix<StepState> state = on_device(device(), batch_state(20, 8, batch));
-    device().enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view()});
+    device().enqueue(
+        ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), ClipRange{0.5F, 5.0F}, state.view()});
     EXPECT_TRUE(sums_match(device().read<ErrorSums>(sums.view()), before, {}, "batch " + std::to_string(batch)));
   }
 }
@@ -185,7 +201,8 @@ TEST_P(RatingErrorsTest, sums_do_not_depend_on_threads_or_schedules) {
     const DeviceMatrix<float> ratings(*other, host_ratings, kBatch);
     const DeviceMatrix<ErrorSums> sums = on_device(*other, ErrorSums{});
     const DeviceMatrix<StepState> state = on_device(*other, batch_state(kBatch, kBatch));
-    other->enqueue(ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), {0.5F, 5.0F}, state.view()});
+    other->enqueue(
+        ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), ClipRange{0.5F, 5.0F}, state.view()});
     const auto got = other->read<ErrorSums>(sums.view());
     const std::vector<double> values = {got.squared, got.absolute, got.absolute_whole_stars};
     if (first.empty()) {

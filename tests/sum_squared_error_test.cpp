@@ -25,7 +25,7 @@ TEST(SumSquaredErrorReference, hand_computed) {
   ErrorSums sums{0.0, 0.0, 0.0, 2};
   // Predictions 3 + 0.5 - 0.25 + 2 = 5.25, clamped to 5, and 3 - 0.25 - 1 = 1.75.
   const std::vector<double> predictions =
-      reference::sum_squared_error(sums, mf, {0, 1}, {0, 0}, {4.5F, 1.0F}, {0.5F, 5.0F});
+      reference::sum_squared_error(sums, mf, {0, 1}, {0, 0}, {4.5F, 1.0F}, ClipRange{0.5F, 5.0F});
   EXPECT_EQ(predictions, (std::vector<double>{5.0, 1.75}));
   EXPECT_DOUBLE_EQ(sums.squared, 0.25 + 0.5625);
   EXPECT_DOUBLE_EQ(sums.absolute, 0.5 + 0.75);
@@ -39,6 +39,7 @@ struct Evaluation {
   std::int64_t padding = 0;
   Biases biases;
   ClipRange clip = kNoClip;
+  RatingUnits units;
   ErrorSums before;
 };
 
@@ -53,15 +54,15 @@ void expect_sums(Device& device, const Evaluation& test) {
   const DeviceMf tables(device, host, test.padding);
   const DeviceRatings device_ratings(device, ratings);
   const DeviceMatrix<ErrorSums> sums = on_device(device, test.before);
-  device.enqueue(ops::SumSquaredError{sums.view(), tables.tables(), device_ratings.view(), test.clip});
+  device.enqueue(ops::SumSquaredError{sums.view(), tables.tables(), device_ratings.view(), {test.clip, test.units}});
 
   ErrorSums expected = test.before;
   const std::vector<double> predictions = reference::sum_squared_error(
-      expected, reference::to_reference(host), ratings.users, ratings.items, ratings.ratings, test.clip);
+      expected, reference::to_reference(host), ratings.users, ratings.items, ratings.ratings, {test.clip, test.units});
   const auto got = device.read<ErrorSums>(sums.view());
   ASSERT_EQ(got.count, expected.count) << label;
   // Each prediction is off by a few ulp of a number near 5: the sums by no more than as many of those.
-  const double slack = 1e-5 * static_cast<double>(test.ratings);
+  const double slack = 1e-5 * static_cast<double>(test.ratings) * std::max(1.0, test.units.unit * test.units.unit);
   ASSERT_TRUE(all_close(std::vector<double>{got.squared, got.absolute},
                         std::vector<double>{expected.squared, expected.absolute}, {slack, 0.0},
                         label + ", sums [squared, absolute]"));
@@ -114,6 +115,19 @@ TEST_P(SumSquaredErrorTest, clamps_predictions) {
   }
 }
 
+// Catches: a clamp before the change of units, a rating or a prediction that is left in them, and a centre that is
+// missing on one side.
+TEST_P(SumSquaredErrorTest, sums_errors_of_ratings_in_their_own_units) {
+  for (const RatingUnits& units : {RatingUnits{3.5, 1.25}, RatingUnits{-40.0, 0.01}, RatingUnits{0.0, 20.0}}) {
+    for (const ClipRange clip : {kNoClip, ClipRange{3.75F, 9.5F}, ClipRange{-39.98F, -39.96F}}) {
+      Evaluation test;
+      test.clip = clip;
+      test.units = units;
+      expect_sums(device(), test);
+    }
+  }
+}
+
 TEST_P(SumSquaredErrorTest, infinities_do_not_clamp_far_predictions) {
   const DeviceMf tables(device(), {1, 1, 1, {1000.0F}, {-1000.0F}, {}, {}, 0.0F});
   const DeviceRatings ratings(device(), {{0}, {0}, {3.0F}});
@@ -147,7 +161,7 @@ TEST_P(SumSquaredErrorTest, sums_do_not_depend_on_threads_or_schedules) {
     const DeviceMf tables(*other, host);
     const DeviceRatings ratings(*other, host_ratings);
     const DeviceMatrix<ErrorSums> sums = on_device(*other, ErrorSums{});
-    other->enqueue(ops::SumSquaredError{sums.view(), tables.tables(), ratings.view(), {0.5F, 5.0F}});
+    other->enqueue(ops::SumSquaredError{sums.view(), tables.tables(), ratings.view(), ClipRange{0.5F, 5.0F}});
     const auto got = other->read<ErrorSums>(sums.view());
     const std::vector<double> values = {got.squared, got.absolute, got.absolute_whole_stars};
     if (first.empty()) {

@@ -31,6 +31,9 @@ TrainOptions small_options() {
   options.epochs = 8;
   options.device = "cpu";
   options.threads = 2;
+  // What is asked here is asked of a training by itself, with numbers that are meant in stars.
+  options.units = UnitsKind::raw;
+  options.refit = false;
   return options;
 }
 
@@ -316,7 +319,7 @@ TEST(Trainer, DefaultsOfLargeBatchesKeepAccuracy) {
   plain.optimizer = OptimizerChoice::sgd;
   plain.batch = 10000;
   plain.damping = 0.0;
-  EXPECT_THROW(Trainer(plain).train(dataset, split.train), Error) << "diverges";
+  EXPECT_FALSE(Trainer(plain).train(dataset, split.train).divergences.empty());
 }
 
 TEST(Trainer, NonNegativeFactorsAreNeverBelowZero) {

@@ -295,6 +295,7 @@ std::vector<BenchmarkRow> benchmark_rows(const BenchmarkOptions& options, const 
         train.seed = options.seed;
         train.biases = options.biases;
         train.validation = kBenchmarkHeldOut;
+        train.refit = false;
         if (device.opened->has_own_memory()) {
           train.precision = options.precision;
           train.sgd_kernel = model == ModelKind::mf ? options.sgd_kernel : std::nullopt;
@@ -357,6 +358,10 @@ BenchmarkResult run_benchmark(const BenchmarkOptions& options, const std::vector
         at.epoch = std::min(record.epoch + 1, row.options.epochs.value());
         at.done = before + static_cast<double>(record.epoch) / static_cast<double>(row.options.epochs.value()) / steps;
         tell();
+      };
+      events.on_divergence = [&](const Divergence& divergence) {
+        throw Error(fmt::format("training diverged in epoch {} at learning rate {:.3g}; give a lower --lr",
+                                divergence.epoch, divergence.learning_rate));
       };
       events.on_progress = [&](std::int32_t epoch, std::int64_t done, std::int64_t total) {
         const double within = static_cast<double>(epoch - 1) + static_cast<double>(done) / static_cast<double>(total);

@@ -228,6 +228,38 @@ void show_samples(const RunData& data, const Predictor& predictor) {
   }
 }
 
+/// What was done about it, and what to try: of what was really given.
+std::string describe_divergence(const Divergence& divergence, const TrainOptions& options) {
+  const std::string what = divergence.kind == DivergenceKind::not_finite ? "its error is not finite"
+                           : divergence.kind == DivergenceKind::grew
+                               ? fmt::format("its RMSE is {:.4g}, above {:.4g}", divergence.rmse, divergence.limit)
+                               : fmt::format("its best validation RMSE is {:.4g}, that of the mean {:.4g}",
+                                             divergence.rmse, divergence.limit);
+  const std::string text = fmt::format("warning: training diverged in epoch {} at learning rate {:.3g}: {}",
+                                       divergence.epoch, divergence.learning_rate, what);
+  if (divergence.next_rate) {
+    return fmt::format("{}; it starts over at {:.3g}", text, *divergence.next_rate);
+  }
+  return fmt::format(
+      "{}; it is given up. Try an --lr below {:.3g}{}", text,
+      divergence.learning_rate,
+      options.units == UnitsKind::raw ? ", or --units spread" : fmt::format(", or a --reg above {:.3g}", *options.reg));
+}
+
+std::string describe_choice(const TrainResult& result) {
+  if (result.best_epoch == 0) {
+    return "No epoch was better than the mean of the ratings: that is what the model predicts.";
+  }
+  if (result.refit) {
+    return fmt::format("Kept the second training, on all training ratings: {} epoch{}.", result.refit->history.size(),
+                       result.refit->history.size() == 1 ? "" : "s");
+  }
+  if (result.validation) {
+    return fmt::format("Kept epoch {} of {}: lowest validation RMSE.", result.best_epoch, result.history.size());
+  }
+  return "";
+}
+
 struct RunOutcome {
   std::optional<Metrics> test;
   std::string json;
@@ -244,22 +276,32 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
     }
     fmt::print(stderr, "\n");
   }
-  EpochTable table(config.options.epochs.value());
+  std::optional<EpochTable> table(config.options.epochs.value());
   TrainEvents events;
+  events.on_divergence = [&](const Divergence& divergence) {
+    table->finish();
+    fmt::print(stderr, "{}\n", describe_divergence(divergence, config.options));
+    table.emplace(config.options.epochs.value());
+  };
   if (!arguments.quiet) {
-    events.on_epoch = [&](const EpochRecord& record) { table.on_epoch(record); };
+    events.on_epoch = [&](const EpochRecord& record) { table->on_epoch(record); };
+    events.on_refit = [&](std::int32_t epochs) {
+      fmt::print(stderr, "\nThe held-out part chose {}. Training again, on all training ratings (--no-refit: not):\n\n",
+                 epochs == 1 ? std::string("1 epoch") : fmt::format("{} epochs", epochs));
+      table.emplace(epochs);
+    };
     events.on_phase = [&](const char* phase) {
-      table.finish();
+      table->finish();
       phases.show(phase);
     };
     events.on_progress = [&](std::int32_t epoch, std::int64_t done, std::int64_t total) {
-      table.on_progress(epoch, done, total);
+      table->on_progress(epoch, done, total);
     };
   }
   Trained trained = train(device, config.options, data.dataset, data.train, events);
   const TrainResult& result = trained.result;
   const Predictor predictor = make_predictor(device, result.model, std::move(trained.resident));
-  table.finish();
+  table->finish();
   std::optional<Metrics> test;
   if (data.test) {
     phases.show("evaluating");
@@ -271,9 +313,7 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
 
   if (!arguments.quiet) {
     show_samples(data, predictor);
-    if (result.validation) {
-      fmt::print(stderr, "\nKept epoch {} of {}: lowest validation RMSE.", result.best_epoch, result.history.size());
-    }
+    fmt::print(stderr, "\n{}", describe_choice(result));
     fmt::print(stderr, "\nTrained in {} on {}.\nTime: {}.\n\n", short_seconds(result.seconds), result.device,
                phases.summary());
   }

@@ -101,7 +101,7 @@ inline PlanBytes plan_bytes(std::int64_t ratings, std::int64_t users, std::int64
   if (ratings == 0) {
     return bytes;
   }
-  bytes.ratings = rating_bytes(ratings, options.half_stars && items <= kMostPackedItems);
+  bytes.ratings = rating_bytes(ratings, options.grid_step > 0.0F && items <= kMostPackedItems);
   bytes.making = static_cast<std::size_t>(24 * ratings) + sort_bytes(ratings);
   if (options.deterministic) {
     const std::int64_t blocks = plan_blocks(ratings, users, items, options);

@@ -26,8 +26,8 @@ class HostFactorization : public Scorer {
 
   std::optional<MfTables> tables() const override { return tables_; }
 
-  void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
-    device_->enqueue(ops::SumSquaredError{sums, tables_, ratings, clip});
+  void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, const ErrorScale& scale) override {
+    device_->enqueue(ops::SumSquaredError{sums, tables_, ratings, scale});
   }
 
   std::vector<float> predict(const MatrixView& users, const MatrixView& items) override {

@@ -223,10 +223,10 @@ class MatrixFactorization : public Factorization {
     items_.end_gradients();
   }
 
-  void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
+  void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, const ErrorScale& scale) override {
     // Both sides have to be of one type, and sums with features are f32.
     const bool in_f32 = has_features();
-    device_->enqueue(ops::SumSquaredError{sums, tables_of(users_.whole(in_f32), items_.whole(in_f32)), ratings, clip});
+    device_->enqueue(ops::SumSquaredError{sums, tables_of(users_.whole(in_f32), items_.whole(in_f32)), ratings, scale});
   }
 
   std::vector<float> predict(const MatrixView& users, const MatrixView& items) override {

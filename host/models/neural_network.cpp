@@ -334,10 +334,10 @@ class NeuralNetwork : public RatingModel {
     options_.products = ProductPrecision::f32;
   }
 
-  void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) override {
+  void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, const ErrorScale& scale) override {
     enqueue_predictions(ratings,
                         [&](const MatrixView& prediction, const MatrixView& state, std::int64_t, std::int64_t) {
-                          device_->enqueue(ops::RatingErrors{sums, prediction, ratings.ratings, clip, state});
+                          device_->enqueue(ops::RatingErrors{sums, prediction, ratings.ratings, scale, state});
                         });
   }
 

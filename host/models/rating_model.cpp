@@ -55,9 +55,12 @@ void need_elements(const TensorMap& tensors, const std::string& name, std::int64
   }
 }
 
-Activation make_activation(const std::string& name, float low, float high) {
+/// `floor` of a relu, `low` and `high` of a sigmoid.
+Activation make_activation(const std::string& name, float floor, float low, float high) {
   if (const std::optional<ActivationKind> kind = find_kind<ActivationKind>(name)) {
-    return *kind == ActivationKind::sigmoid ? Activation{*kind, low, high} : Activation{*kind, 0.0F, 1.0F};
+    return *kind == ActivationKind::sigmoid ? Activation{*kind, low, high}
+           : *kind == ActivationKind::relu  ? Activation{*kind, floor}
+                                            : Activation{*kind};
   }
   throw InputError(fmt::format("the model has an activation '{}', not known to this version", printable(name)));
 }
@@ -68,7 +71,8 @@ std::vector<Activation> activations_of(const ModelSpec& spec) {
   for (std::size_t layer = 0; layer < spec.activations.size(); ++layer) {
     const bool last = layer + 1 == spec.activations.size();
     activations.push_back(
-        make_activation(spec.activations[layer], last ? spec.output_min : 0.0F, last ? spec.output_max : 1.0F));
+        last ? make_activation(spec.activations[layer], spec.output_floor, spec.output_min, spec.output_max)
+             : make_activation(spec.activations[layer], 0.0F, 0.0F, 1.0F));
   }
   return activations;
 }
@@ -307,6 +311,8 @@ ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale) {
   const float width = scale.max > scale.min ? scale.max - scale.min : 1.0F;
   spec.output_min = scale.min - 0.1F * width;
   spec.output_max = scale.max + 0.1F * width;
+  // The notebook's relu ends at 0, below any rating.
+  spec.output_floor = resolved.units == UnitsKind::raw ? 0.0F : scale.min;
   return spec;
 }
 
@@ -343,6 +349,25 @@ TensorMap initial_parameters(const TrainOptions& resolved, const ModelSpec& spec
   }
   tensors["global_mean"] = {{1}, {resolved.global_mean ? static_cast<float>(global_mean) : 0.0F}};
   return tensors;
+}
+
+TensorMap mean_parameters(TensorMap first, const ModelSpec& spec) {
+  const auto clear = [](Tensor& tensor) { std::fill(tensor.values.begin(), tensor.values.end(), 0.0F); };
+  if (is_network(spec.kind)) {
+    clear(first.at(fmt::format("dense.{}.weight", spec.activations.size() - 1)));
+    for (const char* factors : {"user.factors", "item.factors"}) {
+      if (const auto found = first.find(factors); found != first.end()) {
+        clear(found->second);
+      }
+    }
+    return first;
+  }
+  for (auto& [name, tensor] : first) {
+    if (name != "global_mean") {
+      clear(tensor);
+    }
+  }
+  return first;
 }
 
 }  // namespace curate

@@ -46,7 +46,7 @@ class Scorer {
   virtual ~Scorer() = default;
 
   /// Enqueues: adds the errors of all ratings to sums.
-  virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) = 0;
+  virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, const ErrorScale& scale) = 0;
   /// Predictions (not clipped) for n pairs of users and items [n] i32; blocks.
   virtual std::vector<float> predict(const MatrixView& users, const MatrixView& items) = 0;
 
@@ -150,6 +150,9 @@ std::int64_t default_feature_dim(std::int64_t values);
 /// Columns of every feature's embedding: in a network by options.feature_dim, in mf options.dim. Throws InputError if
 /// feature_dim names a feature that is not there.
 std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<FeatureSource>& features);
+
+/// `first`, made parameters of a model that predicts the mean that `first` starts near.
+TensorMap mean_parameters(TensorMap first, const ModelSpec& spec);
 
 /// Freshly drawn parameters, by options.init and options.seed.
 ///   mf: factors as options.init says, biases 0, global_mean as given.

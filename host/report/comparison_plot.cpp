@@ -77,7 +77,7 @@ void add_curve(const ComparedRun& run, const Curve& curve, const std::string& na
                LinePanel& by_seconds) {
   LineSeries line;
   line.name = name;
-  line.ring = static_cast<std::size_t>(run.metrics.best_epoch - 1);
+  line.ring = static_cast<std::size_t>(std::max(1, run.metrics.best_epoch) - 1);
   LineSeries timed = line;
   for (std::size_t k = 0; k < curve.rmse.size(); ++k) {
     line.points.emplace_back(static_cast<double>(k + 1), curve.rmse[k]);

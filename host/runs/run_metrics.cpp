@@ -23,6 +23,13 @@ std::string metrics_json(const TrainResult& result, const std::optional<Metrics>
   json["best_epoch"] = result.best_epoch;
   json["epochs"] = result.history.size();
   json["seconds"] = result.seconds;
+  json["refit"] = result.refit ? nlohmann::ordered_json({{"epochs", result.refit->history.size()},
+                                                         {"seconds", result.refit->seconds}})
+                               : nlohmann::ordered_json(nullptr);
+  json["divergences"] = nlohmann::ordered_json::array();
+  for (const Divergence& divergence : result.divergences) {
+    json["divergences"].push_back(to_json(divergence));
+  }
   json["device"] = result.device;
   return json_text(json);
 }
@@ -85,8 +92,8 @@ RunMetrics read_metrics(const std::string& path) {
   metrics.train = metrics_of(json, path, "train");
   metrics.validation = metrics_of(json, path, "validation");
   metrics.test = metrics_of(json, path, "test");
-  metrics.epochs = value_of<std::int32_t>(json, path, "epochs", 1);
-  metrics.best_epoch = value_of<std::int32_t>(json, path, "best_epoch", 1);
+  metrics.epochs = value_of<std::int32_t>(json, path, "epochs", 0);
+  metrics.best_epoch = value_of<std::int32_t>(json, path, "best_epoch", 0);
   metrics.seconds = value_of(json, path, "seconds", 0.0);
   if (const auto device = json.find("device"); device != json.end() && device->is_string()) {
     metrics.device = device->get<std::string>();

@@ -177,7 +177,7 @@ TrainOptions fit_batch(const TrainOptions& options, std::int64_t ratings) {
       --batch;
       left = ratings % batch;
     }
-  } else if (damped && given > ratings) {
+  } else if (given > ratings) {
     batch = std::max<std::int64_t>(2, ratings);  // 1 is per-rating SGD
   }
   fitted.batch = batch;

@@ -34,13 +34,14 @@ class PerRatingSgd : public Solver {
 }  // namespace
 
 PerRatingOptions per_rating_options(const TrainOptions& resolved, const RatingScale& scale) {
-  constexpr float kWidest = 128.0F;  // MfPlanOptions::half_stars
+  constexpr float kMostSteps = 255.0F;  // MfPlanOptions::grid_step
   PerRatingOptions options;
   options.sgd = {static_cast<float>(resolved.reg.value()), resolved.non_negative,
                  static_cast<float>(resolved.rate_decay)};
   options.plan.seed = resolved.seed;
   options.plan.deterministic = resolved.deterministic;
-  options.plan.half_stars = scale.step > 0.0F && scale.max - scale.min < kWidest;
+  options.plan.grid_step =
+      scale.step > 0.0F && scale.max - scale.min < (kMostSteps + 0.5F) * scale.step ? scale.step : 0.0F;
   options.plan.kernel = resolved.sgd_kernel.value_or(MfKernelOptions());
   return options;
 }

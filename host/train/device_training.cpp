@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "models/learning_units.h"
 #include "solvers/mini_batch.h"
 
 namespace curate {
@@ -50,12 +51,13 @@ MatrixView Snapshot::dense_view(std::size_t p, const NamedParameter& parameter) 
 
 DeviceTraining::DeviceTraining(Device& device, const TrainOptions& resolved, const TrainingSize& size,
                                TrainingData& data)
-    : device_(&device), seed_(resolved.seed), clip_(clip_range(resolved.clip, size.scale)) {
+    : device_(&device), seed_(resolved.seed), scale_(clip_range(resolved.clip, size.scale), size.units) {
+  const RatingScale in_units = to_units(size.scale, size.units);
   const std::int64_t held_out = held_out_ratings(size.ratings, resolved);
   const std::int64_t trained = size.ratings - held_out;
   {
     const MemoryLabel label(device, "parameters");
-    model_ = make_new_model(device, resolved, size.scale, size.users, size.items, size.features);
+    model_ = make_new_model(device, resolved, in_units, size.users, size.items, size.features);
     data.load_parameters(*model_);
   }
   const MemoryLabel label(device, "ratings");
@@ -65,7 +67,7 @@ DeviceTraining::DeviceTraining(Device& device, const TrainOptions& resolved, con
   state_ = device.allocate_array<StepState>(1);
   sums_ = device.allocate_array<ErrorSums>(1);
   solver_ =
-      make_solver(device, *model_, {ratings_->view(), size.users, size.items, size.scale, state(), sums()}, options);
+      make_solver(device, *model_, {ratings_->view(), size.users, size.items, in_units, state(), sums()}, options);
   steps_ = (trained + solver_->batch() - 1) / solver_->batch();
   schedule_.kind = options.schedule;
   schedule_.base = static_cast<float>(options.learning_rate.value());
@@ -73,7 +75,7 @@ DeviceTraining::DeviceTraining(Device& device, const TrainOptions& resolved, con
   schedule_.warmup_steps = std::llround(options.warmup * static_cast<double>(steps_));
   set_step_state({});
   if (held_out > 0) {
-    validation_.emplace(device, held_out, clip_);
+    validation_.emplace(device, held_out, scale_);
     data.load_validation(*validation_);
   }
 }
@@ -88,15 +90,24 @@ EpochRecord DeviceTraining::train_epoch(std::int32_t epoch, const Solver::Progre
   solver_->enqueue_epoch(progress);
   const auto errors = device_->read<ErrorSums>(sums());
   record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  record.train_rmse = to_metrics(errors, {}).rmse;
+  record.train_rmse = to_metrics(errors, {}).rmse * scale_.units.unit;
   record.ratings_per_second = record.seconds > 0.0 ? static_cast<double>(ratings_->size()) / record.seconds : 0.0;
   return record;
+}
+
+void DeviceTraining::restart(double factor) {
+  schedule_.base *= static_cast<float>(factor);
+  for (const NamedParameter& slot : solver_->slots()) {
+    device_->zero(slot.view);
+  }
+  best_ = {};
+  set_step_state({});
 }
 
 Metrics DeviceTraining::finish() {
   best_.restore(*device_, *model_);
   device_->zero(sums());
-  model_->enqueue_errors(sums(), ratings_->view(), clip_);
+  model_->enqueue_errors(sums(), ratings_->view(), scale_);
   const Metrics metrics = to_metrics(device_->read<ErrorSums>(sums()), {});
   model_->end_gradients();
   return metrics;

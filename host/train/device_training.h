@@ -26,13 +26,14 @@ struct TrainingSize {
   RatingScale scale = {};
   std::vector<FeatureSource> features = {};
   bool timestamps = true;  ///< of the ratings on the host
+  RatingUnits units = {};  ///< that they are learnt in
 };
 
 /// Ratings of the validation slice; 0 if the fraction comes to less than one.
 std::int64_t held_out_ratings(std::int64_t ratings, const TrainOptions& resolved);
 
-/// What a training takes from the host, asked for once each, in this order. Where memory is only planned, nothing is
-/// uploaded.
+/// What a training takes from the host, in its units, asked for once each, in this order. Where memory is only planned,
+/// nothing is uploaded.
 class TrainingData {
  public:
   TrainingData() = default;
@@ -49,6 +50,7 @@ class TrainingData {
 class Snapshot {
  public:
   void take(Device& device, const RatingModel& model);
+  bool taken() const { return !buffers_.empty(); }
   /// With the values of the copy.
   std::vector<NamedParameter> parameters(const RatingModel& model) const;
   void restore(Device& device, RatingModel& model) const;
@@ -66,14 +68,20 @@ class DeviceTraining {
   /// `resolved` as resolve() returns them. The device has to outlive it.
   DeviceTraining(Device& device, const TrainOptions& resolved, const TrainingSize& size, TrainingData& data);
 
-  /// Trains one epoch (from 0) and waits for it.
+  /// Trains one epoch (from 0) and waits for it. Errors are in ratings' own units, here and below.
   EpochRecord train_epoch(std::int32_t epoch, const Solver::Progress& progress);
 
   bool has_validation() const { return validation_.has_value(); }
   Metrics validate() { return validation_->evaluate(*model_); }
 
+  /// Learning rates are `factor` times what they were. The optimizer starts anew, and no epoch is the best any more;
+  /// the model's parameters are the caller's.
+  void restart(double factor);
+
   /// Keeps the model's parameters as those of the best epoch.
   void keep_best() { best_.take(*device_, *model_); }
+  double base_rate() const { return static_cast<double>(schedule_.base); }
+  bool has_best() const { return best_.taken(); }
   /// None before keep_best().
   std::vector<NamedParameter> best() const { return best_.parameters(*model_); }
 
@@ -94,7 +102,7 @@ class DeviceTraining {
 
   Device* device_;
   std::uint64_t seed_;
-  ClipRange clip_;
+  ErrorScale scale_;
   std::unique_ptr<RatingModel> model_;
   std::optional<DeviceRatings> ratings_;
   Buffer state_;

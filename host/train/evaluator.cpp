@@ -7,10 +7,10 @@
 namespace curate {
 namespace {
 
-void add_rating(RatingTable& table, const RatingTable& from, std::size_t n) {
+void add_rating(RatingTable& table, const RatingTable& from, std::size_t n, const RatingUnits& units) {
   table.users.push_back(from.users[n]);
   table.items.push_back(from.items[n]);
-  table.ratings.push_back(from.ratings[n]);
+  table.ratings.push_back(to_units(from.ratings[n], units));
 }
 
 double root_mean(double squared, std::int64_t count) {
@@ -19,30 +19,30 @@ double root_mean(double squared, std::int64_t count) {
 
 }  // namespace
 
-Evaluator::Parts::Parts(const RatingTable& ratings, const Fallback& fallback, ClipRange clip) {
+Evaluator::Parts::Parts(const RatingTable& ratings, const Fallback& fallback, const ErrorScale& scale) {
   for (std::size_t n = 0; n < ratings.ratings.size(); ++n) {
     const Prediction prediction = fallback.predict(ratings.users[n], ratings.items[n]);
     if (prediction.basis == PredictionBasis::model) {
-      add_rating(warm, ratings, n);
+      add_rating(warm, ratings, n, scale.units);
     } else if (prediction.basis == PredictionBasis::features) {
-      add_rating(described, ratings, n);
+      add_rating(described, ratings, n, scale.units);
     } else {
-      add_error(cold, std::clamp(prediction.rating, clip.min, clip.max), ratings.ratings[n]);
+      add_error(cold, std::clamp(prediction.rating, scale.clip.min, scale.clip.max), ratings.ratings[n]);
     }
   }
 }
 
-Evaluator::Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, ClipRange clip)
-    : Evaluator(device, Parts(ratings, fallback, clip), clip) {}
+Evaluator::Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, const ErrorScale& scale)
+    : Evaluator(device, Parts(ratings, fallback, scale), scale) {}
 
-Evaluator::Evaluator(Device& device, const Parts& parts, ClipRange clip)
-    : Evaluator(device, parts.warm.size() + parts.described.size(), clip) {
+Evaluator::Evaluator(Device& device, const Parts& parts, const ErrorScale& scale)
+    : Evaluator(device, parts.warm.size() + parts.described.size(), scale) {
   load(parts);
 }
 
-Evaluator::Evaluator(Device& device, std::int64_t ratings, ClipRange clip)
+Evaluator::Evaluator(Device& device, std::int64_t ratings, const ErrorScale& scale)
     : device_(&device),
-      clip_(clip),
+      scale_(scale),
       ratings_(device, ratings),
       warm_(ratings),
       sums_(device.allocate_array<ErrorSums>(1)) {}
@@ -84,7 +84,7 @@ ErrorSums Evaluator::errors_of(Scorer& model, const RatingsView& ratings) const 
   }
   const MatrixView sums = sums_.view(DType::error_sums, 1);
   device_->zero(sums);
-  model.enqueue_errors(sums, ratings, clip_);
+  model.enqueue_errors(sums, ratings, scale_);
   return device_->read<ErrorSums>(sums);
 }
 

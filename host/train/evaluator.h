@@ -15,22 +15,23 @@ ClipRange clip_range(bool clip, const RatingScale& scale);
 /// Metrics from summed errors of warm and of cold ratings.
 Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold);
 
-/// Evaluates models on one rating set again and again. Ratings that the model predicts stay on the device; the errors
-/// of cold ratings without features are summed on the host once.
+/// Evaluates models that predict in scale.units on one rating set again and again. Ratings that the model predicts stay
+/// on the device; the errors of cold ratings without features are summed on the host once.
 class Evaluator {
  public:
-  /// Ratings by what predicts them; `cold` has the errors of those that no model predicts.
+  /// Ratings by what predicts them, those of the model in its units; `cold` has the errors of those that no model
+  /// predicts.
   struct Parts {
-    Parts(const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
+    Parts(const RatingTable& ratings, const Fallback& fallback, const ErrorScale& scale);
     RatingTable warm;
     RatingTable described;
     ErrorSums cold;
   };
 
   /// Room for so many ratings, whatever predicts them; before load() they all count as warm.
-  Evaluator(Device& device, std::int64_t ratings, ClipRange clip);
-  Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, ClipRange clip);
-  Evaluator(Device& device, const Parts& parts, ClipRange clip);
+  Evaluator(Device& device, std::int64_t ratings, const ErrorScale& scale);
+  Evaluator(Device& device, const RatingTable& ratings, const Fallback& fallback, const ErrorScale& scale);
+  Evaluator(Device& device, const Parts& parts, const ErrorScale& scale);
 
   /// Uploads them. Throws std::out_of_range if they are more than there is room for.
   void load(const Parts& parts);
@@ -41,7 +42,7 @@ class Evaluator {
   ErrorSums errors_of(Scorer& model, const RatingsView& ratings) const;
 
   Device* device_;
-  ClipRange clip_;
+  ErrorScale scale_;
   ErrorSums cold_;
   DeviceRatings ratings_;  ///< warm ones, then the cold ones that features stand in for
   std::int64_t warm_;

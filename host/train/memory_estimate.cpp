@@ -77,12 +77,13 @@ MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& reso
   const std::int64_t ids = size.users + size.items;
   const std::size_t id_bytes = static_cast<std::size_t>(ids * kIdBytes);
   const std::size_t data_set = bytes_of_ratings(size.ratings, size.timestamps) + id_bytes;
-  {
-    const Held given(device, kHost, data_set);
-    PlannedData data(device, size, held_out_ratings(size.ratings, resolved));
-    DeviceTraining training(device, resolved, size, data);
+  const Held given(device, kHost, data_set);
+  const auto go_through = [&](const TrainOptions& options) {
+    PlannedData data(device, size, held_out_ratings(size.ratings, options));
+    DeviceTraining training(device, options, size, data);
     training.train_epoch(0, {});
-    if (training.has_validation()) {
+    const bool validated = training.has_validation();
+    if (validated) {
       training.validate();
       training.keep_best();
     }
@@ -91,6 +92,12 @@ MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& reso
     const Held model(device, kHost,
                      bytes_of_parameters(training.model()) + id_bytes + Fallback::bytes(size.users, size.items));
     stage_parameters(training.model().parameters());
+    return validated;
+  };
+  if (go_through(resolved) && resolved.refit) {
+    TrainOptions refit = resolved;
+    refit.validation = 0.0;
+    go_through(refit);
   }
   MemoryEstimate estimate;
   estimate.arrays = device.parts();

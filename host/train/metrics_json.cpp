@@ -1,5 +1,7 @@
 #include "train/metrics_json.h"
 
+#include <cmath>
+
 namespace curate {
 
 nlohmann::ordered_json to_json(const Metrics& metrics) {
@@ -12,6 +14,18 @@ nlohmann::ordered_json to_json(const Metrics& metrics) {
   json["cold_ratings"] = metrics.cold_ratings;
   json["warm_rmse"] = metrics.warm_rmse;
   json["cold_rmse"] = metrics.cold_rmse;
+  return json;
+}
+
+nlohmann::ordered_json to_json(const Divergence& divergence) {
+  nlohmann::ordered_json json;
+  json["kind"] = name_of(divergence.kind);
+  json["epoch"] = divergence.epoch;
+  // JSON has no number for what is not finite.
+  json["rmse"] = std::isfinite(divergence.rmse) ? nlohmann::ordered_json(divergence.rmse) : nullptr;
+  json["limit"] = divergence.limit;
+  json["learning_rate"] = divergence.learning_rate;
+  json["next_rate"] = divergence.next_rate ? nlohmann::ordered_json(*divergence.next_rate) : nullptr;
   return json;
 }
 

@@ -221,6 +221,10 @@ Model load_model(const std::string& run_directory) {
     parts.spec.activations = split_list(file.metadata["activations"]);
     parts.spec.output_min = metadata_float(file, path, "output_min");
     parts.spec.output_max = metadata_float(file, path, "output_max");
+    // Runs of before there was one have none.
+    if (file.metadata.count("output_floor") > 0) {
+      parts.spec.output_floor = metadata_float(file, path, "output_floor");
+    }
   }
   parts.scale = {metadata_float(file, path, "rating_min"), metadata_float(file, path, "rating_max"),
                  metadata_float(file, path, "rating_step")};
@@ -290,6 +294,7 @@ void write_model_files(const Model::Parts& parts, const std::function<std::strin
     metadata["activations"] = fmt::format("{}", fmt::join(parts.spec.activations, ","));
     metadata["output_min"] = fmt::format("{}", parts.spec.output_min);
     metadata["output_max"] = fmt::format("{}", parts.spec.output_max);
+    metadata["output_floor"] = fmt::format("{}", parts.spec.output_floor);
   }
   if (!parts.spec.features.empty()) {
     write_file_atomically(path_of(kFeaturesFile), features_json(parts.spec.features));

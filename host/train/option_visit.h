@@ -44,6 +44,14 @@ void visit_options(Options&& options, Visitor&& visit) {
                            .by_default = "mse",
                            .sentence = "mean squared or mean absolute error; mae in mini-batches alone",
                            .examples = {"mae"}});
+  visit(options.units,
+        Info{.key = "units",
+             .type = OptionType::choice,
+             .choices = choices_of<UnitsKind>(),
+             .by_default = "spread; presets raw",
+             .sentence = "what ratings are learnt in: spread (less their mean, over their standard deviation) or raw; "
+                         "learning rates and L2 are meant in it",
+             .examples = {"raw"}});
   visit(options.dim, Info{.key = "dim",
                           .type = OptionType::whole_number,
                           .least = 1,
@@ -295,6 +303,12 @@ void visit_options(Options&& options, Visitor&& visit) {
              .by_default = "0.05",
              .sentence = "fraction of the training ratings held out to choose the best epoch; 0: none",
              .examples = {"0.1"}});
+  visit(options.refit,
+        Info{.key = "refit",
+             .type = OptionType::on_or_off,
+             .by_default = "on; presets off",
+             .sentence = "once the validation part has chosen the number of epochs, train on all training ratings",
+             .examples = {"off"}});
   visit(options.patience, Info{.key = "patience",
                                .type = OptionType::whole_number,
                                .least = 0,

@@ -275,6 +275,8 @@ TrainOptions preset_options(const std::string& name) {
   }
   if (name == "notebook-mf") {
     options.preset = name;
+    options.units = UnitsKind::raw;
+    options.refit = false;
     options.optimizer = OptimizerChoice::adam;
     options.learning_rate = 0.001;
     options.schedule = ScheduleKind::constant;
@@ -293,6 +295,8 @@ TrainOptions preset_options(const std::string& name) {
   }
   if (name == "notebook-mlp") {
     options.preset = name;
+    options.units = UnitsKind::raw;
+    options.refit = false;
     options.model = ModelKind::mlp;
     options.optimizer = OptimizerChoice::adam;
     options.loss = LossKind::mae;

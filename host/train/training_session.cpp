@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "curate/error.h"
+#include "models/learning_units.h"
 #include "solvers/mini_batch.h"
 #include "support/philox.h"
 #include "support/printable.h"
@@ -66,17 +67,15 @@ void check_features_of(const Dataset& dataset, const TrainOptions& options) {
   check_features(dataset.features, dataset.users.size(), dataset.items.size());
 }
 
-void check_finite(double rmse, const char* what, const EpochRecord& record) {
-  if (!std::isfinite(rmse)) {
-    throw Error(
-        fmt::format("training diverged in epoch {}: the {} error is not finite at learning rate {:.3g}; lower `lr` or "
-                    "raise `reg`",
-                    record.epoch, what, record.learning_rate));
-  }
+/// Of predicting the mean for all of them.
+double error_of_mean(const RatingTable& ratings, double mean) {
+  const RatingSpread spread = spread_of(ratings.ratings);
+  return std::hypot(spread.deviation, spread.mean - mean);
 }
 
-ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset) {
-  ModelSpec spec = model_spec(options, dataset.scale);
+/// Of a model that predicts in those units.
+ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset, const RatingUnits& units = {}) {
+  ModelSpec spec = model_spec(options, to_units(dataset.scale, units));
   spec.features = dataset.features;
   return spec;
 }
@@ -91,29 +90,41 @@ struct TrainingSession::Parts : TrainingData {
         dataset(data),
         split(hold_out(ratings, resolved)),
         fallback(split.train, data.users.size(), data.items.size(), data.features),
+        spread(spread_of(split.train.ratings)),
+        units(learning_units(resolved, spread)),
+        held_out_error_of_mean(error_of_mean(split.test, spread.mean)),
+        first_error(resolved.global_mean ? spread.deviation : std::hypot(spread.deviation, spread.mean)),
         spec(spec_of(resolved, data)),
-        training(on, resolved,
-                 {data.users.size(), data.items.size(), ratings.size(), data.scale, sources_of(data.features)}, *this) {
-  }
+        training(
+            on, resolved,
+            {data.users.size(), data.items.size(), ratings.size(), data.scale, sources_of(data.features), true, units},
+            *this) {}
 
   /// Those before the first epoch.
-  void load_parameters(RatingModel& model) override {
-    TensorMap tensors = initial_parameters(options, spec, dataset.users.size(), dataset.items.size(), fallback.mean());
+  void load_parameters(RatingModel& model) override { model.upload(first_parameters()); }
+
+  TensorMap first_parameters() const {
+    const ModelSpec in_units = spec_of(options, dataset, units);
+    const double mean = (spread.mean - units.centre) / units.unit;
+    TensorMap tensors = initial_parameters(options, in_units, dataset.users.size(), dataset.items.size(), mean);
     if (!spec.features.empty()) {
       clear_unseen(tensors, "user", fallback.user_counts());
       clear_unseen(tensors, "item", fallback.item_counts());
     }
-    model.upload(tensors);
+    return tensors;
   }
 
   // The split is let go of as the device takes it.
   void load_ratings(DeviceRatings& ratings) override {
     start = Clock::now();
+    for (float& rating : split.train.ratings) {
+      rating = to_units(rating, units);
+    }
     ratings.load(split.train);
     split.train = {};
   }
   void load_validation(Evaluator& validation) override {
-    validation.load({split.test, fallback, clip_range(options.clip, dataset.scale)});
+    validation.load({split.test, fallback, {clip_range(options.clip, dataset.scale), units}});
     split.test = {};
   }
 
@@ -122,14 +133,25 @@ struct TrainingSession::Parts : TrainingData {
   const Dataset& dataset;
   Split split;
   Fallback fallback;
-  ModelSpec spec;
-  double seconds_before = 0.0;  ///< of the session that this one goes on from
+  RatingSpread spread;  ///< of the training ratings
+  RatingUnits units;
+  double held_out_error_of_mean;  ///< of predicting the mean for the validation slice
+  double first_error;             ///< of the training ratings, about, before anything is learnt
+  ModelSpec spec;                 ///< of the model that predicts ratings
+  double seconds_before = 0.0;    ///< of the session that this one goes on from
   Clock::time_point start;
   DeviceTraining training;
 
   std::vector<EpochRecord> history;
   std::optional<Metrics> best_validation;
   std::int32_t best_epoch = 0;
+  std::vector<Divergence> divergences;
+  bool given_up = false;
+
+  std::optional<Divergence> divergence_in(const EpochRecord& record) const;
+  std::optional<Divergence> divergence_at_end() const;
+  void start_over(Divergence divergence);
+  bool is_better_than_mean() const;
 
   double seconds() const { return seconds_before + seconds_since(start); }
 };
@@ -169,31 +191,129 @@ TrainingSession::TrainingSession(Device& device, const TrainOptions& resolved, c
 
 TrainingSession::~TrainingSession() = default;
 
+namespace {
+
+constexpr std::size_t kMostRestarts = 3;
+
+/// An error that is so much larger than it was, and than at the start, does not come down again.
+constexpr double kGrowth = 1.5;
+
+}  // namespace
+
+/// What shows in an epoch.
+std::optional<Divergence> TrainingSession::Parts::divergence_in(const EpochRecord& record) const {
+  double lowest = first_error;
+  for (const EpochRecord& before : history) {
+    lowest = std::min(lowest, before.train_rmse);
+  }
+  const auto judge = [&](double rmse, double limit) -> std::optional<Divergence> {
+    if (!std::isfinite(rmse)) {
+      return Divergence{DivergenceKind::not_finite, record.epoch, rmse, 0.0, 0.0, {}};
+    }
+    return rmse > limit ? std::optional(Divergence{DivergenceKind::grew, record.epoch, rmse, limit, 0.0, {}})
+                        : std::nullopt;
+  };
+  // Ratings that are all the same have a spread of 0.
+  const double least = 1e-3 * units.unit;
+  const std::optional<Divergence> found = judge(record.train_rmse, std::max({kGrowth * lowest, first_error, least}));
+  if (found || !record.validation_rmse) {
+    return found;
+  }
+  // A slice of a few ratings may be far from what the training ratings are.
+  return judge(*record.validation_rmse,
+               std::max({2.0 * kGrowth * held_out_error_of_mean, 2.0 * kGrowth * first_error, least}));
+}
+
+/// What shows when all epochs are done: no error came below that of the mean.
+std::optional<Divergence> TrainingSession::Parts::divergence_at_end() const {
+  const bool again = !divergences.empty() && divergences.back().kind == DivergenceKind::above_mean;
+  if (again || !best_validation || best_validation->rmse <= held_out_error_of_mean) {
+    return std::nullopt;
+  }
+  return Divergence{
+      DivergenceKind::above_mean, history.back().epoch, best_validation->rmse, held_out_error_of_mean, 0.0, {}};
+}
+
+void TrainingSession::Parts::start_over(Divergence divergence) {
+  divergence.learning_rate = training.base_rate();
+  if (divergences.size() < kMostRestarts) {
+    constexpr double kFactor = 0.5;
+    divergence.next_rate = kFactor * divergence.learning_rate;
+    training.restart(kFactor);
+    training.model().upload(first_parameters());
+    history.clear();
+    best_validation.reset();
+    best_epoch = 0;
+  } else {
+    given_up = true;
+    if (history.empty()) {
+      // A run has an epoch at least: one in which nothing was learnt.
+      EpochRecord none;
+      none.epoch = 1;
+      none.train_rmse = spread.deviation;
+      none.validation_rmse = training.has_validation() ? std::optional(held_out_error_of_mean) : std::nullopt;
+      history.push_back(none);
+    }
+  }
+  divergences.push_back(divergence);
+}
+
+/// On the validation slice; without one, as far as the training ratings tell.
+bool TrainingSession::Parts::is_better_than_mean() const {
+  if (!options.global_mean) {
+    return true;  // it cannot predict the mean
+  }
+  if (best_validation) {
+    return best_validation->rmse <= held_out_error_of_mean;
+  }
+  return !given_up || training.has_best();
+}
+
+const std::vector<Divergence>& TrainingSession::divergences() const {
+  return parts_->divergences;
+}
+
 bool TrainingSession::done() const {
+  if (parts_->given_up) {
+    return true;
+  }
   const auto trained = static_cast<std::int32_t>(parts_->history.size());
   const std::int32_t patience = parts_->options.patience;
   return trained == parts_->options.epochs || (patience > 0 && trained - parts_->best_epoch >= patience);
 }
 
-EpochRecord TrainingSession::step(const Solver::Progress& progress) {
+std::optional<EpochRecord> TrainingSession::step(const Solver::Progress& progress) {
   Parts& p = *parts_;
   EpochRecord record = p.training.train_epoch(static_cast<std::int32_t>(p.history.size()), progress);
-  check_finite(record.train_rmse, "training", record);
-  record.best = true;
+  std::optional<Metrics> metrics;
   if (p.training.has_validation()) {
-    const Metrics metrics = p.training.validate();
-    check_finite(metrics.rmse, "validation", record);
-    record.validation_rmse = metrics.rmse;
-    record.best = !p.best_validation || metrics.rmse < p.best_validation->rmse;
+    metrics = p.training.validate();
+    record.validation_rmse = metrics->rmse;
+  }
+  if (const std::optional<Divergence> divergence = p.divergence_in(record)) {
+    p.start_over(*divergence);
+    return std::nullopt;
+  }
+  record.best = true;
+  if (metrics) {
+    record.best = !p.best_validation || metrics->rmse < p.best_validation->rmse;
     if (record.best) {
       p.best_validation = metrics;
       p.training.keep_best();
     }
+  } else if (p.divergences.size() == kMostRestarts) {
+    p.training.keep_best();  // the last one that is good
   }
   if (record.best) {
     p.best_epoch = record.epoch;
   }
   p.history.push_back(record);
+  if (done()) {
+    if (const std::optional<Divergence> divergence = p.divergence_at_end()) {
+      p.start_over(*divergence);
+      return std::nullopt;
+    }
+  }
   return record;
 }
 
@@ -236,10 +356,23 @@ Trained TrainingSession::finish() {
   Parts& p = *parts_;
   p.device.synchronize();
   const double seconds = p.seconds();
+  if (!p.is_better_than_mean()) {
+    p.training.model().upload(mean_parameters(p.first_parameters(), p.spec));
+    p.training.keep_best();
+    p.best_epoch = 0;
+    if (p.best_validation) {
+      p.best_validation = p.training.validate();
+    }
+  }
   const Metrics train_metrics = p.training.finish();
   Model::Parts parts;
   parts.spec = p.spec;
   parts.tensors = p.training.model().download();
+  std::unique_ptr<RatingModel> resident = p.training.take_model();
+  if (p.units != RatingUnits()) {
+    to_rating_scale(parts.tensors, p.spec, p.units);
+    resident = make_model(p.device, p.spec, parts.tensors, storage_of(p.options));
+  }
   p.fallback.add_tensors(parts.tensors);
   parts.users = p.dataset.users;
   parts.items = p.dataset.items;
@@ -248,33 +381,94 @@ Trained TrainingSession::finish() {
   parts.item_info = p.dataset.item_info;
   parts.scale = p.dataset.scale;
   parts.clip = p.options.clip;
-  return {{Model(std::move(parts)), std::move(p.history), p.best_epoch, train_metrics, p.best_validation, seconds,
-           p.device.info().name, p.device.peak_bytes()},
-          p.training.take_model()};
+  return {{Model(std::move(parts)),
+           std::move(p.history),
+           p.best_epoch,
+           train_metrics,
+           p.best_validation,
+           {},
+           std::move(p.divergences),
+           seconds,
+           p.device.info().name,
+           p.device.peak_bytes()},
+          std::move(resident)};
 }
 
-Trained train(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
-              const TrainEvents& events) {
-  const auto enter = [&](const char* phase) {
-    if (events.on_phase) {
-      events.on_phase(phase);
-    }
-  };
-  enter("setting up");
+namespace {
+
+/// One training with the options' validation slice, told of to `events`.
+Trained train_once(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
+                   const TrainEvents& events) {
   TrainingSession session(device, resolved, dataset, ratings);
-  enter("training");
-  for (std::int32_t epoch = 1; !session.done(); ++epoch) {
+  if (events.on_phase) {
+    events.on_phase("training");
+  }
+  std::int32_t epoch = 1;
+  while (!session.done()) {
     Solver::Progress progress;
     if (events.on_progress) {
       progress = [&](std::int64_t done, std::int64_t total) { events.on_progress(epoch, done, total); };
     }
-    const EpochRecord record = session.step(progress);
-    if (events.on_epoch) {
-      events.on_epoch(record);
+    const std::optional<EpochRecord> record = session.step(progress);
+    epoch = record ? record->epoch + 1 : 1;
+    if (record && events.on_epoch) {
+      events.on_epoch(*record);
+    }
+    if (!record && events.on_divergence) {
+      events.on_divergence(session.divergences().back());
     }
   }
-  enter("evaluating");
+  if (events.on_phase) {
+    events.on_phase("evaluating");
+  }
   return session.finish();
+}
+
+/// Of the second training: on all ratings, for as many epochs as the first one chose and with its rates.
+TrainOptions refit_options(const TrainOptions& resolved, const TrainResult& first) {
+  TrainOptions options = resolved;
+  options.validation = 0.0;
+  options.patience = 0;
+  options.epochs = first.best_epoch;
+  options.warmup = std::min(resolved.warmup, static_cast<double>(first.best_epoch));
+  double halved = 1.0;
+  for (const Divergence& divergence : first.divergences) {
+    halved = divergence.next_rate ? *divergence.next_rate / resolved.learning_rate.value() : halved;
+  }
+  options.learning_rate = resolved.learning_rate.value() * halved;
+  if (resolved.adam_lr) {
+    options.adam_lr = *resolved.adam_lr * halved;
+  }
+  return options;
+}
+
+}  // namespace
+
+Trained train(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
+              const TrainEvents& events) {
+  if (events.on_phase) {
+    events.on_phase("setting up");
+  }
+  std::optional<Trained> first = train_once(device, resolved, dataset, ratings, events);
+  TrainResult chosen = std::move(first->result);
+  if (!resolved.refit || !chosen.validation || chosen.best_epoch == 0) {
+    return {std::move(chosen), std::move(first->resident)};
+  }
+  first.reset();  // its memory on the device is for the second training
+  const TrainOptions options = refit_options(resolved, chosen);
+  if (events.on_refit) {
+    events.on_refit(options.epochs.value());
+  }
+  Trained second = train_once(device, options, dataset, ratings, events);
+  TrainResult& result = second.result;
+  result.refit = Refit{std::move(result.history), result.seconds};
+  result.history = std::move(chosen.history);
+  result.best_epoch = chosen.best_epoch;
+  result.validation = chosen.validation;
+  result.divergences.insert(result.divergences.begin(), chosen.divergences.begin(), chosen.divergences.end());
+  result.seconds += chosen.seconds;
+  result.device_bytes = std::max(result.device_bytes, chosen.device_bytes);
+  return second;
 }
 
 }  // namespace curate

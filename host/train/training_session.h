@@ -50,8 +50,12 @@ class TrainingSession {
   /// Whether no epoch is left: all were trained, or patience ran out.
   bool done() const;
 
-  /// Trains the next epoch and waits for it. Only while not done(). Throws Error if an error is not finite.
-  EpochRecord step(const Solver::Progress& progress = {});
+  /// Trains the next epoch and waits for it. Only while not done(). Nothing if the training diverged, which is then the
+  /// last of divergences(): the next step is the first epoch again, or the session is done.
+  std::optional<EpochRecord> step(const Solver::Progress& progress = {});
+
+  /// So far.
+  const std::vector<Divergence>& divergences() const;
 
   /// Between two epochs. Blocks.
   SessionState state() const;

@@ -31,6 +31,10 @@ enum class ScheduleKind : std::int32_t {
   linear,  ///< falls linearly to zero over the planned steps
 };
 
+/// What a rating is learnt in. spread: the rating less the mean, over the standard deviation of the training ratings;
+/// raw: the rating as it is.
+enum class UnitsKind : std::uint8_t { spread, raw };
+
 /// Distribution of the first factors.
 enum class InitKind : std::uint8_t { normal, uniform };
 
@@ -72,6 +76,9 @@ struct CURATE_API MfKernelOptions {
   bool operator==(const MfKernelOptions&) const = default;
 };
 
+/// How a training went wrong: its error was not finite, grew, or was above that of predicting the mean to the end.
+enum class DivergenceKind : std::uint8_t { not_finite, grew, above_mean };
+
 /// Names of an enumeration's values in their order, as options have them.
 template <typename Kind>
 inline constexpr std::array<std::string_view, 0> kKindNames = {};
@@ -86,11 +93,16 @@ inline constexpr std::array<std::string_view, 4> kKindNames<ActivationKind> = {"
 template <>
 inline constexpr std::array<std::string_view, 2> kKindNames<ScheduleKind> = {"constant", "linear"};
 template <>
+inline constexpr std::array<std::string_view, 2> kKindNames<UnitsKind> = {"spread", "raw"};
+template <>
 inline constexpr std::array<std::string_view, 2> kKindNames<InitKind> = {"normal", "uniform"};
 template <>
 inline constexpr std::array<std::string_view, 3> kKindNames<EmbeddingPrecision> = {"f32", "f16", "bf16"};
 template <>
 inline constexpr std::array<std::string_view, 3> kKindNames<ProductPrecision> = {"f32", "tf32", "bf16"};
+
+template <>
+inline constexpr std::array<std::string_view, 3> kKindNames<DivergenceKind> = {"not_finite", "grew", "above_mean"};
 
 /// An enumeration whose values have names.
 template <typename Kind>

@@ -25,10 +25,11 @@ using TensorMap = std::map<std::string, Tensor>;
 struct CURATE_API ModelSpec {
   std::string kind = "mf";  ///< mf, mlp, neumf
   /// mlp, neumf: of every dense layer, the last included: linear, relu, tanh, sigmoid (which maps to output_min ..
-  /// output_max in the last layer, to 0 .. 1 in others).
+  /// output_max in the last layer, to 0 .. 1 in others). A relu ends at output_floor in the last layer, at 0 in others.
   std::vector<std::string> activations;
   float output_min = 0.0F;
   float output_max = 1.0F;
+  float output_floor = 0.0F;
   std::vector<Feature> features;
 };
 

@@ -18,6 +18,8 @@ struct CURATE_API TrainOptions {
   ModelKind model = ModelKind::mf;           ///< what is said of mlp below holds for neumf too
   std::optional<OptimizerChoice> optimizer;  ///< default: mf sgd; with features, and in mlp, sgd_and_adam
   LossKind loss = LossKind::mse;
+  /// What ratings are learnt in. All that follows is meant in it: learning rates, L2, init_scale.
+  UnitsKind units = UnitsKind::spread;
   std::optional<std::int32_t> dim;       ///< factors; mlp: columns of both embeddings; 1..1024, default: mf 64, mlp 32
   std::optional<std::int32_t> user_dim;  ///< mlp: columns of the user's embedding; default: dim
   std::optional<std::int32_t> item_dim;  ///< mlp: columns of the item's embedding; default: dim
@@ -61,8 +63,11 @@ struct CURATE_API TrainOptions {
   std::optional<double> beta2;       ///< Adam: decay of the second moment a step, 0 to below 1; default: by batch
   double epsilon = 1e-8;             ///< Adam, Adagrad
   double validation = 0.05;          ///< fraction of the training ratings held out to choose the epoch; 0: none
-  std::int32_t patience = 0;         ///< stop after so many epochs without improvement; 0: never stop early
-  bool clip = true;                  ///< clamp predictions to the rating scale when evaluating and predicting
+  /// Trains once more, on the validation slice too, for as many epochs as the slice chose; without a slice of no
+  /// effect.
+  bool refit = true;
+  std::int32_t patience = 0;  ///< stop after so many epochs without improvement; 0: never stop early
+  bool clip = true;           ///< clamp predictions to the rating scale when evaluating and predicting
   std::uint64_t seed = 1;
   std::string device = "auto";  ///< auto, cpu, cuda, cuda:N (the GPU numbered N)
   std::int32_t threads = 0;     ///< CPU threads; 0: all

@@ -8,6 +8,7 @@
 
 #include "curate/dataset.h"
 #include "curate/export.h"
+#include "curate/kinds.h"
 #include "curate/metrics.h"
 #include "curate/model.h"
 #include "curate/options.h"
@@ -26,28 +27,52 @@ struct CURATE_API EpochRecord {
   bool best = false;  ///< lowest validation RMSE so far (or the latest epoch, without validation)
 };
 
+/// A training that went wrong: its error stopped being finite, grew, or stayed above that of predicting the mean. It
+/// starts over with half the learning rates, three times at most.
+struct CURATE_API Divergence {
+  DivergenceKind kind = DivergenceKind::not_finite;
+  std::int32_t epoch = 0;      ///< that it was noticed in, from 1
+  double rmse = 0.0;           ///< of the training ratings, or of the validation slice
+  double limit = 0.0;          ///< that it is above: of `grew` and `above_mean`
+  double learning_rate = 0.0;  ///< at the start of the training
+  /// That it starts over with; nothing if it was given up. The best epoch so far is kept then, or the mean.
+  std::optional<double> next_rate;
+};
+
 /// Called from train(), in its thread; any may be empty. An exception from one of them ends the training and leaves
 /// train().
 struct CURATE_API TrainEvents {
   /// What is done next that takes a while: "setting up", "training", "evaluating".
   std::function<void(const char* phase)> on_phase;
-  std::function<void(const EpochRecord&)> on_epoch;  ///< after every epoch
+  std::function<void(const EpochRecord&)> on_epoch;      ///< after every epoch
+  std::function<void(const Divergence&)> on_divergence;  ///< instead of on_epoch; epochs count from 1 again
+  /// The number of epochs is chosen: the refit comes, of so many. Epochs count from 1 again.
+  std::function<void(std::int32_t epochs)> on_refit;
   /// Ratings of the running epoch that were handed to the device so far, and in all.
   std::function<void(std::int32_t epoch, std::int64_t done, std::int64_t total)> on_progress;
 };
 
-/// `train` and `validation` are the errors of `model` on the ratings trained on, and on the slice held out of them
-/// if there is one.
+/// The second training, on all training ratings: see TrainOptions::refit.
+struct CURATE_API Refit {
+  std::vector<EpochRecord> history;
+  double seconds = 0.0;  ///< of TrainResult::seconds
+};
+
+/// `train` is the error of `model` on the ratings trained on. `validation` is that on the slice held out of them, if
+/// there is one, of the model that did not see it.
 struct CURATE_API TrainResult {
-  Model model;  ///< of the best epoch
+  Model model;  ///< of the best epoch, or of the refit
   /// One record per epoch; fewer than TrainOptions::epochs if patience ran out.
   std::vector<EpochRecord> history;
-  std::int32_t best_epoch = 0;  ///< from 1
+  /// From 1. 0: none was better than predicting the mean, which is what the model does.
+  std::int32_t best_epoch = 0;
   Metrics train;
   std::optional<Metrics> validation;
-  double seconds = 0.0;          ///< from the first upload to the last epoch
-  std::string device;            ///< "cpu", ...
-  std::size_t device_bytes = 0;  ///< the most memory that arrays on the device held at once
+  std::optional<Refit> refit;
+  std::vector<Divergence> divergences;  ///< in their order
+  double seconds = 0.0;                 ///< from the first upload to the last epoch
+  std::string device;                   ///< "cpu", ...
+  std::size_t device_bytes = 0;         ///< the most memory that arrays on the device held at once
 };
 
 /// Trains models with one set of options. train() keeps no state: it may be called again.
@@ -59,8 +84,7 @@ class CURATE_API Trainer {
   const TrainOptions& options() const { return options_; }
 
   /// Trains on `train`: dataset.ratings or a part of them. Its ids must be dense ids of `dataset`; nothing checks that.
-  /// Throws InputError for no ratings, more than 2^31 - 1, or a device that is not here; DeviceError if it fails;
-  /// Error when training diverges (a non-finite error).
+  /// Throws InputError for no ratings, more than 2^31 - 1, or a device that is not here; DeviceError if it fails.
   TrainResult train(const Dataset& dataset, const RatingTable& train, const TrainEvents& events = {}) const;
 
  private:

@@ -10,13 +10,19 @@
 
 namespace curate::reference {
 
+/// A prediction or a rating in units, in ratings' own.
+inline double in_own_units(double value, const RatingUnits& units) {
+  return units.centre + units.unit * value;
+}
+
 /// Adds the errors of the first `count` predictions, clamped, against the ratings from `begin` on.
 inline void rating_errors(ErrorSums& sums, const std::vector<double>& prediction, const std::vector<double>& ratings,
-                          ClipRange clip, std::int64_t begin, std::int64_t count) {
+                          const ErrorScale& scale, std::int64_t begin, std::int64_t count) {
   for (std::int64_t b = 0; b < count; ++b) {
-    const double clamped = std::min(std::max(prediction.at(static_cast<std::size_t>(b)), static_cast<double>(clip.min)),
-                                    static_cast<double>(clip.max));
-    add_error(sums, clamped, ratings.at(static_cast<std::size_t>(begin + b)));
+    const double predicted = in_own_units(prediction.at(static_cast<std::size_t>(b)), scale.units);
+    const double clamped =
+        std::min(std::max(predicted, static_cast<double>(scale.clip.min)), static_cast<double>(scale.clip.max));
+    add_error(sums, clamped, in_own_units(ratings.at(static_cast<std::size_t>(begin + b)), scale.units));
   }
 }
 

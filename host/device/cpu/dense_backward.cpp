@@ -17,12 +17,14 @@ void activation_backward(float* grad, const float* y, std::int64_t cols, const A
   switch (activation.kind) {
     case ActivationKind::linear:
       break;
-    case ActivationKind::relu:
+    case ActivationKind::relu: {
+      const float low = activation.low;
 #pragma omp simd
       for (std::int64_t j = 0; j < cols; ++j) {
-        grad[j] = y[j] > 0.0F ? grad[j] : 0.0F;
+        grad[j] = y[j] > low ? grad[j] : 0.0F;
       }
       break;
+    }
     case ActivationKind::tanh:
 #pragma omp simd
       for (std::int64_t j = 0; j < cols; ++j) {

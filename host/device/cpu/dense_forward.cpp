@@ -46,11 +46,11 @@ void forward_each(float* out, const float* in, Matrix<const float> weight, const
 }
 
 CURATE_SIMD_CLONES
-void relu(float* row, std::int64_t cols) {
+void relu(float* row, std::int64_t cols, float low) {
 #pragma omp simd
   for (std::int64_t j = 0; j < cols; ++j) {
     // NaN stays.
-    row[j] = row[j] < 0.0F ? 0.0F : row[j];
+    row[j] = row[j] < low ? low : row[j];
   }
 }
 
@@ -64,7 +64,7 @@ void activate(Matrix<float> out, const Activation& activation, std::int64_t begi
       case ActivationKind::linear:
         break;
       case ActivationKind::relu:
-        relu(row, out.cols);
+        relu(row, out.cols, activation.low);
         break;
       case ActivationKind::tanh:
         std::transform(row, row + out.cols, row, [](float z) { return std::tanh(z); });

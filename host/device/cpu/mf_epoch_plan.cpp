@@ -12,9 +12,7 @@
 namespace curate::cpu {
 namespace {
 
-constexpr float kGridStep = 0.5F;
 constexpr std::size_t kSlack = kMfSgdAhead;
-constexpr std::int64_t kMostPlaces = 256;
 constexpr std::int64_t kMostPackedSlots = std::int64_t{1} << 24U;
 /// Slots from one group of items to the next: so many rows are whole pages.
 constexpr std::size_t kApart = 64;
@@ -87,7 +85,7 @@ MfPlanBytes plan_bytes(std::int64_t ratings, std::int64_t users, std::int64_t it
   if (ratings == 0) {
     return bytes;
   }
-  const bool packed = options.half_stars && most_slots(ratings, items, blocks) <= kMostPackedSlots;
+  const bool packed = options.grid_step > 0.0F && most_slots(ratings, items, blocks) <= kMostPackedSlots;
   bytes.ratings = bytes_of_ratings(ratings, packed);
   // A user has a run at most in every group of items.
   bytes.runs = static_cast<std::size_t>(std::min(ratings, users * blocks)) * sizeof(MfSgdRun);
@@ -121,7 +119,7 @@ struct MfEpochPlan::Groups {
   std::size_t rated_items = 0;               ///< the first so many of them
 };
 
-void MfEpochPlan::choose_packing(const float* values, ThreadPool& pool) {
+void MfEpochPlan::choose_packing(const float* values, float step, ThreadPool& pool) {
   constexpr std::int64_t kPiece = std::int64_t{1} << 18U;
   const std::int64_t pieces = (ratings() + kPiece - 1) / kPiece;
   std::vector<float> least(static_cast<std::size_t>(pieces));
@@ -129,15 +127,12 @@ void MfEpochPlan::choose_packing(const float* values, ThreadPool& pool) {
     least[static_cast<std::size_t>(piece)] =
         *std::min_element(values + piece * kPiece, values + std::min(ratings(), (piece + 1) * kPiece));
   });
-  grid_start_ = *std::min_element(least.begin(), least.end());
+  grid_ = RatingGrid::of_step(*std::min_element(least.begin(), least.end()), step);
   std::atomic<bool> fits = static_cast<std::int64_t>(item_of_slot_.size()) <= kMostPackedSlots;
   pool.run(pieces, [&](std::int64_t piece) {
-    const float start = grid_start_;
     bool here = fits;
     for (std::int64_t k = piece * kPiece; k < std::min(ratings(), (piece + 1) * kPiece); ++k) {
-      const float place = (values[k] - start) * (1.0F / kGridStep);
-      const float whole = std::trunc(place);
-      here = here && whole < static_cast<float>(kMostPlaces) && start + kGridStep * whole == values[k];
+      here = here && grid_.has(values[k]);
     }
     if (!here) {
       fits = false;
@@ -239,7 +234,7 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
   const float* const values = resolve<const float>(view.ratings).data;
   const Groups groups = make_groups(users_of, items_of, options, pool);
   const std::vector<std::int32_t> slots_of_items = assign_slots(groups);
-  choose_packing(values, pool);
+  choose_packing(values, options.grid_step, pool);
 
   // How many ratings each user has in each group of items; then where its next one goes.
   const auto num_blocks = static_cast<std::size_t>(blocks_);
@@ -317,7 +312,7 @@ MfEpochPlan::MfEpochPlan(Device& device, const RatingsView& view, std::int64_t n
     const std::int64_t to = next_of(k)++;
     const std::int32_t item_slot = slots_of_items[static_cast<std::size_t>(items_of[k])];
     if (packed_) {
-      const auto place = static_cast<std::uint32_t>((values[k] - grid_start_) * (1.0F / kGridStep));
+      const auto place = static_cast<std::uint32_t>(grid_.place_of(values[k]));
       packed[to] = {static_cast<std::uint32_t>(item_slot) << 8U | place};
     } else {
       wide[to] = {item_slot, values[k]};
@@ -359,8 +354,8 @@ void MfEpochPlan::set_ratings(MfSgdBlock& block, std::int32_t user_group, std::i
   block.ratings = static_cast<const char*>(memory_of(ratings_)) +
                   (static_cast<std::size_t>(first_rating_[b]) + kSlack) * rating_bytes;
   block.backward = epoch % 2 == 1;
-  block.grid_start = grid_start_;
-  block.grid_step = kGridStep;
+  block.grid_start = grid_.start;
+  block.grid_step = grid_.step;
   const auto* const all = static_cast<const MfSgdRun*>(memory_of(runs_));
   runs.assign(all + first_run_[b], all + first_run_[b + 1]);
   Shuffler shuffler(philox(seed_, b, static_cast<std::uint32_t>(epoch), RandomPurpose::mf_order).low64());

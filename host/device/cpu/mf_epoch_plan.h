@@ -8,6 +8,7 @@
 #include "curate/column.h"
 #include "device/cpu/cpu_ops.h"
 #include "device/cpu/mf_sgd_block.h"
+#include "device/rating_grid.h"
 
 namespace curate::cpu {
 
@@ -93,7 +94,7 @@ class MfEpochPlan : public curate::MfEpochPlan {
            static_cast<std::size_t>(item_group);
   }
   std::int32_t user_groups() const { return rounds(); }
-  void choose_packing(const float* ratings, ThreadPool& pool);
+  void choose_packing(const float* ratings, float step, ThreadPool& pool);
   Groups make_groups(const std::int32_t* users, const std::int32_t* items, const MfPlanOptions& options,
                      ThreadPool& pool);
   std::vector<std::int32_t> assign_slots(const Groups& groups);
@@ -102,7 +103,7 @@ class MfEpochPlan : public curate::MfEpochPlan {
   std::int32_t turns_;
   std::uint64_t seed_;
   bool packed_ = false;
-  float grid_start_ = 0.0F;
+  RatingGrid grid_;
   // By block, and where the last one ends.
   std::vector<std::int64_t> first_rating_;
   std::vector<std::int64_t> first_run_;

@@ -60,17 +60,19 @@ void predict(float* predictions, const Tables& tables, const std::int32_t* users
 
 /// add_error() of each, in vectors.
 CURATE_SIMD_CLONES
-void add_batch(ErrorSums& sums, const float* predictions, const float* ratings, std::int64_t count, ClipRange clip) {
+void add_batch(ErrorSums& sums, const float* predictions, const float* ratings, std::int64_t count,
+               const ErrorScale& scale) {
   double squared = 0.0;
   double absolute = 0.0;
   double whole = 0.0;
 #pragma omp simd reduction(+ : squared, absolute, whole)
   for (std::int64_t n = 0; n < count; ++n) {
-    const float prediction = clamp_to(predictions[n], clip);
-    const double error = static_cast<double>(prediction) - static_cast<double>(ratings[n]);
+    const float prediction = clamp_to(to_rating(predictions[n], scale.units), scale.clip);
+    const float rating = to_rating(ratings[n], scale.units);
+    const double error = static_cast<double>(prediction) - static_cast<double>(rating);
     squared += error * error;
     absolute += std::abs(error);
-    whole += std::abs(static_cast<double>(std::nearbyint(prediction)) - static_cast<double>(ratings[n]));
+    whole += std::abs(static_cast<double>(std::nearbyint(prediction)) - static_cast<double>(rating));
   }
   sums.squared += squared;
   sums.absolute += absolute;
@@ -108,7 +110,7 @@ void run(const ops::SumSquaredError& operation, Context& context) {
     for (std::int64_t n = begin; n < end; n += kBatch) {
       const std::int64_t batch = std::min(kBatch, end - n);
       predict(predictions.data(), flat, users + n, items + n, batch);
-      add_batch(piece, predictions.data(), values + n, batch, operation.clip);
+      add_batch(piece, predictions.data(), values + n, batch, operation.scale);
     }
   });
   add_pieces(error_sums(operation.sums), pieces);

@@ -12,7 +12,7 @@ namespace curate {
 /// y = activation(z), elementwise: z; max(z, 0); tanh(z); low + (high - low) / (1 + exp(-z)).
 struct Activation {
   ActivationKind kind = ActivationKind::linear;
-  float low = 0.0F;   ///< sigmoid only
+  float low = 0.0F;   ///< relu and sigmoid: where the output ends
   float high = 1.0F;  ///< sigmoid only
 };
 

@@ -44,9 +44,10 @@ struct MfPlanOptions {
   std::int32_t blocks = 0;
   std::int32_t turns = 0;   ///< CPU: groups of users to a group of items; 0: its choice
   bool keep_order = false;  ///< see MfEpochPlan::order()
-  /// Ratings are multiples of 0.5 and less than 128 apart: a plan then takes half the memory for them. If they are not,
-  /// it takes more than was planned for it.
-  bool half_stars = false;
+  /// Ratings are the lowest one and up to 255 steps of so much, but for rounding: a plan then takes half the memory for
+  /// them. If one is not, the plan takes more than was planned for it. 0: nothing is known, and steps of 0.5 are looked
+  /// for.
+  float grid_step = 0.0F;
   MfKernelOptions kernel;  ///< CPU: of no effect
 };
 

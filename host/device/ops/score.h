@@ -2,6 +2,7 @@
 
 #include "curate/kinds.h"
 #include "device/ops/mf.h"
+#include "device/rating_units.h"
 #include "device/views.h"
 
 namespace curate {
@@ -10,6 +11,14 @@ namespace curate {
 struct ClipRange {
   float min = 0.0F;
   float max = 0.0F;
+};
+
+/// Errors are summed in ratings' own units, whichever units predictions and ratings have.
+struct ErrorScale {
+  ErrorScale(ClipRange clip_to, const RatingUnits& of = {}) : clip(clip_to), units(of) {}  // NOLINT: a range is a scale
+
+  ClipRange clip;  ///< in ratings' own units
+  RatingUnits units;
 };
 
 namespace ops {
@@ -30,21 +39,21 @@ struct RatingLoss {
   void check(const Device& device) const;
 };
 
-/// Adds the errors of prediction[b] clamped to `clip` against ratings[state.batch_begin + b] to sums [1] error_sums.
-/// prediction [batch] f32, ratings [n] f32. Deterministic on the CPU. 8 bytes.
+/// Adds the errors of prediction[b] against ratings[state.batch_begin + b], both made ratings by `scale` and the first
+/// clamped, to sums [1] error_sums. prediction [batch] f32, ratings [n] f32. Deterministic on the CPU. 8 bytes.
 struct RatingErrors {
   static constexpr const char* kName = "rating_errors";
 
   MatrixView sums;
   MatrixView prediction;
   MatrixView ratings;
-  ClipRange clip;
+  ErrorScale scale;
   MatrixView state;
 
   void check(const Device& device) const;
 };
 
-/// Adds the errors of all ratings to sums [1] error_sums, predictions clamped to `clip`. Deterministic on the CPU.
+/// Adds the errors of all ratings to sums [1] error_sums, as RatingErrors does. Deterministic on the CPU.
 /// 8d + 20 bytes.
 struct SumSquaredError {
   static constexpr const char* kName = "sum_squared_error";
@@ -52,7 +61,7 @@ struct SumSquaredError {
   MatrixView sums;
   MfTables tables;
   RatingsView ratings;
-  ClipRange clip;
+  ErrorScale scale;
 
   void check(const Device& device) const;
 };
