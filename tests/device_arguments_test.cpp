@@ -472,7 +472,7 @@ TEST_P(ArgumentsTest, rating_errors_checks_its_arguments) {
                             {"ratings", &ratings, Fixed::cols, Layout::vector},
                             {"state", &state, Fixed::both}},
                            [&] {
-                             device().enqueue(ops::RatingErrors{sums, prediction, ratings, {0.5F, 5.0F}, state});
+                             device().enqueue(ops::RatingErrors{sums, prediction, ratings, ClipRange{0.5F, 5.0F}, state});
                            }});
 }
 
@@ -545,7 +545,7 @@ TEST_P(ArgumentsTest, sum_squared_error_checks_its_arguments) {
   Arguments make(device());
   MfArguments mf(make);
   expect_checks(device(), {"sum_squared_error", mf.arguments(), [&] {
-                             device().enqueue(ops::SumSquaredError{mf.sums, mf.tables, mf.ratings, {0.5F, 5.0F}});
+                             device().enqueue(ops::SumSquaredError{mf.sums, mf.tables, mf.ratings, ClipRange{0.5F, 5.0F}});
                            }});
 }
 

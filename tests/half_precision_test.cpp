@@ -272,7 +272,7 @@ TEST_P(HalfPrecisionTest, reading_operations_give_what_the_same_table_in_f32_giv
         const auto errors = [&](const MatrixView& user, const MatrixView& item) {
           const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
           device().enqueue(
-              ops::SumSquaredError{sums.view(), {user, item, {}, {}, mean.view()}, ratings.view(), {-99.0F, 99.0F}});
+              ops::SumSquaredError{sums.view(), {user, item, {}, {}, mean.view()}, ratings.view(), ClipRange{-99.0F, 99.0F}});
           return device().read<ErrorSums>(sums.view());
         };
         EXPECT_TRUE(sums_match(errors(half.view(), other_half.view()), errors(full.view(), other_full.view()),

@@ -280,7 +280,7 @@ TEST_P(MatrixFactorization, PredictsTheFormulaOfFeatures) {
         squared += std::pow(static_cast<double>(predictions[n] - pairs.ratings[n]), 2);
       }
       const auto sums = test::on_device(*device, ErrorSums{});
-      model->enqueue_errors(sums.view(), on_device.view(), {-kInfinity, kInfinity});
+      model->enqueue_errors(sums.view(), on_device.view(), ClipRange{-kInfinity, kInfinity});
       const auto got = device->read<ErrorSums>(sums.view());
       EXPECT_EQ(got.count, pairs.size());
       EXPECT_NEAR(got.squared, squared, 1e-5 * squared);

@@ -38,7 +38,7 @@ TEST_P(NeuralNetworkTest, PredictsTheFormula) {
     }
     EXPECT_TRUE(all_close(got, expected, {1e-5, 1e-5}, label_of(network)));
     const auto sums = test::on_device(device(), ErrorSums{});
-    model->enqueue_errors(sums.view(), on_device.view(), {-100.0F, 100.0F});
+    model->enqueue_errors(sums.view(), on_device.view(), ClipRange{-100.0F, 100.0F});
     const auto got_sums = device().read<ErrorSums>(sums.view());
     EXPECT_EQ(got_sums.count, pairs.size());
     EXPECT_NEAR(got_sums.squared, expected_sums.squared, 1e-5 * expected_sums.squared) << label_of(network);

@@ -141,7 +141,7 @@ TEST_P(RatingErrorsTest, sums_accumulate_in_double) {
   for (int call = 0; call < 3; ++call) {
     device().enqueue(
         ops::RatingErrors{sums.view(), prediction.view(), ratings.view(), ClipRange{0.5F, 5.0F}, state.view()});
-    reference::rating_errors(expected, {3.5, 2.0}, {3.0, 4.0}, {0.5F, 5.0F}, 0, 2);
+    reference::rating_errors(expected, {3.5, 2.0}, {3.0, 4.0}, ClipRange{0.5F, 5.0F}, 0, 2);
   }
   EXPECT_TRUE(sums_match(device().read<ErrorSums>(sums.view()), expected, {1e-3, 0.0}, "three calls"));
 }
@@ -168,7 +168,7 @@ TEST_P(RatingErrorsTest, a_captured_call_walks_the_epoch) {
     const std::vector<float> host_prediction = inputs.matrix(kBatch, 1, 0.0F, 6.0F);
     device().upload(prediction.view(), std::span<const float>(host_prediction));
     device().replay(*graph, 1);
-    reference::rating_errors(expected, widen(host_prediction), widen(host_ratings), {0.5F, 5.0F}, begin, count);
+    reference::rating_errors(expected, widen(host_prediction), widen(host_ratings), ClipRange{0.5F, 5.0F}, begin, count);
     begin += count;
     EXPECT_TRUE(sums_match(device().read<ErrorSums>(sums.view()), expected, {1e-12, 1e-12},
                            std::to_string(begin) + " ratings, seed 852"));
