@@ -47,6 +47,12 @@ double dot(std::span<const double> a, std::span<const double> b) {
   return std::transform_reduce(a.begin(), a.end(), b.begin(), 0.0);
 }
 
+/// Pieces that a sweep is done in, by themselves. Every piece has sums of its own for all items, so there are few of
+/// them if items are many.
+std::int64_t pieces_of(std::int64_t ratings, std::int64_t items) {
+  return std::clamp<std::int64_t>(ratings / (32 * items + 1), 1, 32);
+}
+
 /// The ratings in the order of their users, and sweeps over them. All sums are made in an order that follows from the
 /// ratings alone.
 class UserOrder {
@@ -137,12 +143,10 @@ class UserOrder {
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
   }
 
-  /// Whole users, of about as many ratings. Every piece has sums of its own for all items, so there are few of them
-  /// if items are many.
+  /// Whole users, of about as many ratings.
   void cut_into_pieces() {
-    constexpr std::int64_t kMost = 32;
     const std::int64_t ratings = starts_.back();
-    const std::int64_t pieces = std::clamp<std::int64_t>(ratings / (32 * std::int64_t{items_} + 1), 1, kMost);
+    const std::int64_t pieces = pieces_of(ratings, items_);
     piece_starts_ = {0};
     for (std::int64_t p = 1; p < pieces; ++p) {
       const auto begin = std::lower_bound(starts_.begin(), starts_.end() - 1, ratings * p / pieces);
@@ -174,16 +178,11 @@ class OneSide {
  public:
   /// With the variance of greatest restricted likelihood.
   static OneSide fit(const SideSums& side, const RatingSums& all) {
-    OneSide now(side, all, 0.1);
+    const std::vector<Group> groups = by_count(side);
+    OneSide now(groups, all, 0.1);
     for (int round = 0; round < 100; ++round) {
-      double squares = 0.0;
-      double freedom = 0.0;
-      for (std::size_t id = 0; id < side.counts.size(); ++id) {
-        squares += now.offset(side, id) * now.offset(side, id);
-        freedom += now.weight(side, id) * side.counts[id];
-      }
       const double before = now.variance_;
-      now = OneSide(side, all, next_variance(squares, freedom, now.error_variance_));
+      now = OneSide(groups, all, now.next_variance_);
       if (settled(now.variance_, before)) {
         break;
       }
@@ -191,32 +190,61 @@ class OneSide {
     return now;
   }
 
-  double weight(const SideSums& side, std::size_t id) const { return weight_of(variance_, side.counts[id]); }
-  double offset(const SideSums& side, std::size_t id) const {
-    return weight(side, id) * (side.sums[id] - side.counts[id] * mean_);
-  }
+  double weight(double count) const { return weight_of(variance_, count); }
+  double offset(double count, double sum) const { return weight(count) * (sum - count * mean_); }
   double mean() const { return mean_; }
   double variance() const { return variance_; }
   double error_variance() const { return error_variance_; }
 
  private:
-  OneSide(const SideSums& side, const RatingSums& all, double variance) : variance_(variance) {
+  /// All ids of as many ratings.
+  struct Group {
+    double count = 0.0;
+    double ids = 0.0;
+    double sums = 0.0;     ///< added up
+    double squares = 0.0;  ///< of the sums
+  };
+
+  static std::vector<Group> by_count(const SideSums& side) {
+    std::vector<Group> groups(1 + static_cast<std::size_t>(*std::max_element(side.counts.begin(), side.counts.end())));
+    for (std::size_t id = 0; id < side.counts.size(); ++id) {
+      Group& group = groups[static_cast<std::size_t>(side.counts[id])];
+      group.count = side.counts[id];
+      group.ids += 1.0;
+      group.sums += side.sums[id];
+      group.squares += side.sums[id] * side.sums[id];
+    }
+    std::erase_if(groups, [](const Group& group) { return group.count == 0.0; });
+    return groups;
+  }
+
+  OneSide(const std::vector<Group>& groups, const RatingSums& all, double variance) : variance_(variance) {
     double count = 0.0;
     double sum = 0.0;
     double explained = 0.0;
-    for (std::size_t id = 0; id < side.counts.size(); ++id) {
-      const double rest = 1.0 / (1.0 + variance * side.counts[id]);
-      count += side.counts[id] * rest;
-      sum += side.sums[id] * rest;
-      explained += side.sums[id] * side.sums[id] * weight(side, id);
+    for (const Group& group : groups) {
+      const double rest = 1.0 / (1.0 + variance * group.count);
+      count += group.ids * group.count * rest;
+      sum += group.sums * rest;
+      explained += group.squares * weight(group.count);
     }
     mean_ = sum / count;
     error_variance_ = std::max(0.0, all.squares - explained - sum * mean_) / std::max(1.0, all.count - 1.0);
+    double squares = 0.0;
+    double freedom = 0.0;
+    for (const Group& group : groups) {
+      const double of_mean = group.count * mean_;
+      const double left = group.squares - 2.0 * of_mean * group.sums + group.ids * of_mean * of_mean;
+      squares += weight(group.count) * weight(group.count) * std::max(0.0, left);
+      freedom += group.ids * weight(group.count) * group.count;
+    }
+    next_variance_ = next_variance(squares, freedom, error_variance_);
   }
 
   double mean_ = 0.0;
   double variance_ = 0.0;
   double error_variance_ = 0.0;  ///< in the ratings' unit, squared
+  double next_variance_ = 0.0;
 };
 
 /// Whether a side varies at all, by the score of its variance at 0: the squares of what the other side's model leaves
@@ -290,6 +318,8 @@ class BiasEquations {
     fit.user = user_offsets();
     fit.item = offsets_;
     fit.mean = all_.mean + mean_;
+    fit.user_counts.assign(user_.counts.begin(), user_.counts.end());
+    fit.item_counts.assign(item_.counts.begin(), item_.counts.end());
     fit.variances = variances;
     fit.sweeps = order_.sweeps();
     return fit;
@@ -331,8 +361,8 @@ class BiasEquations {
         return of_user(u);
       });
     };
-    exchange([&](std::size_t u) { return by_user.offset(user_, u); },
-             [&](std::size_t i) { return by_item.offset(item_, i); });
+    exchange([&](std::size_t u) { return by_user.offset(user_.counts[u], user_.sums[u]); },
+             [&](std::size_t i) { return by_item.offset(item_.counts[i], item_.sums[i]); });
     std::vector<double> left_at_users(user_.counts.size());
     std::vector<double> left_at_items(items);
     for (std::size_t u = 0; u < at_users.size(); ++u) {
@@ -341,8 +371,8 @@ class BiasEquations {
     for (std::size_t i = 0; i < items; ++i) {
       left_at_items[i] = item_.sums[i] - item_.counts[i] * by_user.mean() - at_items[i];
     }
-    exchange([&](std::size_t u) { return by_user.weight(user_, u); },
-             [&](std::size_t i) { return by_item.weight(item_, i); });
+    exchange([&](std::size_t u) { return by_user.weight(user_.counts[u]); },
+             [&](std::size_t i) { return by_item.weight(item_.counts[i]); });
     ScoreTest users(by_item, by_user, all_.excess_kurtosis);
     for (std::size_t u = 0; u < at_users.size(); ++u) {
       users.add(user_.counts[u], left_at_users[u], at_users[u]);
@@ -485,6 +515,8 @@ BiasFit fit_nothing(std::int32_t users, std::int32_t items) {
   BiasFit fit;
   fit.user.resize(static_cast<std::size_t>(users));
   fit.item.resize(static_cast<std::size_t>(items));
+  fit.user_counts.resize(fit.user.size());
+  fit.item_counts.resize(fit.item.size());
   return fit;
 }
 
@@ -502,6 +534,13 @@ BiasFit fit_biases(const RatingTable& ratings, std::int32_t users, std::int32_t 
   }
   BiasEquations equations(ratings, users, items, threads);
   return equations.solve(equations.estimate_variances());
+}
+
+std::size_t bias_ridge_bytes(std::int64_t ratings, std::int64_t users, std::int64_t items) {
+  constexpr std::int64_t kDoublesOfUser = 9;  // with the test's
+  constexpr std::int64_t kDoublesOfItem = 12;
+  const auto doubles = kDoublesOfUser * users + (kDoublesOfItem + pieces_of(ratings, items)) * items;
+  return static_cast<std::size_t>(doubles) * sizeof(double) + static_cast<std::size_t>(ratings) * sizeof(std::int32_t);
 }
 
 }  // namespace curate

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -17,8 +18,10 @@ struct BiasVariances {
 /// The bias model: prediction = mean + user[u] + item[i]. Offsets of ids without a rating are 0.
 struct BiasFit {
   double mean = 0.0;
-  std::vector<double> user;  ///< [users]
-  std::vector<double> item;  ///< [items]
+  std::vector<double> user;               ///< [users]
+  std::vector<double> item;               ///< [items]
+  std::vector<std::int64_t> user_counts;  ///< ratings
+  std::vector<std::int64_t> item_counts;
   BiasVariances variances;
   std::int32_t sweeps = 0;  ///< over the ratings
 };
@@ -30,8 +33,6 @@ struct BiasFit {
 /// model", eq. 5; for ratings with ridges that are tuned: Koren 2010, "Factor in the neighbors", section 2.1). The
 /// users' offsets are eliminated, conjugate gradients find the mean and the items'. `users` and `items` are the numbers
 /// of dense ids. The same bits for any number of `threads` (0: all cores). No rating: all is 0.
-/// Memory: 4 bytes a rating unless they are in the order of users, 8 an item and piece of the work, of which there are
-/// at most 32 and at most a 32nd of the ratings per item, and some 60 a user or item.
 BiasFit fit_biases(const RatingTable& ratings, std::int32_t users, std::int32_t items, const BiasVariances& variances,
                    std::int32_t threads);
 
@@ -40,5 +41,8 @@ BiasFit fit_biases(const RatingTable& ratings, std::int32_t users, std::int32_t 
 /// that it needs approximated by that of the Schur complements. A side that does not vary more than chance alone would
 /// have it (a moment test, 2 standard deviations) has variance 0.
 BiasFit fit_biases(const RatingTable& ratings, std::int32_t users, std::int32_t items, std::int32_t threads);
+
+/// Bytes that a fit takes on the host besides the ratings, at most.
+std::size_t bias_ridge_bytes(std::int64_t ratings, std::int64_t users, std::int64_t items);
 
 }  // namespace curate

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "curate/column.h"
+#include "train/baseline.h"
 #include "train/fallback.h"
 #include "train/training_session.h"
 
@@ -77,8 +78,23 @@ MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& reso
   const std::int64_t ids = size.users + size.items;
   const std::size_t id_bytes = static_cast<std::size_t>(ids * kIdBytes);
   const std::size_t data_set = bytes_of_ratings(size.ratings, size.timestamps) + id_bytes;
-  {
+  const auto fit_baseline = [&] {
+    const Held split(device, kHost, bytes_of_ratings(size.ratings, size.timestamps));
+    const Held fit(device, kHost, baseline_bytes(size.ratings, size.users, size.items));
+  };
+  const auto hold_model = [&](const RatingModel& model) {
+    // With the ids and what cold ones fall back to.
+    const Held held(device, kHost, bytes_of_parameters(model) + id_bytes + Fallback::bytes(size.users, size.items));
+    stage_parameters(model.parameters());
+  };
+  if (resolved.model == ModelKind::bias) {
     const Held given(device, kHost, data_set);
+    fit_baseline();
+    const MemoryLabel label(device, "parameters");
+    hold_model(*make_new_model(device, resolved, size.scale, size.users, size.items, {}));
+  } else {
+    const Held given(device, kHost, data_set);
+    fit_baseline();
     PlannedData data(device, size, held_out_ratings(size.ratings, resolved));
     DeviceTraining training(device, resolved, size, data);
     training.train_epoch(0, {});
@@ -87,10 +103,7 @@ MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& reso
       training.keep_best();
     }
     training.finish();
-    // The model with the ids and what cold ones fall back to.
-    const Held model(device, kHost,
-                     bytes_of_parameters(training.model()) + id_bytes + Fallback::bytes(size.users, size.items));
-    stage_parameters(training.model().parameters());
+    hold_model(training.model());
   }
   MemoryEstimate estimate;
   estimate.arrays = device.parts();
