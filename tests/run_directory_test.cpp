@@ -366,7 +366,7 @@ TrainResult made_up_result(bool featured) {
   parts.user_counts = {1, 1};
   parts.item_counts = {1, 1};
   parts.scale = {1.0F, 5.0F, 1.0F};
-  TrainResult result{Model(parts), {}, 1, {}, {}, 1.0, "cpu", 0};
+  TrainResult result{Model(parts), {}, 1, {}, {}, {}, {}, 1.0, "cpu", 0};
   EpochRecord epoch;
   epoch.epoch = 1;
   result.history = {epoch};

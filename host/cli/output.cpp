@@ -23,7 +23,7 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
                     metrics.mae, metrics.mae_whole_stars, grouped(metrics.ratings), grouped(metrics.cold_ratings));
   }
   for (const auto& [name, metrics] : parts) {
-    if (metrics.cold_ratings > 0) {
+    if (metrics.cold_ratings > 0 && name != kBaselineRow) {
       text += fmt::format(
           "{}: {} cold ratings (user or item not in the training part) predicted by features or means, RMSE {:.5f}; "
           "the {} others, RMSE {:.5f}\n",

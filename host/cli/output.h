@@ -10,7 +10,11 @@
 
 namespace curate::cli {
 
-/// A table of metrics, a row per part ("test", ...), for standard output.
+/// The baseline's row, below that of the part that it is of.
+inline constexpr const char* kBaselineRow = "bias model";
+
+/// A table of metrics, a row per part ("test", ...), for standard output. Cold ratings get a line of their own, but not
+/// those of kBaselineRow, which are the same.
 std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& parts);
 
 /// Bytes in MB or GB, with three significant digits.

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
+#include "cli/baseline_rows.h"
 #include "cli/commands.h"
 #include "cli/device_options.h"
 #include "cli/output.h"
@@ -22,10 +23,10 @@
 #include "runs/run_metrics.h"
 #include "support/json_text.h"
 #include "support/printable.h"
+#include "train/baseline.h"
 #include "train/memory_estimate.h"
 #include "train/metrics_json.h"
 #include "train/option_visit.h"
-#include "train/training_session.h"
 
 namespace curate::cli {
 namespace {
@@ -162,6 +163,12 @@ void describe(const RunConfig& config, const RunData& data, const Device& device
   if (data.test) {
     fmt::print(stderr, ", {} to test on ({})", grouped(data.test->size()), test_source);
   }
+  if (options.model == ModelKind::bias) {
+    fmt::print(stderr, "; {:.3g} % of the training part held out to validate on\n", 100.0 * options.validation);
+    fmt::print(stderr, "model     bias, solved with ridges that the ratings say\ndevice    {}\n",
+               device.info().description);
+    return;
+  }
   fmt::print(stderr, "; {:.3g} % of the training part held out to choose the epoch\n", 100.0 * options.validation);
   if (is_network(options.model)) {
     fmt::print(stderr, "model     {}, {}embeddings {} + {}, {}, output {}{}\n", name_of(options.model),
@@ -241,8 +248,7 @@ std::string describe_divergence(const Divergence& divergence, const TrainOptions
     return fmt::format("{}; it starts over at {:.3g}", text, *divergence.next_rate);
   }
   return fmt::format(
-      "{}; it is given up. Try an --lr below {:.3g}{}", text,
-      divergence.learning_rate,
+      "{}; it is given up. Try an --lr below {:.3g}{}", text, divergence.learning_rate,
       options.units == UnitsKind::raw ? ", or --units spread" : fmt::format(", or a --reg above {:.3g}", *options.reg));
 }
 
@@ -262,6 +268,7 @@ std::string describe_choice(const TrainResult& result) {
 
 struct RunOutcome {
   std::optional<Metrics> test;
+  std::optional<Metrics> baseline_test;
   std::string json;
 };
 
@@ -276,7 +283,7 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
     }
     fmt::print(stderr, "\n");
   }
-  std::optional<EpochTable> table(config.options.epochs.value());
+  std::optional<EpochTable> table(config.options.epochs.value_or(1));
   TrainEvents events;
   events.on_divergence = [&](const Divergence& divergence) {
     table->finish();
@@ -298,14 +305,17 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
       table->on_progress(epoch, done, total);
     };
   }
-  Trained trained = train(device, config.options, data.dataset, data.train, events);
-  const TrainResult& result = trained.result;
+  Trained trained = train_with_baseline(device, config.options, data.dataset, data.train, events);
+  TrainResult& result = trained.result;
   const Predictor predictor = make_predictor(device, result.model, std::move(trained.resident));
   table->finish();
   std::optional<Metrics> test;
   if (data.test) {
     phases.show("evaluating");
     test = predictor.evaluate(*data.test);
+    if (result.baseline) {
+      result.baseline->test = evaluate_baseline(*result.baseline, result.model, *data.test);
+    }
   }
   phases.show("writing the run");
   directory.write(config, result, test);
@@ -313,22 +323,20 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
 
   if (!arguments.quiet) {
     show_samples(data, predictor);
-    fmt::print(stderr, "\n{}", describe_choice(result));
+    if (config.options.model != ModelKind::bias) {
+      fmt::print(stderr, "\n{}", describe_choice(result));
+    }
     fmt::print(stderr, "\nTrained in {} on {}.\nTime: {}.\n\n", short_seconds(result.seconds), result.device,
                phases.summary());
+    if (const std::string worse = worse_than_baseline(config.options, result, test); !worse.empty()) {
+      fmt::print(stderr, "{}\n\n", worse);
+    }
   }
   if (!arguments.json) {
-    std::vector<std::pair<std::string, Metrics>> parts = {{"train", result.train}};
-    if (result.validation) {
-      parts.emplace_back("validation", *result.validation);
-    }
-    if (test) {
-      parts.emplace_back("test", *test);
-    }
-    fmt::print("{}", metrics_table(parts));
+    fmt::print("{}", metrics_table(result_rows(result, test)));
     fmt::print("run written to {}\n", directory.path());
   }
-  return {test, metrics_json(result, test)};
+  return {test, result.baseline ? result.baseline->test : std::nullopt, metrics_json(result, test)};
 }
 
 /// Mean and sample standard deviation.
@@ -345,6 +353,33 @@ std::pair<double, double> spread(const std::vector<double>& values) {
   return {mean, std::sqrt(squared / (count - 1.0))};
 }
 
+/// Test errors of folds.
+class FoldErrors {
+ public:
+  void add(const Metrics& metrics) {
+    rmse_.push_back(metrics.rmse);
+    mae_.push_back(metrics.mae);
+  }
+  nlohmann::ordered_json json() const {
+    const auto [rmse, rmse_deviation] = spread(rmse_);
+    const auto [mae, mae_deviation] = spread(mae_);
+    return {{"rmse", rmse},
+            {"rmse_standard_deviation", rmse_deviation},
+            {"mae", mae},
+            {"mae_standard_deviation", mae_deviation}};
+  }
+  std::string text() const {
+    const auto [rmse, rmse_deviation] = spread(rmse_);
+    const auto [mae, mae_deviation] = spread(mae_);
+    return fmt::format("test RMSE {:.5f} +- {:.5f}, MAE {:.5f} +- {:.5f}", rmse, rmse_deviation, mae, mae_deviation);
+  }
+  bool empty() const { return rmse_.empty(); }
+
+ private:
+  std::vector<double> rmse_;
+  std::vector<double> mae_;
+};
+
 std::string model_name(const TrainArguments& arguments) {
   return std::string(name_of(arguments.config.options.model));
 }
@@ -356,8 +391,8 @@ void train_folds(const TrainArguments& arguments, Device& device) {
   PhaseLine reading;
   RunData data = load_folds(all, read_options(arguments.reading, reading));
   reading.clear();
-  std::vector<double> rmse;
-  std::vector<double> mae;
+  FoldErrors errors;
+  FoldErrors baseline;
   nlohmann::ordered_json folds = nlohmann::ordered_json::array();
   for (std::int32_t fold = 1; fold <= all.folds; ++fold) {
     RunConfig config = all;
@@ -366,25 +401,28 @@ void train_folds(const TrainArguments& arguments, Device& device) {
     take_fold(data, config);
     RunDirectory run = directory.fold(fold);
     const RunOutcome outcome = train_run(arguments, config, data, device, run, phases);
-    rmse.push_back(outcome.test->rmse);
-    mae.push_back(outcome.test->mae);
+    errors.add(*outcome.test);
+    if (outcome.baseline_test) {
+      baseline.add(*outcome.baseline_test);
+    }
     folds.push_back(nlohmann::ordered_json::parse(outcome.json));
   }
-  const auto [rmse_mean, rmse_deviation] = spread(rmse);
-  const auto [mae_mean, mae_deviation] = spread(mae);
   nlohmann::ordered_json json;
   json["run"] = directory.path();
-  json["test"] = {{"rmse", rmse_mean},
-                  {"rmse_standard_deviation", rmse_deviation},
-                  {"mae", mae_mean},
-                  {"mae_standard_deviation", mae_deviation}};
+  json["test"] = errors.json();
+  json["baseline"] = nullptr;
+  if (!baseline.empty()) {
+    json["baseline"] = {{"test", baseline.json()}};
+  }
   json["folds"] = std::move(folds);
   directory.write(json_text(json));
   if (arguments.json) {
     fmt::print("{}", json_text(json));
   } else {
-    fmt::print("{} folds: test RMSE {:.5f} +- {:.5f}, MAE {:.5f} +- {:.5f}\n", arguments.config.folds, rmse_mean,
-               rmse_deviation, mae_mean, mae_deviation);
+    fmt::print("{} folds: {}\n", arguments.config.folds, errors.text());
+    if (!baseline.empty()) {
+      fmt::print("bias model: {}\n", baseline.text());
+    }
   }
 }
 

@@ -47,11 +47,13 @@ const Tensor& find_matrix(const TensorMap& tensors, const std::string& name) {
   return tensor;
 }
 
+std::int64_t elements_of(const TensorMap& tensors, const std::string& name) {
+  return static_cast<std::int64_t>(find_tensor(tensors, name).values.size());
+}
+
 void need_elements(const TensorMap& tensors, const std::string& name, std::int64_t elements) {
-  const Tensor& tensor = find_tensor(tensors, name);
-  if (static_cast<std::int64_t>(tensor.values.size()) != elements) {
-    throw InputError(
-        fmt::format("tensor {} has {} elements, not {}; train the model again", name, tensor.values.size(), elements));
+  if (const std::int64_t found = elements_of(tensors, name); found != elements) {
+    throw InputError(fmt::format("tensor {} has {} elements, not {}; train the model again", name, found, elements));
   }
 }
 
@@ -190,7 +192,32 @@ std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::
   return dims;
 }
 
+namespace {
+
+/// Of the bias model as mf has it: with one factor, which is 0.
+MfShape bias_shape_of(const TensorMap& tensors) {
+  const MfShape shape = {elements_of(tensors, "user.bias"), elements_of(tensors, "item.bias"), 1, true, DType::f32};
+  need_elements(tensors, "global_mean", 1);
+  return shape;
+}
+
+TensorMap with_zero_factor(const TensorMap& tensors, const MfShape& shape) {
+  TensorMap all = tensors;
+  all["user.embedding"] = {{shape.users, 1}, std::vector<float>(static_cast<std::size_t>(shape.users))};
+  all["item.embedding"] = {{shape.items, 1}, std::vector<float>(static_cast<std::size_t>(shape.items))};
+  return all;
+}
+
+}  // namespace
+
+bool is_bias(const ModelSpec& spec) {
+  return spec.kind == name_of(ModelKind::bias);
+}
+
 MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
+  if (is_bias(spec)) {
+    return bias_shape_of(tensors);
+  }
   const Tensor& user = find_matrix(tensors, "user.embedding");
   const Tensor& item = find_matrix(tensors, "item.embedding");
   if (user.shape[1] != item.shape[1]) {
@@ -259,6 +286,12 @@ DType storage_of(const TrainOptions& resolved) {
 
 std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, const TensorMap& tensors,
                                         DType storage) {
+  if (is_bias(spec)) {
+    const MfShape shape = bias_shape_of(tensors);
+    std::unique_ptr<RatingModel> model = make_mf(device, shape, {});
+    model->upload(with_zero_factor(tensors, shape));
+    return model;
+  }
   std::unique_ptr<RatingModel> model;
   if (spec.kind == "mf") {
     MfShape shape = mf_shape_of(spec, tensors);
@@ -279,6 +312,9 @@ std::unique_ptr<RatingModel> make_new_model(Device& device, const TrainOptions& 
                                             std::int64_t users, std::int64_t items,
                                             const std::vector<FeatureSource>& features) {
   const DType storage = storage_of(resolved);
+  if (resolved.model == ModelKind::bias) {
+    return make_mf(device, {users, items, 1, true, storage}, {});
+  }
   if (!is_network(resolved.model)) {
     return make_mf(device, {users, items, resolved.dim.value(), resolved.biases, storage}, features);
   }

@@ -117,6 +117,9 @@ std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape,
 /// Whether a model of that kind has layers.
 bool is_network(const std::string& kind);
 
+/// Whether it is the bias model, which a device has as mf with one factor that is 0.
+bool is_bias(const ModelSpec& spec);
+
 /// The shapes that the tensors say. Throw InputError if a tensor is missing or they do not fit together.
 MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors);
 MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors);

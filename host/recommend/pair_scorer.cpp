@@ -21,6 +21,9 @@ void mean_of_values(float* out, const Feature& feature, const float* table, std:
 }
 
 void fetch_row(const float* row, std::int64_t cols) {
+  if (cols == 0) {
+    return;
+  }
   constexpr std::int64_t kLine = 16;    // floats
   constexpr std::int64_t kMost = 1024;  // the memory finds the rest of a long row by itself
   for (std::int64_t k = 0; k < std::min(cols, kMost); k += kLine) {

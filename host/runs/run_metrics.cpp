@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <type_traits>
@@ -14,12 +15,32 @@
 #include "train/metrics_json.h"
 
 namespace curate {
+namespace {
+
+nlohmann::ordered_json part_json(const std::optional<Metrics>& metrics) {
+  return metrics ? to_json(*metrics) : nlohmann::ordered_json(nullptr);
+}
+
+nlohmann::ordered_json baseline_json(const Baseline& baseline) {
+  nlohmann::ordered_json json;
+  json["validation"] = part_json(baseline.validation);
+  json["test"] = part_json(baseline.test);
+  // Infinity is no JSON: null says that users, or items, do not differ.
+  const auto ridge = [](double value) { return std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr; };
+  json["user_ridge"] = ridge(baseline.user_ridge);
+  json["item_ridge"] = ridge(baseline.item_ridge);
+  json["seconds"] = baseline.seconds;
+  return json;
+}
+
+}  // namespace
 
 std::string metrics_json(const TrainResult& result, const std::optional<Metrics>& test) {
   nlohmann::ordered_json json;
   json["train"] = to_json(result.train);
-  json["validation"] = result.validation ? to_json(*result.validation) : nlohmann::ordered_json(nullptr);
-  json["test"] = test ? to_json(*test) : nlohmann::ordered_json(nullptr);
+  json["validation"] = part_json(result.validation);
+  json["test"] = part_json(test);
+  json["baseline"] = result.baseline ? baseline_json(*result.baseline) : nlohmann::ordered_json(nullptr);
   json["best_epoch"] = result.best_epoch;
   json["epochs"] = result.history.size();
   json["seconds"] = result.seconds;

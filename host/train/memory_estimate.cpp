@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "curate/column.h"
+#include "train/baseline.h"
 #include "train/fallback.h"
 #include "train/training_session.h"
 
@@ -78,6 +79,15 @@ MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& reso
   const std::size_t id_bytes = static_cast<std::size_t>(ids * kIdBytes);
   const std::size_t data_set = bytes_of_ratings(size.ratings, size.timestamps) + id_bytes;
   const Held given(device, kHost, data_set);
+  const auto fit_baseline = [&] {
+    const Held split(device, kHost, bytes_of_ratings(size.ratings, size.timestamps));
+    const Held fit(device, kHost, baseline_bytes(size.ratings, size.users, size.items));
+  };
+  const auto hold_model = [&](const RatingModel& model) {
+    // With the ids and what cold ones fall back to.
+    const Held held(device, kHost, bytes_of_parameters(model) + id_bytes + Fallback::bytes(size.users, size.items));
+    stage_parameters(model.parameters());
+  };
   const auto go_through = [&](const TrainOptions& options) {
     PlannedData data(device, size, held_out_ratings(size.ratings, options));
     DeviceTraining training(device, options, size, data);
@@ -88,13 +98,14 @@ MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& reso
       training.keep_best();
     }
     training.finish();
-    // The model with the ids and what cold ones fall back to.
-    const Held model(device, kHost,
-                     bytes_of_parameters(training.model()) + id_bytes + Fallback::bytes(size.users, size.items));
-    stage_parameters(training.model().parameters());
+    hold_model(training.model());
     return validated;
   };
-  if (go_through(resolved) && resolved.refit) {
+  fit_baseline();
+  if (resolved.model == ModelKind::bias) {
+    const MemoryLabel label(device, "parameters");
+    hold_model(*make_new_model(device, resolved, size.scale, size.users, size.items, {}));
+  } else if (go_through(resolved) && resolved.refit) {
     TrainOptions refit = resolved;
     refit.validation = 0.0;
     go_through(refit);

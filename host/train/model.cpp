@@ -51,6 +51,15 @@ const Tensor& need(const TensorMap& tensors, const char* name, std::int64_t elem
   return found->second;
 }
 
+void need_embedding(const TensorMap& tensors, const char* name, std::int64_t rows) {
+  const auto found = tensors.find(name);
+  const bool fits = found != tensors.end() && found->second.shape.size() == 2 && found->second.shape[0] == rows &&
+                    found->second.shape[1] >= 1;
+  if (!fits) {
+    throw InputError(fmt::format("tensor {} is missing or not [{}, factors]; train the model again", name, rows));
+  }
+}
+
 /// Without one of its features mf would be taken for a model of ids alone, and predict something else. Throws
 /// InputError.
 void check_all_features_given(const Model::Parts& parts) {
@@ -176,18 +185,19 @@ Model::Model(Parts parts) : parts_(std::make_shared<const Parts>(std::move(parts
   need(tensors, "fallback.user", users);
   need(tensors, "fallback.item", items);
   need(tensors, "fallback.mean", 1);
-  for (const auto& [name, rows] :
-       {std::pair<const char*, std::int64_t>{"user.embedding", users}, {"item.embedding", items}}) {
-    const auto found = tensors.find(name);
-    const bool fits = found != tensors.end() && found->second.shape.size() == 2 && found->second.shape[0] == rows &&
-                      found->second.shape[1] >= 1;
-    if (!fits) {
-      fail(fmt::format("tensor {} is missing or not [{}, factors]", name, rows));
-    }
+  if (is_bias(parts_->spec)) {
+    need(tensors, "user.bias", users);
+    need(tensors, "item.bias", items);
+  } else {
+    need_embedding(tensors, "user.embedding", users);
+    need_embedding(tensors, "item.embedding", items);
+  }
+  if (is_bias(parts_->spec) && !parts_->spec.features.empty()) {
+    fail("a bias model takes no features, and this one has some");
   }
   check_features(parts_->spec.features, users, items);
   check_all_features_given(*parts_);
-  if (parts_->spec.kind == "mf") {
+  if (parts_->spec.kind == "mf" || is_bias(parts_->spec)) {
     mf_shape_of(parts_->spec, tensors);
   } else if (is_network(parts_->spec.kind)) {
     mlp_shape_of(parts_->spec, tensors);

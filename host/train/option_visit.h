@@ -29,7 +29,9 @@ void visit_options(Options&& options, Visitor&& visit) {
              .type = OptionType::choice,
              .choices = choices_of<ModelKind>(),
              .by_default = "mf",
-             .sentence = "mf (matrix factorization), mlp (neural network over embeddings) or neumf (both added)",
+             .sentence =
+                 "mf (matrix factorization), mlp (neural network over embeddings), neumf (both added) or bias (mean, "
+                 "user's and item's offset)",
              .examples = {"mlp"}});
   visit(options.optimizer,
         Info{.key = "optimizer",

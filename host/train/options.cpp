@@ -4,10 +4,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "curate/error.h"
 #include "device/cuda_engine.h"
@@ -71,6 +74,24 @@ void check(const OptionInfo& info, const T& value) {
 /// Values that the option table refuses, whatever the model.
 void check_values(const TrainOptions& options) {
   visit_options(options, [](const auto& value, const OptionInfo& info) { check(info, value); });
+}
+
+constexpr const char* kDeviceNames = "not one of auto, cpu, cuda, cuda:N for the GPU numbered N";
+
+/// The bias model is solved, not trained: it takes none of the options of training.
+void refuse_training_options(const TrainOptions& options) {
+  constexpr std::array<std::string_view, 7> kTaken = {"model",  "validation", "clip",         "seed",
+                                                      "device", "threads",    "deterministic"};
+  std::vector<std::string> defaults;
+  visit_options(TrainOptions(),
+                [&](const auto& value, const OptionInfo& /*info*/) { defaults.push_back(text_of(value)); });
+  auto by_default = defaults.cbegin();
+  visit_options(options, [&](const auto& value, const OptionInfo& info) {
+    const bool same = text_of(value) == *by_default++;
+    const bool taken = std::find(kTaken.begin(), kTaken.end(), info.key) != kTaken.end();
+    require(taken || same, std::string(info.key).c_str(), value,
+            "the bias model is solved exactly and has no such option; leave it out, or give `model` mf");
+  });
 }
 
 /// What only networks have.
@@ -326,10 +347,14 @@ TrainOptions preset_options(const std::string& name) {
 TrainOptions resolve(const TrainOptions& given) {
   check_values(given);
   TrainOptions options = given;
+  if (options.model == ModelKind::bias) {
+    refuse_training_options(options);
+    require(is_device_name(options.device), "device", options.device, kDeviceNames);
+    return options;
+  }
   const bool network = is_network(options.model);
   resolve_optimizer(options);
-  require(is_device_name(options.device), "device", options.device,
-          "not one of auto, cpu, cuda, cuda:N for the GPU numbered N");
+  require(is_device_name(options.device), "device", options.device, kDeviceNames);
   fill(options.dim, network ? 32 : 64);
   if (network) {
     resolve_network(options);

@@ -29,16 +29,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Takes the validation slice off the training ratings; none if the fraction comes to less than one rating.
-Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
-  if (held_out_ratings(ratings.size(), options) == 0) {
-    return {ratings, {}};
-  }
-  // A seed of its own: the same one may have split off the test part already.
-  const std::uint64_t seed = philox(options.seed, 0, 0, RandomPurpose::validation).low64();
-  return split_random(ratings, options.validation, seed, options.threads);
-}
-
 /// Sets embeddings of ids without a training rating to zero: they are never updated, and the vectors of features alone
 /// should stand for such a row.
 void clear_unseen(TensorMap& tensors, const char* side, const std::vector<std::int64_t>& counts) {
@@ -156,6 +146,15 @@ struct TrainingSession::Parts : TrainingData {
   double seconds() const { return seconds_before + seconds_since(start); }
 };
 
+Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
+  if (held_out_ratings(ratings.size(), options) == 0) {
+    return {ratings, {}};
+  }
+  // A seed of its own: the same one may have split off the test part already.
+  const std::uint64_t seed = philox(options.seed, 0, 0, RandomPurpose::validation).low64();
+  return split_random(ratings, options.validation, seed, options.threads);
+}
+
 void check_ratings(std::int64_t ratings) {
   if (ratings == 0) {
     throw InputError("no ratings to train on; give a data set with at least one");
@@ -173,6 +172,9 @@ void check_device(Device& device, const TrainOptions& resolved) {
   if (is_given(resolved.sgd_kernel) && !device.has_kernel_options()) {
     throw InputError("sgd_kernel", text_of(resolved.sgd_kernel),
                      fmt::format("{} has one way only; remove it, or give `device` cuda", device.info().engine));
+  }
+  if (resolved.model == ModelKind::bias) {
+    return;  // no batches
   }
   const ProductPrecision products = mini_batch_options(resolved).gradients.products;
   if (products != ProductPrecision::f32) {

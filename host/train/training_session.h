@@ -24,6 +24,9 @@ struct Trained {
 /// goes through ratings.
 void check_device(Device& device, const TrainOptions& resolved);
 
+/// Takes the validation slice off the training ratings; none if the fraction comes to less than one rating.
+Split hold_out(const RatingTable& ratings, const TrainOptions& resolved);
+
 /// Throws InputError for none, and for more than one run can hold.
 void check_ratings(std::int64_t ratings);
 

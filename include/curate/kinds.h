@@ -11,12 +11,13 @@
 
 namespace curate {
 
-/// mf: matrix factorization; mlp: a neural network over embeddings; neumf: that and a dot product.
-enum class ModelKind : std::uint8_t { mf, mlp, neumf };
+/// mf: matrix factorization; mlp: a neural network over embeddings; neumf: that and a dot product; bias: a mean and an
+/// offset of every user and item.
+enum class ModelKind : std::uint8_t { mf, mlp, neumf, bias };
 
 /// Whether a model has dense layers.
 constexpr bool is_network(ModelKind model) {
-  return model != ModelKind::mf;
+  return model == ModelKind::mlp || model == ModelKind::neumf;
 }
 
 /// sgd_and_adam: users' and items' vectors by SGD, what they share (features' embeddings, dense layers) by Adam.
@@ -83,7 +84,7 @@ enum class DivergenceKind : std::uint8_t { not_finite, grew, above_mean };
 template <typename Kind>
 inline constexpr std::array<std::string_view, 0> kKindNames = {};
 template <>
-inline constexpr std::array<std::string_view, 3> kKindNames<ModelKind> = {"mf", "mlp", "neumf"};
+inline constexpr std::array<std::string_view, 4> kKindNames<ModelKind> = {"mf", "mlp", "neumf", "bias"};
 template <>
 inline constexpr std::array<std::string_view, 4> kKindNames<OptimizerChoice> = {"sgd", "adagrad", "adam", "sgd+adam"};
 template <>

@@ -23,7 +23,7 @@ using TensorMap = std::map<std::string, Tensor>;
 
 /// What a model computes, apart from its tensors.
 struct CURATE_API ModelSpec {
-  std::string kind = "mf";  ///< mf, mlp, neumf
+  std::string kind = "mf";  ///< mf, mlp, neumf, bias
   /// mlp, neumf: of every dense layer, the last included: linear, relu, tanh, sigmoid (which maps to output_min ..
   /// output_max in the last layer, to 0 .. 1 in others). A relu ends at output_floor in the last layer, at 0 in others.
   std::vector<std::string> activations;
@@ -65,7 +65,8 @@ class CURATE_API Model {
   /// (both or none), global_mean [1]. Of mlp: user.embedding [users, user_dim], item.embedding [items, item_dim],
   /// dense.L.weight [outputs, inputs] and dense.L.bias [outputs] for L = 0, 1, ...; the first layer's inputs are
   /// user_dim + item_dim + those of all features, the last one's outputs 1. Of neumf: those of mlp and user.factors
-  /// [users, factors], item.factors [items, factors]. For every feature SIDE.NAME.embedding [values, its dim], in mf
+  /// [users, factors], item.factors [items, factors]. Of bias: user.bias [users], item.bias [items], global_mean [1].
+  /// For every feature SIDE.NAME.embedding [values, its dim], in mf
   /// [values, dim] and, with biases, SIDE.NAME.bias [values]. Of all: fallback.user [users], fallback.item [items],
   /// fallback.mean [1]. The counts are training ratings by dense id. Throws InputError if they do not fit together.
   struct Parts {

@@ -52,6 +52,20 @@ struct CURATE_API TrainEvents {
   std::function<void(std::int32_t epoch, std::int64_t done, std::int64_t total)> on_progress;
 };
 
+/// The bias model of the same training ratings, as `model` bias gives it: what a model should beat. Its prediction is
+/// global_mean + user_bias[user] + item_bias[item], by dense ids of the data set.
+struct CURATE_API Baseline {
+  std::optional<Metrics> validation;  ///< on the validation slice, without the help of its ratings
+  /// Trainer::train has no test part and leaves it empty.
+  std::optional<Metrics> test;
+  float global_mean = 0.0F;
+  std::vector<float> user_bias;  ///< [users]
+  std::vector<float> item_bias;  ///< [items]
+  double user_ridge = 0.0;       ///< lambda_u; infinity: users do not differ, and all of user_bias is 0
+  double item_ridge = 0.0;       ///< lambda_i
+  double seconds = 0.0;          ///< that the fit took
+};
+
 /// The second training, on all training ratings: see TrainOptions::refit.
 struct CURATE_API Refit {
   std::vector<EpochRecord> history;
@@ -73,6 +87,8 @@ struct CURATE_API TrainResult {
   double seconds = 0.0;                 ///< from the first upload to the last epoch
   std::string device;                   ///< "cpu", ...
   std::size_t device_bytes = 0;         ///< the most memory that arrays on the device held at once
+  /// Nothing if the model is the bias model.
+  std::optional<Baseline> baseline = {};
 };
 
 /// Trains models with one set of options. train() keeps no state: it may be called again.
