@@ -129,12 +129,12 @@ TEST(LearningUnits, a_factorization_in_units_is_made_one_of_ratings) {
   }
 }
 
-TEST(LearningUnits, the_model_of_the_mean_predicts_it) {
+TEST(LearningUnits, flat_parameters_predict_the_mean) {
   const auto device = make_device("cpu", 1);
   for (const Network& network : kNetworks) {
     const Start start = start_of(network);
     TensorMap first = initial_parameters(options_of(network), start.spec, kUsers, kItems, 3.0);
-    for (const float prediction : predictions_of(*device, start.spec, mean_parameters(first, start.spec))) {
+    for (const float prediction : predictions_of(*device, start.spec, flat_parameters(first, start.spec))) {
       EXPECT_NEAR(prediction, 3.0F, 1e-5) << label_of(network);
     }
   }

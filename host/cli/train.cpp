@@ -240,7 +240,7 @@ std::string describe_divergence(const Divergence& divergence, const TrainOptions
   const std::string what = divergence.kind == DivergenceKind::not_finite ? "its error is not finite"
                            : divergence.kind == DivergenceKind::grew
                                ? fmt::format("its RMSE is {:.4g}, above {:.4g}", divergence.rmse, divergence.limit)
-                               : fmt::format("its best validation RMSE is {:.4g}, that of the mean {:.4g}",
+                               : fmt::format("its best validation RMSE is {:.4g}, that of its start {:.4g}",
                                              divergence.rmse, divergence.limit);
   const std::string text = fmt::format("warning: training diverged in epoch {} at learning rate {:.3g}: {}",
                                        divergence.epoch, divergence.learning_rate, what);
@@ -254,7 +254,7 @@ std::string describe_divergence(const Divergence& divergence, const TrainOptions
 
 std::string describe_choice(const TrainResult& result) {
   if (result.best_epoch == 0) {
-    return "No epoch was better than the mean of the ratings: that is what the model predicts.";
+    return "No epoch was better than what the training starts from (the bias model or the mean): that is kept.";
   }
   if (result.refit) {
     return fmt::format("Kept the second training, on all training ratings: {} epoch{}.", result.refit->history.size(),

@@ -387,7 +387,7 @@ TensorMap initial_parameters(const TrainOptions& resolved, const ModelSpec& spec
   return tensors;
 }
 
-TensorMap mean_parameters(TensorMap first, const ModelSpec& spec) {
+TensorMap flat_parameters(TensorMap first, const ModelSpec& spec) {
   const auto clear = [](Tensor& tensor) { std::fill(tensor.values.begin(), tensor.values.end(), 0.0F); };
   if (is_network(spec.kind)) {
     clear(first.at(fmt::format("dense.{}.weight", spec.activations.size() - 1)));
@@ -399,7 +399,7 @@ TensorMap mean_parameters(TensorMap first, const ModelSpec& spec) {
     return first;
   }
   for (auto& [name, tensor] : first) {
-    if (name != "global_mean") {
+    if (name.ends_with(".embedding")) {
       clear(tensor);
     }
   }

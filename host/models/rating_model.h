@@ -154,8 +154,8 @@ std::int64_t default_feature_dim(std::int64_t values);
 /// feature_dim names a feature that is not there.
 std::vector<std::int64_t> feature_dims(const TrainOptions& resolved, const std::vector<FeatureSource>& features);
 
-/// `first`, made parameters of a model that predicts the mean that `first` starts near.
-TensorMap mean_parameters(TensorMap first, const ModelSpec& spec);
+/// The parameters `first` without what tells pairs apart: of mf the biases alone, of a network its last bias alone.
+TensorMap flat_parameters(TensorMap first, const ModelSpec& spec);
 
 /// Freshly drawn parameters, by options.init and options.seed.
 ///   mf: factors as options.init says, biases 0, global_mean as given.

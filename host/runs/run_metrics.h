@@ -18,7 +18,7 @@ struct RunMetrics {
   std::optional<Metrics> validation;
   std::optional<Metrics> test;
   std::int32_t epochs = 0;      ///< that were run
-  std::int32_t best_epoch = 0;  ///< whose model was kept, from 1; 0: that of the mean
+  std::int32_t best_epoch = 0;  ///< whose model was kept, from 1; 0: that of the start
   double seconds = 0.0;
   std::string device;
 };

@@ -13,11 +13,16 @@ class PerRatingSgd : public Solver {
         sums_(data.sums),
         tables_(tables),
         params_(options.sgd),
+        row_reg_(options.row_reg),
         plan_(device.run(ops::PlanMfEpoch{data.ratings, data.num_users, data.num_items, options.plan})) {}
 
   std::int64_t batch() const override { return plan_->ratings(); }
 
   void enqueue_epoch(const Progress& /*progress*/) override {
+    if (row_reg_ > 0.0F) {
+      device_->enqueue(ops::DecayRows{tables_.user, row_reg_, state_});
+      device_->enqueue(ops::DecayRows{tables_.item, row_reg_, state_});
+    }
     device_->enqueue(ops::MfSgdEpoch{tables_, sums_, plan_.get(), params_, state_});
     device_->enqueue(ops::AdvanceStep{state_});
   }
@@ -28,6 +33,7 @@ class PerRatingSgd : public Solver {
   MatrixView sums_;
   MfTables tables_;
   MfSgdParams params_;
+  float row_reg_;
   std::unique_ptr<MfEpochPlan> plan_;
 };
 
@@ -38,6 +44,7 @@ PerRatingOptions per_rating_options(const TrainOptions& resolved, const RatingSc
   PerRatingOptions options;
   options.sgd = {static_cast<float>(resolved.reg.value()), resolved.non_negative,
                  static_cast<float>(resolved.rate_decay)};
+  options.row_reg = static_cast<float>(resolved.row_reg.value_or(0.0));
   options.plan.seed = resolved.seed;
   options.plan.deterministic = resolved.deterministic;
   options.plan.grid_step =

@@ -6,6 +6,7 @@ namespace curate {
 
 struct PerRatingOptions {
   MfSgdParams sgd;
+  float row_reg = 0.0F;  ///< L2 of factors once an epoch
   MfPlanOptions plan;
 };
 

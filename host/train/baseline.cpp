@@ -21,9 +21,10 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// The bias model, with the numbers of ratings that it was fitted on.
+/// The bias model, with the numbers of ratings that it was fitted on, and the fits for trainings to start from.
 struct FittedBias {
   Baseline baseline;
+  StartBiases starts;
   std::vector<std::int64_t> user_counts;
   std::vector<std::int64_t> item_counts;
 };
@@ -32,15 +33,15 @@ double ridge_of(double variance) {
   return variance > 0.0 ? 1.0 / variance : std::numeric_limits<double>::infinity();
 }
 
-FittedBias fitted(BiasFit fit) {
+FittedBias fitted(const BiasFit& fit) {
   FittedBias bias;
   bias.baseline.global_mean = static_cast<float>(fit.mean);
   bias.baseline.user_bias.assign(fit.user.begin(), fit.user.end());
   bias.baseline.item_bias.assign(fit.item.begin(), fit.item.end());
   bias.baseline.user_ridge = ridge_of(fit.variances.user);
   bias.baseline.item_ridge = ridge_of(fit.variances.item);
-  bias.user_counts = std::move(fit.user_counts);
-  bias.item_counts = std::move(fit.item_counts);
+  bias.user_counts = fit.user_counts;
+  bias.item_counts = fit.item_counts;
   return bias;
 }
 
@@ -77,14 +78,17 @@ FittedBias fit_baseline(const TrainOptions& resolved, const Dataset& dataset, co
   const Split split = hold_out(ratings, resolved);
   BiasFit fit = fit_biases(split.train, users, items, resolved.threads);
   std::optional<Metrics> validation;
+  std::optional<BiasFit> held_out;
   if (split.test.size() > 0) {
     const BiasVariances variances = fit.variances;
-    const FittedBias without = fitted(std::move(fit));
+    const FittedBias without = fitted(fit);
     validation = evaluate(without.baseline, without.user_counts, without.item_counts,
                           clip_range(resolved.clip, dataset.scale), split.test);
+    held_out = std::move(fit);
     fit = fit_biases(ratings, users, items, variances, resolved.threads);
   }
-  FittedBias bias = fitted(std::move(fit));
+  FittedBias bias = fitted(fit);
+  bias.starts = {std::move(held_out), std::move(fit)};
   bias.baseline.validation = validation;
   bias.baseline.seconds = seconds_since(start);
   return bias;
@@ -165,7 +169,7 @@ Trained train_with_baseline(Device& device, const TrainOptions& resolved, const 
     }
     return trained;
   }
-  Trained trained = train(device, resolved, dataset, ratings, events);
+  Trained trained = train(device, resolved, dataset, ratings, events, bias.starts);
   trained.result.baseline = std::move(bias.baseline);
   return trained;
 }

@@ -206,14 +206,22 @@ void visit_options(Options&& options, Visitor&& visit) {
              .by_default = "0",
              .sentence = "mini-batches: epochs over which the learning rates rise linearly from near zero",
              .examples = {"0.5"}});
-  visit(options.reg,
-        Info{.key = "reg",
+  visit(options.reg, Info{.key = "reg",
+                          .type = OptionType::number,
+                          .least = 0,
+                          .most = 1e+06,
+                          .by_default = "mf 0.04, with `units` raw 0.055, by Adam 0.07, with features 0.045; mlp 0.01, "
+                                        "neumf 0.04, both by Adam 0.1",
+                          .sentence = "L2 per rating, of factors and biases; networks: of embeddings",
+                          .examples = {"0.05"}});
+  visit(options.row_reg,
+        Info{.key = "row_reg",
              .type = OptionType::number,
              .least = 0,
-             .most = 1e+06,
-             .by_default = "mf 0.055, by Adam 0.07, with features 0.045; mlp 0.01, neumf 0.04, both by Adam 0.1",
-             .sentence = "L2 per rating, of factors and biases; networks: of embeddings",
-             .examples = {"0.05"}});
+             .most = 1e4,
+             .by_default = "per-rating SGD 3, with `units` raw 0",
+             .sentence = "per-rating SGD: L2 of a user's or item's factors once an epoch, whatever its ratings",
+             .examples = {"5"}});
   visit(options.dense_reg, Info{.key = "dense_reg",
                                 .type = OptionType::number,
                                 .least = 0,

@@ -173,7 +173,7 @@ bool has_sgd_of_rows(const TrainOptions& options, bool per_rating) {
 
 double default_learning_rate(const TrainOptions& options, bool per_rating) {
   if (per_rating) {
-    return 0.03;
+    return options.units == UnitsKind::raw ? 0.03 : 0.045;
   }
   const auto batch = static_cast<double>(*options.batch);
   if (has_sgd_of_rows(options, per_rating)) {
@@ -210,7 +210,17 @@ double default_reg(const TrainOptions& options, bool per_rating) {
   if (is_network(options.model)) {
     return !mixed ? 0.1 : options.model == ModelKind::neumf ? 0.04 : 0.01;
   }
-  return mixed ? 0.045 : per_rating ? 0.055 : 0.07;
+  return mixed ? 0.045 : !per_rating ? 0.07 : options.units == UnitsKind::raw ? 0.055 : 0.04;
+}
+
+/// Rows of few ratings need more than an L2 per rating. It is meant in units of spread.
+void resolve_row_reg(TrainOptions& options, bool per_rating) {
+  if (per_rating) {
+    fill(options.row_reg, options.units == UnitsKind::raw ? 0.0 : 3.0);
+  } else {
+    refuse("row_reg", options.row_reg,
+           "only per-rating SGD has it: give `model` mf `optimizer` sgd `batch` 1, or `reg` alone");
+  }
 }
 
 void resolve_damping(TrainOptions& options, bool per_rating) {
@@ -375,6 +385,7 @@ TrainOptions resolve(const TrainOptions& given) {
   }
   resolve_rates(options, per_rating);
   fill(options.reg, default_reg(options, per_rating));
+  resolve_row_reg(options, per_rating);
   check_values(options);  // what was filled in
   return options;
 }

@@ -29,6 +29,12 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Whether users' and items' biases are those of the bias model at first. With features, theirs are to be learnt too.
+bool starts_from_biases(const TrainOptions& options) {
+  return options.model == ModelKind::mf && options.biases && options.global_mean && options.features.empty() &&
+         options.units == UnitsKind::spread;
+}
+
 /// Sets embeddings of ids without a training rating to zero: they are never updated, and the vectors of features alone
 /// should stand for such a row.
 void clear_unseen(TensorMap& tensors, const char* side, const std::vector<std::int64_t>& counts) {
@@ -74,13 +80,18 @@ ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset, const Rat
 
 /// The host's side of a training: what goes onto the device, and what is told of the epochs.
 struct TrainingSession::Parts : TrainingData {
-  Parts(Device& on, const TrainOptions& resolved, const Dataset& data, const RatingTable& ratings)
+  Parts(Device& on, const TrainOptions& resolved, const Dataset& data, const RatingTable& ratings,
+        const BiasFit* biases)
       : device(on),
         options(resolved),
         dataset(data),
         split(hold_out(ratings, resolved)),
         fallback(split.train, data.users.size(), data.items.size(), data.features),
         spread(spread_of(split.train.ratings)),
+        start_biases(!starts_from_biases(resolved) ? BiasFit()
+                     : biases != nullptr
+                         ? *biases
+                         : fit_biases(split.train, data.users.size(), data.items.size(), resolved.threads)),
         units(learning_units(resolved, spread)),
         held_out_error_of_mean(error_of_mean(split.test, spread.mean)),
         first_error(resolved.global_mean ? spread.deviation : std::hypot(spread.deviation, spread.mean)),
@@ -88,7 +99,11 @@ struct TrainingSession::Parts : TrainingData {
         training(
             on, resolved,
             {data.users.size(), data.items.size(), ratings.size(), data.scale, sources_of(data.features), true, units},
-            *this) {}
+            *this) {
+    if (training.has_validation()) {
+      start_error = is_network(resolved.model) ? held_out_error_of_mean : training.validate().rmse;
+    }
+  }
 
   /// Those before the first epoch.
   void load_parameters(RatingModel& model) override { model.upload(first_parameters()); }
@@ -97,6 +112,17 @@ struct TrainingSession::Parts : TrainingData {
     const ModelSpec in_units = spec_of(options, dataset, units);
     const double mean = (spread.mean - units.centre) / units.unit;
     TensorMap tensors = initial_parameters(options, in_units, dataset.users.size(), dataset.items.size(), mean);
+    if (starts_from_biases(options)) {
+      const auto put = [&](const char* name, const std::vector<double>& offsets) {
+        std::vector<float>& values = tensors.at(name).values;
+        for (std::size_t k = 0; k < values.size(); ++k) {
+          values[k] = static_cast<float>(offsets[k] / units.unit);
+        }
+      };
+      put("user.bias", start_biases.user);
+      put("item.bias", start_biases.item);
+      tensors.at("global_mean").values[0] = static_cast<float>((start_biases.mean - units.centre) / units.unit);
+    }
     if (!spec.features.empty()) {
       clear_unseen(tensors, "user", fallback.user_counts());
       clear_unseen(tensors, "item", fallback.item_counts());
@@ -123,12 +149,14 @@ struct TrainingSession::Parts : TrainingData {
   const Dataset& dataset;
   Split split;
   Fallback fallback;
-  RatingSpread spread;  ///< of the training ratings
+  RatingSpread spread;   ///< of the training ratings
+  BiasFit start_biases;  ///< if starts_from_biases()
   RatingUnits units;
   double held_out_error_of_mean;  ///< of predicting the mean for the validation slice
   double first_error;             ///< of the training ratings, about, before anything is learnt
-  ModelSpec spec;                 ///< of the model that predicts ratings
-  double seconds_before = 0.0;    ///< of the session that this one goes on from
+  double start_error = 0.0;  ///< on the validation slice, of what the training starts from: the bias model, or the mean
+  ModelSpec spec;            ///< of the model that predicts ratings
+  double seconds_before = 0.0;  ///< of the session that this one goes on from
   Clock::time_point start;
   DeviceTraining training;
 
@@ -141,7 +169,7 @@ struct TrainingSession::Parts : TrainingData {
   std::optional<Divergence> divergence_in(const EpochRecord& record) const;
   std::optional<Divergence> divergence_at_end() const;
   void start_over(Divergence divergence);
-  bool is_better_than_mean() const;
+  bool is_better_than_start() const;
 
   double seconds() const { return seconds_before + seconds_since(start); }
 };
@@ -183,12 +211,12 @@ void check_device(Device& device, const TrainOptions& resolved) {
 }
 
 TrainingSession::TrainingSession(Device& device, const TrainOptions& resolved, const Dataset& dataset,
-                                 const RatingTable& ratings) {
+                                 const RatingTable& ratings, const BiasFit* biases) {
   check_ratings(ratings.size());
   check_features_of(dataset, resolved);
   check_device(device, resolved);
   device.reset_peak_bytes();
-  parts_ = std::make_unique<Parts>(device, resolved, dataset, ratings);
+  parts_ = std::make_unique<Parts>(device, resolved, dataset, ratings, biases);
 }
 
 TrainingSession::~TrainingSession() = default;
@@ -226,14 +254,13 @@ std::optional<Divergence> TrainingSession::Parts::divergence_in(const EpochRecor
                std::max({2.0 * kGrowth * held_out_error_of_mean, 2.0 * kGrowth * first_error, least}));
 }
 
-/// What shows when all epochs are done: no error came below that of the mean.
+/// What shows when all epochs are done: no error came below that of the start.
 std::optional<Divergence> TrainingSession::Parts::divergence_at_end() const {
-  const bool again = !divergences.empty() && divergences.back().kind == DivergenceKind::above_mean;
-  if (again || !best_validation || best_validation->rmse <= held_out_error_of_mean) {
+  const bool again = !divergences.empty() && divergences.back().kind == DivergenceKind::above_start;
+  if (again || !best_validation || best_validation->rmse <= start_error) {
     return std::nullopt;
   }
-  return Divergence{
-      DivergenceKind::above_mean, history.back().epoch, best_validation->rmse, held_out_error_of_mean, 0.0, {}};
+  return Divergence{DivergenceKind::above_start, history.back().epoch, best_validation->rmse, start_error, 0.0, {}};
 }
 
 void TrainingSession::Parts::start_over(Divergence divergence) {
@@ -261,12 +288,15 @@ void TrainingSession::Parts::start_over(Divergence divergence) {
 }
 
 /// On the validation slice; without one, as far as the training ratings tell.
-bool TrainingSession::Parts::is_better_than_mean() const {
+bool TrainingSession::Parts::is_better_than_start() const {
   if (!options.global_mean) {
-    return true;  // it cannot predict the mean
+    return true;  // there is nothing in the start that is worth to go back to
   }
   if (best_validation) {
-    return best_validation->rmse <= held_out_error_of_mean;
+    return best_validation->rmse <= start_error;
+  }
+  if (history.empty()) {
+    return false;
   }
   return !given_up || training.has_best();
 }
@@ -358,11 +388,11 @@ Trained TrainingSession::finish() {
   Parts& p = *parts_;
   p.device.synchronize();
   const double seconds = p.seconds();
-  if (!p.is_better_than_mean()) {
-    p.training.model().upload(mean_parameters(p.first_parameters(), p.spec));
+  if (!p.is_better_than_start()) {
+    p.training.model().upload(flat_parameters(p.first_parameters(), p.spec));
     p.training.keep_best();
     p.best_epoch = 0;
-    if (p.best_validation) {
+    if (p.training.has_validation()) {
       p.best_validation = p.training.validate();
     }
   }
@@ -398,10 +428,14 @@ Trained TrainingSession::finish() {
 
 namespace {
 
-/// One training with the options' validation slice, told of to `events`.
+const BiasFit* pointer_to(const std::optional<BiasFit>& fit) {
+  return fit ? &*fit : nullptr;
+}
+
+/// One training with the options' validation slice, told of to `events`. Without an epoch it gives what it starts from.
 Trained train_once(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
-                   const TrainEvents& events) {
-  TrainingSession session(device, resolved, dataset, ratings);
+                   const TrainEvents& events, const BiasFit* biases) {
+  TrainingSession session(device, resolved, dataset, ratings, biases);
   if (events.on_phase) {
     events.on_phase("training");
   }
@@ -426,13 +460,23 @@ Trained train_once(Device& device, const TrainOptions& resolved, const Dataset& 
   return session.finish();
 }
 
+/// Epochs of the second training. If rates fall to zero over the epochs, those up to the best one had more than their
+/// share: as many epochs as give the same sum of rates when they fall to zero at the end.
+std::int32_t refit_epochs(const TrainOptions& resolved, std::int32_t best) {
+  if (resolved.schedule != ScheduleKind::linear) {
+    return best;
+  }
+  const double part = static_cast<double>(best) / static_cast<double>(resolved.epochs.value());
+  return static_cast<std::int32_t>(std::lround(static_cast<double>(best) * (2.0 - part)));
+}
+
 /// Of the second training: on all ratings, for as many epochs as the first one chose and with its rates.
 TrainOptions refit_options(const TrainOptions& resolved, const TrainResult& first) {
   TrainOptions options = resolved;
   options.validation = 0.0;
   options.patience = 0;
-  options.epochs = first.best_epoch;
-  options.warmup = std::min(resolved.warmup, static_cast<double>(first.best_epoch));
+  options.epochs = refit_epochs(resolved, first.best_epoch);
+  options.warmup = std::min(resolved.warmup, static_cast<double>(*options.epochs));
   double halved = 1.0;
   for (const Divergence& divergence : first.divergences) {
     halved = divergence.next_rate ? *divergence.next_rate / resolved.learning_rate.value() : halved;
@@ -447,21 +491,23 @@ TrainOptions refit_options(const TrainOptions& resolved, const TrainResult& firs
 }  // namespace
 
 Trained train(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
-              const TrainEvents& events) {
+              const TrainEvents& events, const StartBiases& biases) {
   if (events.on_phase) {
     events.on_phase("setting up");
   }
-  std::optional<Trained> first = train_once(device, resolved, dataset, ratings, events);
-  TrainResult chosen = std::move(first->result);
-  if (!resolved.refit || !chosen.validation || chosen.best_epoch == 0) {
-    return {std::move(chosen), std::move(first->resident)};
+  const bool holds_out = held_out_ratings(ratings.size(), resolved) > 0;
+  std::optional<Trained> first =
+      train_once(device, resolved, dataset, ratings, events, pointer_to(holds_out ? biases.held_out : biases.all));
+  if (!resolved.refit || !holds_out) {
+    return std::move(*first);
   }
+  TrainResult chosen = std::move(first->result);
   first.reset();  // its memory on the device is for the second training
   const TrainOptions options = refit_options(resolved, chosen);
   if (events.on_refit) {
     events.on_refit(options.epochs.value());
   }
-  Trained second = train_once(device, options, dataset, ratings, events);
+  Trained second = train_once(device, options, dataset, ratings, events, pointer_to(biases.all));
   TrainResult& result = second.result;
   result.refit = Refit{std::move(result.history), result.seconds};
   result.history = std::move(chosen.history);

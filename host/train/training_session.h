@@ -10,6 +10,7 @@
 #include "curate/trainer.h"
 #include "device/device.h"
 #include "models/rating_model.h"
+#include "solvers/bias_ridge.h"
 #include "solvers/solver.h"
 
 namespace curate {
@@ -47,7 +48,9 @@ class TrainingSession {
  public:
   /// Takes the validation slice off `ratings`, and puts the rest and a new model on the device. `resolved` as resolve()
   /// returns them; the device is the one given, whatever they name. Throws as Trainer::train does.
-  TrainingSession(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings);
+  /// `biases`: of the bias model for the same ratings without the slice, if they are known.
+  TrainingSession(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
+                  const BiasFit* biases = nullptr);
   ~TrainingSession();
 
   /// Whether no epoch is left: all were trained, or patience ran out.
@@ -76,8 +79,14 @@ class TrainingSession {
   std::unique_ptr<Parts> parts_;
 };
 
+/// Bias models that trainings start from, if they are known.
+struct StartBiases {
+  std::optional<BiasFit> held_out;  ///< of the ratings without the validation slice
+  std::optional<BiasFit> all;
+};
+
 /// Steps through a whole training. `resolved` and what is thrown as in TrainingSession, `events` as in Trainer::train.
 Trained train(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
-              const TrainEvents& events = {});
+              const TrainEvents& events = {}, const StartBiases& biases = {});
 
 }  // namespace curate

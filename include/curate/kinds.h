@@ -77,8 +77,8 @@ struct CURATE_API MfKernelOptions {
   bool operator==(const MfKernelOptions&) const = default;
 };
 
-/// How a training went wrong: its error was not finite, grew, or was above that of predicting the mean to the end.
-enum class DivergenceKind : std::uint8_t { not_finite, grew, above_mean };
+/// How a training went wrong: its error was not finite, grew, or stayed above that of what it started from.
+enum class DivergenceKind : std::uint8_t { not_finite, grew, above_start };
 
 /// Names of an enumeration's values in their order, as options have them.
 template <typename Kind>
@@ -103,7 +103,7 @@ template <>
 inline constexpr std::array<std::string_view, 3> kKindNames<ProductPrecision> = {"f32", "tf32", "bf16"};
 
 template <>
-inline constexpr std::array<std::string_view, 3> kKindNames<DivergenceKind> = {"not_finite", "grew", "above_mean"};
+inline constexpr std::array<std::string_view, 3> kKindNames<DivergenceKind> = {"not_finite", "grew", "above_start"};
 
 /// An enumeration whose values have names.
 template <typename Kind>

@@ -49,6 +49,9 @@ struct CURATE_API TrainOptions {
   std::optional<double>
       dense_reg;  ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; default: 0
   std::optional<ProductPrecision> products;  ///< mlp, CUDA: rounding of what wide layers multiply; default: f32
+  /// Per-rating SGD: L2 of a user's or item's factors once an epoch, whatever the number of its ratings; default: 3 if
+  /// ratings are learnt in units of their spread, else 0.
+  std::optional<double> row_reg;
   double weight_decay = 0.0;  ///< decoupled (AdamW): w -= lr * weight_decay * w with every step; not biases
   /// 1: per-rating SGD (mf); more: mini-batches. SGD without damping takes up to an eighth less if few ratings would be
   /// left for the last batch. Default: mf 1 with sgd, else 1024; mlp 512.

@@ -27,15 +27,14 @@ struct CURATE_API EpochRecord {
   bool best = false;  ///< lowest validation RMSE so far (or the latest epoch, without validation)
 };
 
-/// A training that went wrong: its error stopped being finite, grew, or stayed above that of predicting the mean. It
-/// starts over with half the learning rates, three times at most.
+/// A training that went wrong. It starts over with half the learning rates, three times at most.
 struct CURATE_API Divergence {
   DivergenceKind kind = DivergenceKind::not_finite;
   std::int32_t epoch = 0;      ///< that it was noticed in, from 1
   double rmse = 0.0;           ///< of the training ratings, or of the validation slice
-  double limit = 0.0;          ///< that it is above: of `grew` and `above_mean`
+  double limit = 0.0;          ///< that it is above: of `grew` and `above_start`
   double learning_rate = 0.0;  ///< at the start of the training
-  /// That it starts over with; nothing if it was given up. The best epoch so far is kept then, or the mean.
+  /// That it starts over with; nothing if it was given up. The best epoch so far is kept then, or the start.
   std::optional<double> next_rate;
 };
 
@@ -78,7 +77,8 @@ struct CURATE_API TrainResult {
   Model model;  ///< of the best epoch, or of the refit
   /// One record per epoch; fewer than TrainOptions::epochs if patience ran out.
   std::vector<EpochRecord> history;
-  /// From 1. 0: none was better than predicting the mean, which is what the model does.
+  /// From 1. 0: none was better than what the training started from, which is what the model is: mf with biases and
+  /// without features starts from the bias model, all else from the mean.
   std::int32_t best_epoch = 0;
   Metrics train;
   std::optional<Metrics> validation;

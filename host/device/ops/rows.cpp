@@ -87,5 +87,11 @@ void UpdateDense::check(const Device& device) const {
   check.state(state);
 }
 
+void DecayRows::check(const Device& device) const {
+  const Checker check(device, kName);
+  check.table("table", table);
+  check.state(state);
+}
+
 }  // namespace ops
 }  // namespace curate

@@ -155,8 +155,21 @@ struct UpdateDense {
   void check(const Device& device) const;
 };
 
+/// table *= exp(-state.learning_rate * rate), all rows: what an epoch of that learning rate makes of an L2 that counts
+/// once an epoch, however many ratings a row has. table [rows, d] f32, f16 or bf16 (rounded to the nearest), any ld.
+/// Deterministic. 8d bytes a row, 4d in 16 bits.
+struct DecayRows {
+  static constexpr const char* kName = "decay_rows";
+
+  MatrixView table;
+  float rate = 0.0F;
+  MatrixView state;
+
+  void check(const Device& device) const;
+};
+
 }  // namespace ops
 }  // namespace curate
 
 #define CURATE_ROW_OPERATIONS(X) \
-  X(GatherRows) X(BagRows) X(BagRowsBackward) X(ScatterAddRows) X(AddL2Rows) X(UpdateRows) X(UpdateDense)
+  X(GatherRows) X(BagRows) X(BagRowsBackward) X(ScatterAddRows) X(AddL2Rows) X(UpdateRows) X(UpdateDense) X(DecayRows)
