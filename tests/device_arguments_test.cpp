@@ -466,14 +466,15 @@ TEST_P(ArgumentsTest, rating_errors_checks_its_arguments) {
   MatrixView prediction = make.floats(4);
   MatrixView ratings = make.floats(10);
   MatrixView state = make.state();
-  expect_checks(device(), {"rating_errors",
-                           {{"sums", &sums, Fixed::both},
-                            {"prediction", &prediction, Fixed::cols, Layout::vector},
-                            {"ratings", &ratings, Fixed::cols, Layout::vector},
-                            {"state", &state, Fixed::both}},
-                           [&] {
-                             device().enqueue(ops::RatingErrors{sums, prediction, ratings, ClipRange{0.5F, 5.0F}, state});
-                           }});
+  expect_checks(device(),
+                {"rating_errors",
+                 {{"sums", &sums, Fixed::both},
+                  {"prediction", &prediction, Fixed::cols, Layout::vector},
+                  {"ratings", &ratings, Fixed::cols, Layout::vector},
+                  {"state", &state, Fixed::both}},
+                 [&] {
+                   device().enqueue(ops::RatingErrors{sums, prediction, ratings, ClipRange{0.5F, 5.0F}, state});
+                 }});
 }
 
 /// Tables and ratings of a matrix factorization.
@@ -544,9 +545,10 @@ TEST_P(ArgumentsTest, plan_mf_epoch_checks_its_arguments) {
 TEST_P(ArgumentsTest, sum_squared_error_checks_its_arguments) {
   Arguments make(device());
   MfArguments mf(make);
-  expect_checks(device(), {"sum_squared_error", mf.arguments(), [&] {
-                             device().enqueue(ops::SumSquaredError{mf.sums, mf.tables, mf.ratings, ClipRange{0.5F, 5.0F}});
-                           }});
+  expect_checks(device(),
+                {"sum_squared_error", mf.arguments(), [&] {
+                   device().enqueue(ops::SumSquaredError{mf.sums, mf.tables, mf.ratings, ClipRange{0.5F, 5.0F}});
+                 }});
 }
 
 }  // namespace

@@ -271,8 +271,8 @@ TEST_P(HalfPrecisionTest, reading_operations_give_what_the_same_table_in_f32_giv
         const DeviceMatrix<float> mean(device(), {3.0F}, 1);
         const auto errors = [&](const MatrixView& user, const MatrixView& item) {
           const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
-          device().enqueue(
-              ops::SumSquaredError{sums.view(), {user, item, {}, {}, mean.view()}, ratings.view(), ClipRange{-99.0F, 99.0F}});
+          device().enqueue(ops::SumSquaredError{
+              sums.view(), {user, item, {}, {}, mean.view()}, ratings.view(), ClipRange{-99.0F, 99.0F}});
           return device().read<ErrorSums>(sums.view());
         };
         EXPECT_TRUE(sums_match(errors(half.view(), other_half.view()), errors(full.view(), other_full.view()),

@@ -168,7 +168,8 @@ TEST_P(RatingErrorsTest, a_captured_call_walks_the_epoch) {
     const std::vector<float> host_prediction = inputs.matrix(kBatch, 1, 0.0F, 6.0F);
     device().upload(prediction.view(), std::span<const float>(host_prediction));
     device().replay(*graph, 1);
-    reference::rating_errors(expected, widen(host_prediction), widen(host_ratings), ClipRange{0.5F, 5.0F}, begin, count);
+    reference::rating_errors(expected, widen(host_prediction), widen(host_ratings), ClipRange{0.5F, 5.0F}, begin,
+                             count);
     begin += count;
     EXPECT_TRUE(sums_match(device().read<ErrorSums>(sums.view()), expected, {1e-12, 1e-12},
                            std::to_string(begin) + " ratings, seed 852"));

@@ -340,21 +340,6 @@ TEST(Trainer, NonNegativeFactorsAreNeverBelowZero) {
   }
 }
 
-TEST(Trainer, DivergenceStopsWithAnExplanation) {
-  const Dataset dataset = small_dataset();
-  TrainOptions options = small_options();
-  options.learning_rate = 1000.0;
-  try {
-    Trainer(options).train(dataset, dataset.ratings);
-    FAIL() << "no error";
-  } catch (const InputError&) {
-    FAIL() << "divergence is not bad input";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("epoch 1"), std::string::npos) << error.what();
-    EXPECT_NE(std::string(error.what()).find("`lr`"), std::string::npos) << error.what();
-  }
-}
-
 TEST(Trainer, ColdRatingsArePredictedByFallbackAndCounted) {
   Dataset dataset;
   const auto add = [&](RatingTable& table, std::int64_t user, std::int64_t item, float rating) {

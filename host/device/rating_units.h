@@ -20,6 +20,11 @@ CURATE_HOST_DEVICE inline float to_rating(float value, const RatingUnits& units)
   return static_cast<float>(units.centre + units.unit * static_cast<double>(value));
 }
 
+/// In units.
+inline float to_exact_units(float rating, const RatingUnits& units) {
+  return static_cast<float>((static_cast<double>(rating) - units.centre) / units.unit);
+}
+
 /// In units, in steps of 2^-15. Ratings that only their scale tells apart, like 3 and 0.03, then have the same value,
 /// bit by bit, and a training gives the same model. Without a change of units nothing is rounded.
 inline float to_units(float rating, const RatingUnits& units) {

@@ -139,6 +139,12 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
       throw InputError(fmt::format("{}:{}: {}", path, preset->source().begin.line, message_in_config(error)));
     }
   }
+  if (table.contains("lr") && table.contains("seed") && !table.contains("units")) {
+    // The whole configuration of a run, of before there were units and a second training.
+    config.options.units = UnitsKind::raw;
+    config.options.refit = false;
+    config.options.row_reg = config.options.row_reg.value_or(0.0);
+  }
   for (const auto& [key, node] : table) {
     const Entry entry(path, key, node);
     bool known = entry.key() == "preset";

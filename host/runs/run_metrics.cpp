@@ -113,7 +113,7 @@ RunMetrics read_metrics(const std::string& path) {
   metrics.train = metrics_of(json, path, "train");
   metrics.validation = metrics_of(json, path, "validation");
   metrics.test = metrics_of(json, path, "test");
-  metrics.epochs = value_of<std::int32_t>(json, path, "epochs", 0);
+  metrics.epochs = value_of<std::int32_t>(json, path, "epochs", 1);
   metrics.best_epoch = value_of<std::int32_t>(json, path, "best_epoch", 0);
   metrics.seconds = value_of(json, path, "seconds", 0.0);
   if (const auto device = json.find("device"); device != json.end() && device->is_string()) {

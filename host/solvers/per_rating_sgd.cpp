@@ -14,26 +14,34 @@ class PerRatingSgd : public Solver {
         tables_(tables),
         params_(options.sgd),
         row_reg_(options.row_reg),
+        bias_ridges_(data.bias_ridges),
         plan_(device.run(ops::PlanMfEpoch{data.ratings, data.num_users, data.num_items, options.plan})) {}
 
   std::int64_t batch() const override { return plan_->ratings(); }
 
   void enqueue_epoch(const Progress& /*progress*/) override {
-    if (row_reg_ > 0.0F) {
-      device_->enqueue(ops::DecayRows{tables_.user, row_reg_, state_});
-      device_->enqueue(ops::DecayRows{tables_.item, row_reg_, state_});
-    }
+    decay(tables_.user, row_reg_);
+    decay(tables_.item, row_reg_);
+    decay(tables_.user_bias, bias_ridges_.user);
+    decay(tables_.item_bias, bias_ridges_.item);
     device_->enqueue(ops::MfSgdEpoch{tables_, sums_, plan_.get(), params_, state_});
     device_->enqueue(ops::AdvanceStep{state_});
   }
 
  private:
+  void decay(const MatrixView& table, float rate) {
+    if (rate > 0.0F && !table.empty()) {
+      device_->enqueue(ops::DecayRows{table, rate, state_});
+    }
+  }
+
   Device* device_;
   MatrixView state_;
   MatrixView sums_;
   MfTables tables_;
   MfSgdParams params_;
   float row_reg_;
+  BiasRidges bias_ridges_;
   std::unique_ptr<MfEpochPlan> plan_;
 };
 

@@ -19,6 +19,12 @@ enum class SolverKind : std::uint8_t { per_rating_sgd, mini_batch };
 /// Which of them the options ask for.
 SolverKind solver_of(const TrainOptions& resolved);
 
+/// L2 of users' and items' biases once an epoch, whatever the number of their ratings; 0: none.
+struct BiasRidges {
+  float user = 0.0F;
+  float item = 0.0F;
+};
+
 /// What a solver works on, in memory of its device that others own.
 struct SolverData {
   RatingsView ratings;  ///< ids are below num_users and num_items
@@ -27,6 +33,7 @@ struct SolverData {
   RatingScale scale = {};  ///< of the ratings
   MatrixView state = {};   ///< [1] step_state
   MatrixView sums = {};    ///< [1] error_sums
+  BiasRidges bias_ridges = {};
 };
 
 /// One way to learn: owns its layout of the ratings on the device, and what it keeps from step to step. The model, the

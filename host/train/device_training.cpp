@@ -67,7 +67,8 @@ DeviceTraining::DeviceTraining(Device& device, const TrainOptions& resolved, con
   state_ = device.allocate_array<StepState>(1);
   sums_ = device.allocate_array<ErrorSums>(1);
   solver_ =
-      make_solver(device, *model_, {ratings_->view(), size.users, size.items, in_units, state(), sums()}, options);
+      make_solver(device, *model_,
+                  {ratings_->view(), size.users, size.items, in_units, state(), sums(), size.bias_ridges}, options);
   steps_ = (trained + solver_->batch() - 1) / solver_->batch();
   schedule_.kind = options.schedule;
   schedule_.base = static_cast<float>(options.learning_rate.value());
@@ -99,6 +100,13 @@ void DeviceTraining::restart(double factor) {
   schedule_.base *= static_cast<float>(factor);
   for (const NamedParameter& slot : solver_->slots()) {
     device_->zero(slot.view);
+  }
+  // The padding of rows too: a training that diverged may have left NaN there.
+  for (NamedParameter& parameter : model_->parameters()) {
+    if (!parameter.vector) {
+      parameter.view.cols = parameter.view.ld;
+      device_->zero(parameter.view);
+    }
   }
   best_ = {};
   set_step_state({});

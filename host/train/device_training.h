@@ -27,6 +27,7 @@ struct TrainingSize {
   std::vector<FeatureSource> features = {};
   bool timestamps = true;  ///< of the ratings on the host
   RatingUnits units = {};  ///< that they are learnt in
+  BiasRidges bias_ridges = {};
 };
 
 /// Ratings of the validation slice; 0 if the fraction comes to less than one.

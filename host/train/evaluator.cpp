@@ -10,7 +10,7 @@ namespace {
 void add_rating(RatingTable& table, const RatingTable& from, std::size_t n, const RatingUnits& units) {
   table.users.push_back(from.users[n]);
   table.items.push_back(from.items[n]);
-  table.ratings.push_back(to_units(from.ratings[n], units));
+  table.ratings.push_back(to_exact_units(from.ratings[n], units));
 }
 
 double root_mean(double squared, std::int64_t count) {

@@ -63,10 +63,20 @@ void check_features_of(const Dataset& dataset, const TrainOptions& options) {
   check_features(dataset.features, dataset.users.size(), dataset.items.size());
 }
 
-/// Of predicting the mean for all of them.
-double error_of_mean(const RatingTable& ratings, double mean) {
+/// Of predicting the mean, clipped, for all of them.
+double error_of_mean(const RatingTable& ratings, double mean, ClipRange clip) {
   const RatingSpread spread = spread_of(ratings.ratings);
-  return std::hypot(spread.deviation, spread.mean - mean);
+  const double prediction = std::clamp(mean, static_cast<double>(clip.min), static_cast<double>(clip.max));
+  return std::hypot(spread.deviation, spread.mean - prediction);
+}
+
+/// The ridges that a bias model was fitted with, which its biases keep in training.
+BiasRidges ridges_of(const BiasFit& fit) {
+  constexpr double kMost = 1e4;
+  const auto ridge = [&](double variance) {
+    return static_cast<float>(std::min(kMost, 1.0 / std::max(variance, 1e-30)));
+  };
+  return {ridge(fit.variances.user), ridge(fit.variances.item)};
 }
 
 /// Of a model that predicts in those units.
@@ -93,13 +103,13 @@ struct TrainingSession::Parts : TrainingData {
                          ? *biases
                          : fit_biases(split.train, data.users.size(), data.items.size(), resolved.threads)),
         units(learning_units(resolved, spread)),
-        held_out_error_of_mean(error_of_mean(split.test, spread.mean)),
+        held_out_error_of_mean(error_of_mean(split.test, spread.mean, clip_range(resolved.clip, data.scale))),
         first_error(resolved.global_mean ? spread.deviation : std::hypot(spread.deviation, spread.mean)),
         spec(spec_of(resolved, data)),
-        training(
-            on, resolved,
-            {data.users.size(), data.items.size(), ratings.size(), data.scale, sources_of(data.features), true, units},
-            *this) {
+        training(on, resolved,
+                 {data.users.size(), data.items.size(), ratings.size(), data.scale, sources_of(data.features), true,
+                  units, starts_from_biases(resolved) ? ridges_of(start_biases) : BiasRidges()},
+                 *this) {
     if (training.has_validation()) {
       start_error = is_network(resolved.model) ? held_out_error_of_mean : training.validate().rmse;
     }
@@ -403,7 +413,11 @@ Trained TrainingSession::finish() {
   std::unique_ptr<RatingModel> resident = p.training.take_model();
   if (p.units != RatingUnits()) {
     to_rating_scale(parts.tensors, p.spec, p.units);
+    resident.reset();
     resident = make_model(p.device, p.spec, parts.tensors, storage_of(p.options));
+    if (storage_of(p.options) != DType::f32) {
+      parts.tensors = resident->download();  // what 16 bits hold of it
+    }
   }
   p.fallback.add_tensors(parts.tensors);
   parts.users = p.dataset.users;

@@ -58,7 +58,9 @@ void mf_sgd_epoch(ThreadPool& pool, const MfTables& tables, ErrorSums& sums, con
   const MfEpochPlan::ItemRows item_rows = plan.item_rows(stride);
   const bool item_biased = !tables.item_bias.empty();
   for_slots(pool, plan, [&](std::size_t slot, std::int32_t row) {
-    std::copy_n(item.row(row), dim, item_rows.rows + slot * stride);
+    float* const copy = item_rows.rows + slot * stride;
+    std::copy_n(item.row(row), dim, copy);
+    std::fill_n(copy + dim, stride - dim, 0.0F);  // a training that diverged has left NaN there
     item_rows.biases[slot] = item_biased ? *item_bias.row(row) : 0.0F;
   });
 
