@@ -169,6 +169,8 @@ class Reference:
 
     def model(self, u, i):
         rows = {"user": u, "item": i}
+        if self.metadata["model"] == "bias":
+            return sum(self.values[name][row] for name, row in (("global_mean", 0), ("user.bias", u), ("item.bias", i)))
         if self.metadata["model"] != "mf":
             inputs = list(self.row("user", u) + self.row("item", i))
             for feature in self.features:

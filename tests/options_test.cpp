@@ -50,6 +50,42 @@ TEST(Options, ResolveFillsInWhatIsAuto) {
       << "a batch of one rating is a step like any other in a network";
 }
 
+TEST(Options, TheBiasModelTakesNoneOfTraining) {
+  TrainOptions bias;
+  bias.model = ModelKind::bias;
+  const TrainOptions resolved = resolve(bias);
+  EXPECT_FALSE(resolved.epochs);
+  EXPECT_FALSE(resolved.dim);
+  EXPECT_EQ(to_toml(resolve(resolved)), to_toml(resolved));
+  for (const auto& [key, value] : std::map<std::string, std::string>{{"validation", "0.2"},
+                                                                     {"clip", "off"},
+                                                                     {"seed", "9"},
+                                                                     {"device", "cpu"},
+                                                                     {"threads", "3"},
+                                                                     {"deterministic", "on"}}) {
+    TrainOptions taken = bias;
+    set_option(taken, key, value);
+    EXPECT_NO_THROW(resolve(taken)) << key;
+  }
+  std::size_t refused = 0;
+  for (const OptionInfo& info : option_table()) {
+    if (info.key == "model" || info.key == "validation" || info.key == "clip" || info.key == "seed" ||
+        info.key == "device" || info.key == "threads" || info.key == "deterministic") {
+      continue;
+    }
+    TrainOptions given = bias;
+    set_option(given, std::string(info.key), std::string(info.examples.front()));
+    try {
+      resolve(given);
+      ADD_FAILURE() << info.key << " is taken";
+    } catch (const InputError& error) {
+      EXPECT_EQ(error.key(), info.key);
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 30U);
+}
+
 TEST(Options, ResolveFillsInWhatFeaturesNeed) {
   TrainOptions options;
   options.features = "genres";

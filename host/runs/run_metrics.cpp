@@ -29,7 +29,6 @@ nlohmann::ordered_json baseline_json(const Baseline& baseline) {
   const auto ridge = [](double value) { return std::isfinite(value) ? nlohmann::ordered_json(value) : nullptr; };
   json["user_ridge"] = ridge(baseline.user_ridge);
   json["item_ridge"] = ridge(baseline.item_ridge);
-  json["seconds"] = baseline.seconds;
   return json;
 }
 

@@ -15,8 +15,10 @@ namespace {
 /// rating has.
 constexpr double kLargestVariance = 1e3;
 
-/// Beyond it a restricted likelihood is near enough to its maximum: predictions do not change to be seen.
-constexpr double kVarianceTolerance = 0.03;
+/// Steps of the fixed point end when a variance moves by less than that part of it. A round of the model of both sides
+/// takes sweeps over the ratings, and predictions do not change to be seen from there on.
+constexpr double kToleranceOfBoth = 0.03;
+constexpr double kToleranceOfOne = 1e-4;
 
 /// Of users or of items, by dense id.
 struct SideSums {
@@ -32,15 +34,15 @@ double weight_of(double variance, double count) {
 
 /// MacKay's fixed point: the offsets' sum of squares over what they have of freedom, in units of the error's variance.
 double next_variance(double squares, double freedom, double error_variance) {
-  if (!(squares > 0.0)) {
+  if (!(squares > 0.0 && freedom > 0.0)) {
     return 0.0;
   }
   const double variance = squares / (freedom * error_variance);
   return variance < kLargestVariance ? variance : kLargestVariance;  // not finite: without error
 }
 
-bool settled(double now, double before) {
-  return std::abs(now - before) <= kVarianceTolerance * before;
+bool settled(double now, double before, double tolerance) {
+  return std::abs(now - before) <= tolerance * before;
 }
 
 double dot(std::span<const double> a, std::span<const double> b) {
@@ -180,10 +182,10 @@ class OneSide {
   static OneSide fit(const SideSums& side, const RatingSums& all) {
     const std::vector<Group> groups = by_count(side);
     OneSide now(groups, all, 0.1);
-    for (int round = 0; round < 100; ++round) {
+    for (int round = 0; round < 300; ++round) {
       const double before = now.variance_;
       now = OneSide(groups, all, now.next_variance_);
-      if (settled(now.variance_, before)) {
+      if (settled(now.variance_, before, kToleranceOfOne)) {
         break;
       }
     }
@@ -233,10 +235,12 @@ class OneSide {
     double squares = 0.0;
     double freedom = 0.0;
     for (const Group& group : groups) {
+      const double rest = 1.0 / (1.0 + variance * group.count);
       const double of_mean = group.count * mean_;
       const double left = group.squares - 2.0 * of_mean * group.sums + group.ids * of_mean * of_mean;
       squares += weight(group.count) * weight(group.count) * std::max(0.0, left);
-      freedom += group.ids * weight(group.count) * group.count;
+      // The mean takes some of it.
+      freedom += group.ids * group.count * (weight(group.count) - variance * group.count * rest * rest / count);
     }
     next_variance_ = next_variance(squares, freedom, error_variance_);
   }
@@ -304,7 +308,8 @@ class BiasEquations {
     for (int round = 0; round < 50; ++round) {
       const BiasVariances before = variances;
       variances = improved(before);
-      if (settled(variances.user, before.user) && settled(variances.item, before.item)) {
+      if (settled(variances.user, before.user, kToleranceOfBoth) &&
+          settled(variances.item, before.item, kToleranceOfBoth)) {
         break;
       }
     }
@@ -391,8 +396,15 @@ class BiasEquations {
     const std::vector<double> user = user_offsets();
     const double explained = dot(user, user_.sums) + dot(offsets_, item_.sums);
     const double error = std::max(0.0, all_.squares - explained) / std::max(1.0, all_.count - 1.0);
-    return {next_variance(dot(user, user), user_freedom_, error),
-            next_variance(dot(offsets_, offsets_), item_freedom_, error)};
+    // The mean takes one, of the sides by what they have of its variance, about.
+    const auto ids = [](const SideSums& side) {
+      return static_cast<double>(std::count_if(side.counts.begin(), side.counts.end(), [](double n) { return n > 0; }));
+    };
+    const double by_users = from.user / ids(user_);
+    const double by_items = from.item / ids(item_);
+    const double all = by_users + by_items + 1.0 / all_.count;
+    return {next_variance(dot(user, user), user_freedom_ - by_users / all, error),
+            next_variance(dot(offsets_, offsets_), item_freedom_ - by_items / all, error)};
   }
 
   void set_variances(const BiasVariances& variances) {
