@@ -18,8 +18,8 @@
 namespace curate::test {
 namespace {
 
-constexpr std::int32_t kUsers = 4;
-constexpr std::int32_t kItems = 5;
+constexpr std::int32_t kUserCount = 4;
+constexpr std::int32_t kItemCount = 5;
 
 /// Users 2 and 3 and items 2, 3 and 4 have no training rating. The features know users 0, 1 and 3 and all items but
 /// item 1.
@@ -47,7 +47,7 @@ PredictionBasis basis(const Fallback& fallback, std::int32_t user, std::int32_t 
 }
 
 TEST(Fallback, WithoutFeaturesIsMeans) {
-  const Fallback fallback(training_ratings(), kUsers, kItems, {});
+  const Fallback fallback(training_ratings(), kUserCount, kItemCount, {});
   EXPECT_EQ(basis(fallback, 0, 1), PredictionBasis::model);
   EXPECT_EQ(basis(fallback, 0, 2), PredictionBasis::user_mean);
   EXPECT_EQ(basis(fallback, 2, 0), PredictionBasis::item_mean);
@@ -63,7 +63,7 @@ TEST(Fallback, WithoutFeaturesIsMeans) {
 }
 
 TEST(Fallback, KnownFeaturesStandForMissingRatings) {
-  const Fallback fallback(training_ratings(), kUsers, kItems, some_features());
+  const Fallback fallback(training_ratings(), kUserCount, kItemCount, some_features());
   EXPECT_EQ(basis(fallback, 0, 0), PredictionBasis::model);
   EXPECT_EQ(basis(fallback, 0, 1), PredictionBasis::model) << "ratings are enough";
   EXPECT_EQ(basis(fallback, 0, 2), PredictionBasis::features);
@@ -74,7 +74,7 @@ TEST(Fallback, KnownFeaturesStandForMissingRatings) {
 }
 
 TEST(Fallback, EitherSideNeedsRatingsOrFeatures) {
-  const Fallback fallback(training_ratings(), kUsers, kItems, user_features());
+  const Fallback fallback(training_ratings(), kUserCount, kItemCount, user_features());
   EXPECT_EQ(basis(fallback, 3, 0), PredictionBasis::features);
   EXPECT_EQ(basis(fallback, 3, 1), PredictionBasis::features);
   EXPECT_EQ(basis(fallback, 3, 2), PredictionBasis::features) << "features stand for both";
@@ -84,7 +84,7 @@ TEST(Fallback, EitherSideNeedsRatingsOrFeatures) {
 }
 
 TEST(Fallback, IdsOutsideAreUnknown) {
-  const Fallback fallback(training_ratings(), kUsers, kItems, user_features());
+  const Fallback fallback(training_ratings(), kUserCount, kItemCount, user_features());
   for (const std::int32_t outside : {-1, 100}) {
     EXPECT_EQ(basis(fallback, 0, outside), PredictionBasis::user_mean);
     EXPECT_EQ(basis(fallback, outside, 0), PredictionBasis::item_mean);
@@ -95,10 +95,10 @@ TEST(Fallback, IdsOutsideAreUnknown) {
 
 TEST(Fallback, RowsWithUnknownValuesAloneAreNotDescribed) {
   const std::vector<Feature> nothing = {make_feature("genre", FeatureSide::item, 3, {{0}, {0}, {0, 0}, {0}, {0}})};
-  const Fallback fallback(training_ratings(), kUsers, kItems, nothing);
-  const Fallback means(training_ratings(), kUsers, kItems, {});
-  for (std::int32_t user = 0; user < kUsers; ++user) {
-    for (std::int32_t item = 0; item < kItems; ++item) {
+  const Fallback fallback(training_ratings(), kUserCount, kItemCount, nothing);
+  const Fallback means(training_ratings(), kUserCount, kItemCount, {});
+  for (std::int32_t user = 0; user < kUserCount; ++user) {
+    for (std::int32_t item = 0; item < kItemCount; ++item) {
       EXPECT_EQ(basis(fallback, user, item), basis(means, user, item));
       EXPECT_EQ(fallback.predict(user, item).rating, means.predict(user, item).rating);
     }
@@ -109,7 +109,7 @@ TEST(Fallback, RowsWithUnknownValuesAloneAreNotDescribed) {
 TensorMap drawn_tensors(const ModelSpec& spec) {
   TrainOptions options;
   options.dim = 2;
-  TensorMap tensors = initial_parameters(resolve(options), spec, kUsers, kItems, 3.0);
+  TensorMap tensors = initial_parameters(resolve(options), spec, kUserCount, kItemCount, 3.0);
   float next = -0.4F;
   for (auto& [name, tensor] : tensors) {
     for (float& value : tensor.values) {
@@ -127,8 +127,8 @@ RatingTable test_ratings() {
   Column<std::int32_t> users;
   Column<std::int32_t> items;
   Column<float> ratings;
-  for (std::int32_t user = -1; user <= kUsers; ++user) {
-    for (std::int32_t item = -1; item <= kItems; ++item) {
+  for (std::int32_t user = -1; user <= kUserCount; ++user) {
+    for (std::int32_t item = -1; item <= kItemCount; ++item) {
       users.push_back(user);
       items.push_back(item);
       ratings.push_back(static_cast<float>(1 + (3 * users.size()) % 5));
@@ -146,7 +146,7 @@ TEST(Evaluator, CountsWhatFeaturesPredictAsCold) {
   ModelSpec spec;
   spec.features = user_features();
   const auto model = make_model(*device, spec, drawn_tensors(spec));
-  const Fallback fallback(training_ratings(), kUsers, kItems, spec.features);
+  const Fallback fallback(training_ratings(), kUserCount, kItemCount, spec.features);
   const ClipRange clip = {1.0F, 3.5F};
   const RatingTable table = test_ratings();
   double warm = 0.0;
