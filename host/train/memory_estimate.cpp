@@ -81,10 +81,13 @@ MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& reso
     const Held given(device, kHost, data_set);
     PlannedData data(device, size, held_out_ratings(size.ratings, resolved));
     DeviceTraining training(device, resolved, size, data);
-    training.train_epoch(0, {});
-    if (training.has_validation()) {
-      training.validate();
-      training.keep_best();
+    // What an epoch takes comes beside the best one so far from the second on.
+    for (std::int32_t epoch = 0; epoch < std::min(2, resolved.epochs.value()); ++epoch) {
+      training.train_epoch(epoch, {});
+      if (training.has_validation()) {
+        training.validate();
+        training.keep_best();
+      }
     }
     training.finish();
     // The model with the ids and what cold ones fall back to.
