@@ -74,6 +74,21 @@ TEST(MeasuringDevice, CountsWhatNoBufferHolds) {
   EXPECT_EQ(gpu->most_on_host(), 5U);
 }
 
+// The last page is the engine's: a buffer keeps the size that was asked for.
+TEST(MeasuringDevice, CountsTheLargePagesOfACpu) {
+  constexpr std::size_t kBytes = std::size_t{5} << 20U;
+  const auto cpu = make_measuring_cpu(1);
+  const auto gpu = make_measuring_gpu();
+  const std::size_t from_the_start = gpu->most_on_engine();
+  for (int time = 0; time < 2; ++time) {
+    const Buffer on_cpu = cpu->allocate(kBytes);
+    const Buffer on_gpu = gpu->allocate(kBytes);
+  }
+  EXPECT_EQ(cpu->peak_bytes(), kBytes);
+  EXPECT_EQ(cpu->most_on_engine(), std::size_t{6} << 20U) << "what is freed counts no more";
+  EXPECT_EQ(gpu->most_on_engine(), from_the_start + kBytes);
+}
+
 // Arguments are checked as every device checks them, and nothing is behind the addresses.
 TEST(MeasuringDevice, RunsNothing) {
   const auto device = make_measuring_gpu();

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <functional>
@@ -75,36 +76,39 @@ Split split_where(const RatingTable& table, const std::vector<std::uint8_t>& is_
   };
   Split split{make(trains), make(tests)};
   pool.run(pieces, [&](std::int64_t piece) {
-    const std::size_t begin = begin_of(piece);
-    const std::size_t end = begin_of(piece + 1);
-    // Where the rows of either part are, found without branches, then column by column.
-    std::vector<std::uint32_t> train(end - begin + 1);
-    std::vector<std::uint32_t> test(end - begin + 1);
-    std::size_t trains_here = 0;
-    std::size_t tests_here = 0;
-    for (std::size_t k = begin; k < end; ++k) {
-      train[trains_here] = static_cast<std::uint32_t>(k - begin);
-      test[tests_here] = static_cast<std::uint32_t>(k - begin);
-      tests_here += is_test[k];
-      trains_here += 1U - is_test[k];
+    constexpr std::size_t kBlock = 4096;
+    std::array<std::uint32_t, kBlock> train;
+    std::array<std::uint32_t, kBlock> test;
+    std::size_t to_test = first_test[static_cast<std::size_t>(piece)];
+    for (std::size_t begin = begin_of(piece); begin < begin_of(piece + 1); begin += kBlock) {
+      const std::size_t end = std::min(begin + kBlock, begin_of(piece + 1));
+      // Where the rows of either part are, found without branches, then column by column.
+      std::size_t trains_here = 0;
+      std::size_t tests_here = 0;
+      for (std::size_t k = begin; k < end; ++k) {
+        train[trains_here] = static_cast<std::uint32_t>(k - begin);
+        test[tests_here] = static_cast<std::uint32_t>(k - begin);
+        tests_here += is_test[k];
+        trains_here += 1U - is_test[k];
+      }
+      const std::size_t to_train = begin - to_test;
+      const auto copy = [&](const auto& from, auto& train_column, auto& test_column) {
+        if (from.empty()) {
+          return;
+        }
+        for (std::size_t n = 0; n < trains_here; ++n) {
+          train_column[to_train + n] = from[begin + train[n]];
+        }
+        for (std::size_t n = 0; n < tests_here; ++n) {
+          test_column[to_test + n] = from[begin + test[n]];
+        }
+      };
+      copy(table.users, split.train.users, split.test.users);
+      copy(table.items, split.train.items, split.test.items);
+      copy(table.ratings, split.train.ratings, split.test.ratings);
+      copy(table.timestamps, split.train.timestamps, split.test.timestamps);
+      to_test += tests_here;
     }
-    const std::size_t to_test = first_test[static_cast<std::size_t>(piece)];
-    const std::size_t to_train = begin - to_test;
-    const auto copy = [&](const auto& from, auto& train_column, auto& test_column) {
-      if (from.empty()) {
-        return;
-      }
-      for (std::size_t n = 0; n < trains_here; ++n) {
-        train_column[to_train + n] = from[begin + train[n]];
-      }
-      for (std::size_t n = 0; n < tests_here; ++n) {
-        test_column[to_test + n] = from[begin + test[n]];
-      }
-    };
-    copy(table.users, split.train.users, split.test.users);
-    copy(table.items, split.train.items, split.test.items);
-    copy(table.ratings, split.train.ratings, split.test.ratings);
-    copy(table.timestamps, split.train.timestamps, split.test.timestamps);
   });
   return split;
 }

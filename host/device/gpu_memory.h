@@ -8,6 +8,7 @@
 #include "curate/kinds.h"
 #include "device/ops/dense.h"
 #include "device/ops/mf.h"
+#include "device/row_padding.h"
 #include "device/step_state.h"
 
 /// What the CUDA engine takes of a GPU besides the buffers that its callers allocate, by counts and options alone. The
@@ -139,7 +140,7 @@ constexpr bool suits_library(const DenseSize& size) {
 
 /// bf16 elements to a row, so that all rows begin at multiples of 16 bytes.
 constexpr std::int64_t bf16_ld(std::int64_t cols) {
-  return (cols + 7) / 8 * 8;
+  return padded_columns(cols, 2);
 }
 
 /// bf16 elements of a layer's operands: what goes in, the gradient of what comes out, weights.

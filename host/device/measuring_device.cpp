@@ -75,6 +75,7 @@ void* MeasuringDevice::do_allocate(std::size_t bytes) {
   blocks_[address] = {bytes, static_cast<std::size_t>(&part - parts_.data())};
   part.bytes += static_cast<std::int64_t>(bytes);
   in_buffers_ += bytes;
+  held_by_engine_ += buffer_bytes(bytes) - bytes;
   if (in_buffers_ > most_in_buffers_) {
     most_in_buffers_ = in_buffers_;
     parts_at_peak_ = parts_;
@@ -85,8 +86,10 @@ void* MeasuringDevice::do_allocate(std::size_t bytes) {
 
 void MeasuringDevice::do_free(void* data) noexcept {
   const auto found = blocks_.find(data);
-  parts_[found->second.part].bytes -= static_cast<std::int64_t>(found->second.bytes);
-  in_buffers_ -= found->second.bytes;
+  const std::size_t bytes = found->second.bytes;
+  parts_[found->second.part].bytes -= static_cast<std::int64_t>(bytes);
+  in_buffers_ -= bytes;
+  held_by_engine_ -= buffer_bytes(bytes) - bytes;
   blocks_.erase(found);
 }
 

@@ -86,6 +86,9 @@ class MeasuringDevice : public Device {
   std::unique_ptr<Graph> do_capture(const std::function<void()>& enqueue) override;
   void do_replay(const Graph& graph, std::int64_t times) override;
 
+  /// Bytes that the engine takes for a buffer of so many; not fewer.
+  virtual std::size_t buffer_bytes(std::size_t bytes) const { return bytes; }
+
   /// Bytes that the engine takes for an operation while it runs, besides the buffers of its arguments.
 #define CURATE_MEASURE(Operation)                                                \
   void do_enqueue(const ops::Operation& operation) override {                    \

@@ -1,15 +1,8 @@
 #include "models/embedding_rows.h"
 
+#include "device/row_padding.h"
+
 namespace curate {
-namespace {
-
-/// Elements of a row padded to 16 bytes, the widest vector access of the engines' kernels.
-std::int64_t padded_columns(std::int64_t columns, DType dtype) {
-  const auto unit = static_cast<std::int64_t>(16 / size_of(dtype));
-  return (columns + unit - 1) / unit * unit;
-}
-
-}  // namespace
 
 EmbeddingRows::EmbeddingRows(Device& device, std::int64_t rows, std::int64_t dim, bool with_bias, DType dtype)
     : rows_(rows), dim_(dim), with_bias_(with_bias), dtype_(dtype) {
@@ -27,7 +20,7 @@ EmbeddingRows::EmbeddingRows(Device& device, std::int64_t rows, std::int64_t dim
 }
 
 std::int64_t EmbeddingRows::ld() const {
-  return padded_columns(dim_ + (holds_bias() ? 1 : 0), dtype_);
+  return padded_columns(dim_ + (holds_bias() ? 1 : 0), size_of(dtype_));
 }
 
 MatrixView EmbeddingRows::embedding() const {

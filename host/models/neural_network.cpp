@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "device/row_padding.h"
 #include "models/batch_walk.h"
 #include "models/embedding_table.h"
 #include "models/layer.h"
@@ -30,10 +31,7 @@ class Values {
   MatrixView whole() const { return buffer_.view(dtype_, rows_, ld()); }
 
  private:
-  std::int64_t ld() const {
-    const auto unit = static_cast<std::int64_t>(16 / size_of(dtype_));
-    return cols_ == 1 ? 1 : (cols_ + unit - 1) / unit * unit;
-  }
+  std::int64_t ld() const { return cols_ == 1 ? 1 : padded_columns(cols_, size_of(dtype_)); }
 
   std::int64_t rows_;
   std::int64_t cols_;

@@ -118,6 +118,10 @@ Metrics DeviceTraining::finish() {
   model_->enqueue_errors(sums(), ratings_->view(), scale_);
   const Metrics metrics = to_metrics(device_->read<ErrorSums>(sums()), {});
   model_->end_gradients();
+  solver_.reset();
+  ratings_.reset();
+  validation_.reset();
+  best_ = {};
   return metrics;
 }
 

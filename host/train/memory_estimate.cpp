@@ -91,11 +91,14 @@ MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& reso
   const auto go_through = [&](const TrainOptions& options) {
     PlannedData data(device, size, held_out_ratings(size.ratings, options));
     DeviceTraining training(device, options, size, data);
-    training.train_epoch(0, {});
     const bool validated = training.has_validation();
-    if (validated) {
-      training.validate();
-      training.keep_best();
+    // What an epoch takes comes beside the best one so far from the second on.
+    for (std::int32_t epoch = 0; epoch < std::min(2, options.epochs.value()); ++epoch) {
+      training.train_epoch(epoch, {});
+      if (validated) {
+        training.validate();
+        training.keep_best();
+      }
     }
     training.finish();
     hold_model(training.model());

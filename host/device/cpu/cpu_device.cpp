@@ -24,6 +24,10 @@
 namespace curate {
 namespace {
 
+constexpr bool is_large(std::size_t buffer_bytes) {
+  return buffer_bytes >= std::size_t{4} << 20U;
+}
+
 struct Operation {
   const char* name;
   std::function<void()> run;
@@ -63,7 +67,7 @@ class CpuDevice : public Device {
       return nullptr;
     }
     void* data = nullptr;
-    if (bytes >= kLarge) {
+    if (is_large(bytes)) {
       try {
         data = allocate_column(bytes);  // in large pages
       } catch (const std::bad_alloc&) {
@@ -188,7 +192,6 @@ class CpuDevice : public Device {
 
  private:
   static constexpr std::size_t kAlignment = 64;
-  static constexpr std::size_t kLarge = std::size_t{4} << 20U;
   static constexpr const char* kFree = "free";
 
   static std::size_t contiguous_bytes(const MatrixView& view) {
@@ -230,6 +233,10 @@ class CpuDevice : public Device {
 
 std::unique_ptr<Device> make_cpu_device(int threads, CpuStream stream) {
   return std::make_unique<CpuDevice>(threads > 0 ? threads : hardware_threads(), stream);
+}
+
+std::size_t cpu_buffer_bytes(std::size_t bytes) {
+  return is_large(bytes) ? column_bytes(bytes) : bytes;
 }
 
 }  // namespace curate

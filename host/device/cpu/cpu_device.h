@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 
 #include "device/device.h"
@@ -12,5 +13,8 @@ enum class CpuStream {
 };
 
 std::unique_ptr<Device> make_cpu_device(int threads, CpuStream stream);
+
+/// What the engine takes for a buffer: a large one has large pages, the last of which it fills in part.
+std::size_t cpu_buffer_bytes(std::size_t bytes);
 
 }  // namespace curate

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "device/cpu/cpu_device.h"
 #include "device/cpu/cpu_ops.h"
 #include "device/cpu/mf_epoch_plan.h"
 #include "device/measuring_device.h"
@@ -31,6 +32,7 @@ class MeasuringCpu : public MeasuringDevice {
   /// The engine keeps the memory for the next layer.
   void do_enqueue(const ops::DenseBackward& operation) override { slices_.grow_to(cpu::working_bytes(operation)); }
 
+  std::size_t buffer_bytes(std::size_t bytes) const override { return cpu_buffer_bytes(bytes); }
   std::size_t working_bytes(const ops::Permute& operation) const override { return cpu::working_bytes(operation); }
 
  private:

@@ -103,8 +103,11 @@ MfPlanBytes plan_bytes(std::int64_t ratings, std::int64_t users, std::int64_t it
 std::size_t epoch_bytes(std::int64_t ratings, std::int64_t users, std::int64_t items, std::int32_t blocks,
                         std::int64_t dim) {
   const auto slots = static_cast<std::size_t>(most_slots(ratings, items, blocks));
-  // Rows and biases of the slots; a block's runs in another order, and learning rates.
-  return slots * (mf_row_stride(static_cast<std::size_t>(dim)) + 2) * sizeof(float) +
+  const std::size_t rows = slots * mf_row_stride(static_cast<std::size_t>(dim)) * sizeof(float);
+  const std::size_t biases = slots * sizeof(float);
+  const std::size_t item_rates = biases;
+  // And a block's runs in another order, and the users' learning rates.
+  return column_bytes(rows) + column_bytes(biases) + item_rates +
          static_cast<std::size_t>(std::min(ratings, users)) * (sizeof(MfSgdRun) + sizeof(float));
 }
 
