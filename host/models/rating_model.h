@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,12 @@ struct GradientOptions {
   bool fuse_layers = true;  ///< mlp: all layers as one operation if ops::PlanDenseStack has a way
 };
 
+/// What a Scorer says of pairs.
+struct Scores {
+  std::vector<float> ratings;  ///< not clipped
+  std::vector<float> spreads;  ///< of an ensemble: see Prediction::spread; else empty
+};
+
 /// What scores pairs on a device.
 class Scorer {
  public:
@@ -49,6 +56,11 @@ class Scorer {
   virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, ClipRange clip) = 0;
   /// Predictions (not clipped) for n pairs of users and items [n] i32; blocks.
   virtual std::vector<float> predict(const MatrixView& users, const MatrixView& items) = 0;
+  /// Likewise, with what an ensemble's members differ by.
+  virtual Scores score(const MatrixView& users, const MatrixView& items) { return {predict(users, items), {}}; }
+
+  /// Those whose mean an ensemble predicts; else none.
+  virtual std::span<const std::unique_ptr<Scorer>> members() const { return {}; }
 
   /// The parameters of mf as they lie on the device; nothing of other models, and nothing with features, whose vectors
   /// are added to those of many rows.

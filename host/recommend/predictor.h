@@ -61,7 +61,7 @@ class PredictorState {
   Model model_;
   Fallback fallback_;
   ClipRange clip_;
-  PairScorer pair_;
+  std::vector<PairScorer> pairs_;  ///< the model's, or each member's
   std::unique_ptr<Device> owned_;  ///< or null
   Device* device_;
   std::string device_name_;
@@ -69,6 +69,10 @@ class PredictorState {
   std::unique_ptr<Scorer> resident_;
   std::size_t few_pairs_;  ///< blocks up to that size are predicted on the caller's thread
 };
+
+/// What scores with a model on a device, which gets the parameters in its own layout, or reads them where they are if
+/// it can. The model has to outlive it then.
+std::unique_ptr<Scorer> make_resident(Device& device, const Model& model, PredictorState::Parameters parameters);
 
 /// With a model where a training has left it: its parameters are those of `model`, and nothing is uploaded. The device
 /// has to outlive the predictor and its copies, and serves nobody else while they use it.

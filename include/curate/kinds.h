@@ -72,6 +72,14 @@ struct CURATE_API MfKernelOptions {
   bool operator==(const MfKernelOptions&) const = default;
 };
 
+/// Members of an ensemble that are of one kind.
+struct CURATE_API EnsemblePart {
+  std::optional<ModelKind> kind;  ///< none: the model that the options name
+  std::int32_t members = 1;
+
+  bool operator==(const EnsemblePart&) const = default;
+};
+
 /// Names of an enumeration's values in their order, as options have them.
 template <typename Kind>
 inline constexpr std::array<std::string_view, 0> kKindNames = {};
