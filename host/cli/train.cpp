@@ -22,6 +22,7 @@
 #include "runs/run_metrics.h"
 #include "support/json_text.h"
 #include "support/printable.h"
+#include "train/ensemble.h"
 #include "train/memory_estimate.h"
 #include "train/metrics_json.h"
 #include "train/option_visit.h"
@@ -62,6 +63,20 @@ std::string absolute_files(const std::string& features) {
     all += request.text();
   }
   return all;
+}
+
+/// The options of the model, or of the first member of every kind of an ensemble.
+std::vector<TrainOptions> one_of_each_kind(const TrainOptions& resolved) {
+  if (resolved.ensemble.empty()) {
+    return {resolved};
+  }
+  std::vector<TrainOptions> kinds;
+  for (TrainOptions& member : member_options(resolved)) {
+    if (kinds.empty() || kinds.back().model != member.model) {
+      kinds.push_back(std::move(member));
+    }
+  }
+  return kinds;
 }
 
 /// Fills the configuration by rank: defaults, preset, config file, command line. Gives the device that the command
@@ -111,7 +126,9 @@ std::unique_ptr<Device> resolve_arguments(TrainArguments& arguments, const Repar
   to_toml(config);  // throws for a path that it cannot hold
   std::unique_ptr<Device> device = make_device(config.options.device, config.options.threads);
   config.options.device = device->info().name;  // "auto" no more
-  check_device(*device, config.options);
+  for (const TrainOptions& one : one_of_each_kind(config.options)) {
+    check_device(*device, one);
+  }
   return device;
 }
 
@@ -145,6 +162,27 @@ std::string describe_features(const TrainOptions& options, const std::vector<Fea
   return text;
 }
 
+/// A model, or the members of an ensemble that are of its kind.
+void describe_model(const TrainOptions& options) {
+  if (is_network(options.model)) {
+    fmt::print(stderr, "model     {}, {}embeddings {} + {}, {}, output {}{}\n", name_of(options.model),
+               options.factors ? fmt::format("{} factors, ", *options.factors) : "", *options.user_dim,
+               *options.item_dim, describe_layers(options), text_of(options.output), describe_dropout(options));
+  } else {
+    fmt::print(stderr, "model     mf, {} factors{}{}\n", *options.dim, options.biases ? ", biases" : "",
+               options.non_negative ? ", non-negative" : "");
+  }
+}
+
+void describe_training(const TrainOptions& options) {
+  fmt::print(
+      stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}{}{}, L2 {:.3g}{}; seed {}\n",
+      text_of(options.optimizer), name_of(options.loss), *options.batch, *options.learning_rate,
+      name_of(options.schedule), options.warmup > 0.0 ? fmt::format(", warm-up {:.3g} epochs", options.warmup) : "",
+      options.damping > 0.0 ? fmt::format(", damping {:.3g}", *options.damping) : "", *options.reg,
+      options.weight_decay > 0.0 ? fmt::format(", weight decay {:.3g}", options.weight_decay) : "", options.seed);
+}
+
 void describe(const RunConfig& config, const RunData& data, const Device& device) {
   const Dataset& dataset = data.dataset;
   const TrainOptions& options = config.options;
@@ -163,23 +201,17 @@ void describe(const RunConfig& config, const RunData& data, const Device& device
     fmt::print(stderr, ", {} to test on ({})", grouped(data.test->size()), test_source);
   }
   fmt::print(stderr, "; {:.3g} % of the training part held out to choose the epoch\n", 100.0 * options.validation);
-  if (is_network(options.model)) {
-    fmt::print(stderr, "model     {}, {}embeddings {} + {}, {}, output {}{}\n", name_of(options.model),
-               options.factors ? fmt::format("{} factors, ", *options.factors) : "", *options.user_dim,
-               *options.item_dim, describe_layers(options), text_of(options.output), describe_dropout(options));
-  } else {
-    fmt::print(stderr, "model     mf, {} factors{}{}\n", *options.dim, options.biases ? ", biases" : "",
-               options.non_negative ? ", non-negative" : "");
+  if (!options.ensemble.empty()) {
+    fmt::print(stderr, "ensemble  {}: the mean of {} members' predictions\n", text_of(options.ensemble),
+               member_options(options).size());
   }
-  if (!dataset.features.empty()) {
-    fmt::print(stderr, "features  {}\n", describe_features(options, dataset.features));
+  for (const TrainOptions& one : one_of_each_kind(options)) {
+    describe_model(one);
+    if (!dataset.features.empty()) {
+      fmt::print(stderr, "features  {}\n", describe_features(one, dataset.features));
+    }
+    describe_training(one);
   }
-  fmt::print(
-      stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}{}{}, L2 {:.3g}{}; seed {}\n",
-      text_of(options.optimizer), name_of(options.loss), *options.batch, *options.learning_rate,
-      name_of(options.schedule), options.warmup > 0.0 ? fmt::format(", warm-up {:.3g} epochs", options.warmup) : "",
-      options.damping > 0.0 ? fmt::format(", damping {:.3g}", *options.damping) : "", *options.reg,
-      options.weight_decay > 0.0 ? fmt::format(", weight decay {:.3g}", options.weight_decay) : "", options.seed);
   fmt::print(stderr, "device    {}\n", device.info().description);
 }
 
@@ -200,7 +232,8 @@ std::string plan_memory(const TrainOptions& options, const RunData& data, Device
     throw InputError(fmt::format(
         "--device {}: training needs about {} of the GPU's memory, which has {}; give a smaller {}, or --device cpu",
         options.device, short_bytes(needed), short_bytes(memory),
-        is_network(options.model) ? "--batch, --user-dim or --item-dim" : "--dim or --batch"));
+        std::string(is_network(options.model) ? "--batch, --user-dim or --item-dim" : "--dim or --batch") +
+            (options.ensemble.empty() ? "" : ", fewer members in --ensemble")));
   }
   return fmt::format("about {} of {}", short_bytes(needed), short_bytes(memory));
 }
@@ -228,6 +261,19 @@ void show_samples(const RunData& data, const Predictor& predictor) {
   }
 }
 
+/// What an ensemble gains over its members.
+void describe_members(const TrainResult& result) {
+  if (!result.validation) {
+    return;
+  }
+  double sum = 0.0;
+  for (const MemberResult& member : result.members) {
+    sum += member.validation->rmse;
+  }
+  fmt::print(stderr, "\nValidation RMSE of the {} members: {:.4f} on average; of their mean: {:.4f}.",
+             result.members.size(), sum / static_cast<double>(result.members.size()), result.validation->rmse);
+}
+
 struct RunOutcome {
   std::optional<Metrics> test;
   std::string json;
@@ -244,22 +290,35 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
     }
     fmt::print(stderr, "\n");
   }
-  EpochTable table(config.options.epochs.value());
+  std::optional<EpochTable> table;
+  const bool ensemble = !config.options.ensemble.empty();
   TrainEvents events;
   if (!arguments.quiet) {
-    events.on_epoch = [&](const EpochRecord& record) { table.on_epoch(record); };
+    if (!ensemble) {
+      table.emplace(config.options.epochs.value());
+    }
+    events.on_member = [&](std::int32_t member, std::int32_t members, const TrainOptions& options) {
+      phases.clear();
+      table.reset();
+      fmt::print(stderr, "{}member {} of {}: {}, seed {}\n", member == 1 ? "" : "\n", member, members,
+                 name_of(options.model), options.seed);
+      table.emplace(options.epochs.value());
+    };
+    events.on_epoch = [&](const EpochRecord& record) { table->on_epoch(record); };
     events.on_phase = [&](const char* phase) {
-      table.finish();
+      table->finish();
       phases.show(phase);
     };
     events.on_progress = [&](std::int32_t epoch, std::int64_t done, std::int64_t total) {
-      table.on_progress(epoch, done, total);
+      table->on_progress(epoch, done, total);
     };
   }
-  Trained trained = train(device, config.options, data.dataset, data.train, events);
+  Trained trained = train_models(device, config.options, data.dataset, data.train, events);
   const TrainResult& result = trained.result;
   const Predictor predictor = make_predictor(device, result.model, std::move(trained.resident));
-  table.finish();
+  if (table) {
+    table->finish();
+  }
   std::optional<Metrics> test;
   if (data.test) {
     phases.show("evaluating");
@@ -271,7 +330,9 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
 
   if (!arguments.quiet) {
     show_samples(data, predictor);
-    if (result.validation) {
+    if (ensemble) {
+      describe_members(result);
+    } else if (result.validation) {
       fmt::print(stderr, "\nKept epoch {} of {}: lowest validation RMSE.", result.best_epoch, result.history.size());
     }
     fmt::print(stderr, "\nTrained in {} on {}.\nTime: {}.\n\n", short_seconds(result.seconds), result.device,
@@ -306,7 +367,7 @@ std::pair<double, double> spread(const std::vector<double>& values) {
 }
 
 std::string model_name(const TrainArguments& arguments) {
-  return std::string(name_of(arguments.config.options.model));
+  return !arguments.config.options.ensemble.empty() ? "ensemble" : std::string(name_of(arguments.config.options.model));
 }
 
 void train_folds(const TrainArguments& arguments, Device& device) {

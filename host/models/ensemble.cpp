@@ -5,12 +5,13 @@
 #include <utility>
 
 #include "models/batch_walk.h"
+#include "models/members.h"
 
 namespace curate {
 namespace {
 
-/// Pairs that all members predict before the next ones.
-constexpr std::int64_t kBlock = 65536;
+/// Pairs that all members predict before the next ones: a network's batch.
+constexpr std::int64_t kBlock = kPredictionBatch;
 
 /// Elements [begin, begin + count) of a vector.
 MatrixView part_of(MatrixView vector, std::int64_t begin, std::int64_t count) {
@@ -84,6 +85,20 @@ class Ensemble : public Scorer {
 
 std::unique_ptr<Scorer> make_ensemble(Device& device, std::vector<std::unique_ptr<Scorer>> members) {
   return std::make_unique<Ensemble>(device, std::move(members));
+}
+
+std::unique_ptr<Scorer> make_scorer(Device& device, const Model::Parts& parts, ParameterPlace place) {
+  std::vector<std::unique_ptr<Scorer>> members;
+  for (std::size_t member = 0; member < count_members(parts); ++member) {
+    const ModelSpec spec = member_spec(parts, member);
+    const TensorMap& tensors = member_tensors(parts, member);
+    if (place == ParameterPlace::laid_out) {
+      members.push_back(make_model(device, spec, tensors));
+    } else {
+      members.push_back(make_scorer(device, spec, tensors));
+    }
+  }
+  return is_ensemble(parts) ? make_ensemble(device, std::move(members)) : std::move(members.front());
 }
 
 }  // namespace curate

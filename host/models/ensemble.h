@@ -38,4 +38,10 @@ class MeanAndSpread {
 /// block of pairs, however many members and pairs there are. Sums of errors wait for the device. At least one member.
 std::unique_ptr<Scorer> make_ensemble(Device& device, std::vector<std::unique_ptr<Scorer>> members);
 
+/// Whether a device gets parameters in its own layout, or reads them where they are if it can.
+enum class ParameterPlace : std::uint8_t { laid_out, where_they_are };
+
+/// What scores with a model or an ensemble on a device. Where they are read in place, the parts have to outlive it.
+std::unique_ptr<Scorer> make_scorer(Device& device, const Model::Parts& parts, ParameterPlace place);
+
 }  // namespace curate

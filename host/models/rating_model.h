@@ -152,6 +152,11 @@ std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, c
 /// memory and lays them out in the same way; they have to outlive it. Throws as make_model does.
 std::unique_ptr<Scorer> make_scorer(Device& device, const ModelSpec& spec, const TensorMap& tensors);
 
+/// What make_scorer() makes of that model once it is trained, by sizes alone: to plan memory by.
+std::unique_ptr<Scorer> make_planned_scorer(Device& device, const TrainOptions& resolved, const RatingScale& scale,
+                                            std::int64_t users, std::int64_t items,
+                                            const std::vector<FeatureSource>& features);
+
 /// The model that the options describe, for ratings on `scale`; without its features.
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale);
 

@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "data/id_lookup.h"
-#include "models/ensemble.h"
 #include "models/members.h"
 #include "solvers/device_ratings.h"
 
@@ -41,7 +40,7 @@ PredictorState::PredictorState(const Model& model, const ComputeOptions& compute
     : PredictorState(model, make_device(compute.device, compute.threads), parameters) {}
 
 PredictorState::PredictorState(const Model& model, std::unique_ptr<Device> owned, Parameters parameters)
-    : PredictorState(model, *owned, make_resident(*owned, model, parameters)) {
+    : PredictorState(model, *owned, make_scorer(*owned, model.parts(), parameters)) {
   owned_ = std::move(owned);
 }
 
@@ -226,26 +225,6 @@ Metrics Predictor::evaluate(const Dataset& dataset, const RatingTable& ratings) 
 }
 Metrics Predictor::evaluate(const RatingTable& ratings) const {
   return state_->evaluate(ratings);
-}
-
-std::unique_ptr<Scorer> make_resident(Device& device, const Model& model, PredictorState::Parameters parameters) {
-  const Model::Parts& parts = model.parts();
-  const auto make_one = [&](std::size_t member) -> std::unique_ptr<Scorer> {
-    const ModelSpec spec = member_spec(parts, member);
-    const TensorMap& tensors = member_tensors(parts, member);
-    if (parameters == PredictorState::Parameters::laid_out) {
-      return make_model(device, spec, tensors);
-    }
-    return make_scorer(device, spec, tensors);
-  };
-  if (!is_ensemble(parts)) {
-    return make_one(0);
-  }
-  std::vector<std::unique_ptr<Scorer>> members;
-  for (std::size_t member = 0; member < count_members(parts); ++member) {
-    members.push_back(make_one(member));
-  }
-  return make_ensemble(device, std::move(members));
 }
 
 Predictor make_predictor(Device& device, const Model& model, std::unique_ptr<Scorer> resident) {

@@ -11,6 +11,7 @@
 
 #include "curate/predictor.h"
 #include "device/device.h"
+#include "models/ensemble.h"
 #include "models/rating_model.h"
 #include "recommend/pair_scorer.h"
 #include "train/evaluator.h"
@@ -26,7 +27,7 @@ inline constexpr std::size_t kFewPairs = 4096;
 class PredictorState {
  public:
   /// Whether a device gets the parameters in its own layout, or reads them where they are if it can: for one call.
-  enum class Parameters : std::uint8_t { laid_out, where_they_are };
+  using Parameters = ParameterPlace;
 
   /// Opens the device.
   PredictorState(const Model& model, const ComputeOptions& compute, Parameters parameters);
@@ -69,10 +70,6 @@ class PredictorState {
   std::unique_ptr<Scorer> resident_;
   std::size_t few_pairs_;  ///< blocks up to that size are predicted on the caller's thread
 };
-
-/// What scores with a model on a device, which gets the parameters in its own layout, or reads them where they are if
-/// it can. The model has to outlive it then.
-std::unique_ptr<Scorer> make_resident(Device& device, const Model& model, PredictorState::Parameters parameters);
 
 /// With a model where a training has left it: its parameters are those of `model`, and nothing is uploaded. The device
 /// has to outlive the predictor and its copies, and serves nobody else while they use it.

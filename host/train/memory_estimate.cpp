@@ -1,9 +1,15 @@
 #include "train/memory_estimate.h"
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
+#include <utility>
+#include <vector>
 
 #include "curate/column.h"
+#include "models/batch_walk.h"
+#include "models/ensemble.h"
+#include "train/ensemble.h"
 #include "train/fallback.h"
 #include "train/training_session.h"
 
@@ -19,6 +25,11 @@ constexpr std::int64_t kIdBytes = 48;
 std::size_t bytes_of_ratings(std::int64_t ratings, bool timestamps) {
   const auto column = [ratings](std::size_t size) { return column_bytes(static_cast<std::size_t>(ratings) * size); };
   return 2 * column(sizeof(std::int32_t)) + column(sizeof(float)) + (timestamps ? column(sizeof(std::int64_t)) : 0);
+}
+
+/// Of users and items on the host.
+std::size_t id_bytes(const TrainingSize& size) {
+  return static_cast<std::size_t>((size.users + size.items) * kIdBytes);
 }
 
 std::size_t bytes_of_parameters(const RatingModel& model) {
@@ -71,15 +82,19 @@ std::int64_t MemoryEstimate::array_bytes(std::string_view what) const {
   return found == arrays.end() ? 0 : found->bytes;
 }
 
-MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
-  check_ratings(size.ratings);
+namespace {
+
+/// Goes through the training of a model, or of a member of an ensemble: it predicts the validation part then. Gives the
+/// bytes of its parameters.
+std::size_t plan_training(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size,
+                          bool is_member) {
   check_device(device, resolved);
-  const std::int64_t ids = size.users + size.items;
-  const std::size_t id_bytes = static_cast<std::size_t>(ids * kIdBytes);
-  const std::size_t data_set = bytes_of_ratings(size.ratings, size.timestamps) + id_bytes;
+  const std::int64_t held_out = held_out_ratings(size.ratings, resolved);
+  PlannedData data(device, size, held_out);
+  std::unique_ptr<RatingModel> trained;
+  std::size_t parameters = 0;
+  Held model;
   {
-    const Held given(device, kHost, data_set);
-    PlannedData data(device, size, held_out_ratings(size.ratings, resolved));
     DeviceTraining training(device, resolved, size, data);
     training.train_epoch(0, {});
     if (training.has_validation()) {
@@ -88,9 +103,57 @@ MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& reso
     }
     training.finish();
     // The model with the ids and what cold ones fall back to.
-    const Held model(device, kHost,
-                     bytes_of_parameters(training.model()) + id_bytes + Fallback::bytes(size.users, size.items));
+    parameters = bytes_of_parameters(training.model());
+    model = Held(device, kHost, parameters + id_bytes(size) + Fallback::bytes(size.users, size.items));
     stage_parameters(training.model().parameters());
+    trained = training.take_model();
+  }
+  if (is_member && held_out > 0) {
+    const MemoryLabel label(device, "ratings");
+    const DeviceRatings validation(device, held_out);
+    trained->predict(validation.view().users, validation.view().items);
+  }
+  return parameters;
+}
+
+/// An ensemble: its members one after the other, then all of them on the device for their errors.
+void plan_ensemble(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
+  const std::vector<TrainOptions> members = member_options(resolved);
+  std::vector<Held> finished;
+  for (const TrainOptions& member : members) {
+    finished.emplace_back(device, kHost, plan_training(device, member, size, true));
+  }
+  const std::int64_t trained = size.ratings - held_out_ratings(size.ratings, resolved);
+  const Held split(device, kHost, bytes_of_ratings(size.ratings, size.timestamps));
+  const Held model(device, kHost, id_bytes(size) + Fallback::bytes(size.users, size.items));
+  std::vector<std::unique_ptr<Scorer>> scorers;
+  {
+    const MemoryLabel label(device, "parameters");
+    for (const TrainOptions& member : members) {
+      scorers.push_back(make_planned_scorer(device, member, size.scale, size.users, size.items, size.features));
+    }
+  }
+  // Sorted by what predicts them, as Evaluator has them; what a block takes is the same for all blocks.
+  const Held parts(device, kHost, 2 * bytes_of_ratings(trained, false));
+  const MemoryLabel label(device, "ratings");
+  const DeviceRatings ratings(device, trained);
+  const Buffer sums = device.allocate_array<ErrorSums>(1);
+  make_ensemble(device, std::move(scorers))
+      ->enqueue_errors(sums.view(DType::error_sums, 1), ratings.view(0, std::min(trained, kPredictionBatch)), {});
+}
+
+}  // namespace
+
+MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
+  check_ratings(size.ratings);
+  const std::size_t data_set = bytes_of_ratings(size.ratings, size.timestamps) + id_bytes(size);
+  {
+    const Held given(device, kHost, data_set);
+    if (resolved.ensemble.empty()) {
+      plan_training(device, resolved, size, false);
+    } else {
+      plan_ensemble(device, resolved, size);
+    }
   }
   MemoryEstimate estimate;
   estimate.arrays = device.parts();

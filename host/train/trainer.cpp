@@ -1,7 +1,7 @@
 #include "curate/trainer.h"
 
 #include "device/device.h"
-#include "train/training_session.h"
+#include "train/ensemble.h"
 
 namespace curate {
 
@@ -9,7 +9,7 @@ Trainer::Trainer(const TrainOptions& options) : options_(resolve(options)) {}
 
 TrainResult Trainer::train(const Dataset& dataset, const RatingTable& ratings, const TrainEvents& events) const {
   const auto device = make_device(options_.device, options_.threads);
-  return curate::train(*device, options_, dataset, ratings, events).result;
+  return train_models(*device, options_, dataset, ratings, events).result;
 }
 
 }  // namespace curate

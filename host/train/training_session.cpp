@@ -28,15 +28,19 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Takes the validation slice off the training ratings; none if the fraction comes to less than one rating.
+}  // namespace
+
 Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
   if (held_out_ratings(ratings.size(), options) == 0) {
     return {ratings, {}};
   }
   // A seed of its own: the same one may have split off the test part already.
-  const std::uint64_t seed = philox(options.seed, 0, 0, RandomPurpose::validation).low64();
+  const std::uint64_t base = options.validation_seed.value_or(options.seed);
+  const std::uint64_t seed = philox(base, 0, 0, RandomPurpose::validation).low64();
   return split_random(ratings, options.validation, seed, options.threads);
 }
+
+namespace {
 
 /// Sets embeddings of ids without a training rating to zero: they are never updated, and the vectors of features alone
 /// should stand for such a row.

@@ -17,12 +17,15 @@ namespace curate {
 /// What a training gives, and the model where it was trained.
 struct Trained {
   TrainResult result;
-  std::unique_ptr<RatingModel> resident;  ///< its parameters are those of result.model
+  std::unique_ptr<Scorer> resident;  ///< its parameters are those of result.model
 };
 
 /// Throws InputError if the device does not train as the options ask: how it stores embeddings, rounds products, or
 /// goes through ratings.
 void check_device(Device& device, const TrainOptions& resolved);
+
+/// Takes the validation slice off the training ratings; none if the fraction comes to less than one rating.
+Split hold_out(const RatingTable& ratings, const TrainOptions& resolved);
 
 /// Throws InputError for none, and for more than one run can hold.
 void check_ratings(std::int64_t ratings);

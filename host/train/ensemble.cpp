@@ -1,0 +1,191 @@
+#include "train/ensemble.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "models/ensemble.h"
+#include "solvers/device_ratings.h"
+#include "support/philox.h"
+#include "train/evaluator.h"
+#include "train/fallback.h"
+
+namespace curate {
+namespace {
+
+// A member has two trainings: one that chooses the number of epochs without the validation part, which its model is
+// evaluated on, and the one that gives the final model. Both are one and the same as long as the chosen model is kept.
+
+/// Trained without the validation part.
+Trained choose(Device& device, const TrainOptions& member, const Dataset& dataset, const RatingTable& ratings,
+               const TrainEvents& events) {
+  return train(device, member, dataset, ratings, events);
+}
+
+/// The final model, and what is told of its training.
+TrainResult finish(Trained chosen) {
+  return std::move(chosen.result);
+}
+
+/// What final models are trained on.
+RatingTable final_ratings(const RatingTable& ratings, const TrainOptions& resolved) {
+  return hold_out(ratings, resolved).train;
+}
+
+/// The mean of members' predictions of the validation part, and its errors.
+class ValidationMean {
+ public:
+  /// Members are trained on the same ratings: what one of them falls back to is what all do.
+  ValidationMean(const RatingTable& part, const Model& member, ClipRange clip)
+      : clip_(clip), parts_(part, Fallback(member.parts()), clip) {
+    described_from_ = parts_.warm.ratings.size();
+    ratings_.users = std::move(parts_.warm.users);
+    ratings_.items = std::move(parts_.warm.items);
+    ratings_.ratings = std::move(parts_.warm.ratings);
+    for (std::size_t n = 0; n < parts_.described.ratings.size(); ++n) {
+      ratings_.users.push_back(parts_.described.users[n]);
+      ratings_.items.push_back(parts_.described.items[n]);
+      ratings_.ratings.push_back(parts_.described.ratings[n]);
+    }
+    predictions_.resize(ratings_.ratings.size());
+  }
+
+  void add(Device& device, Scorer& member) {
+    if (predictions_.empty()) {
+      return;
+    }
+    const DeviceRatings on_device(device, ratings_);
+    const std::vector<float> values = member.predict(on_device.view().users, on_device.view().items);
+    for (std::size_t n = 0; n < values.size(); ++n) {
+      predictions_[n].add(values[n]);
+    }
+  }
+
+  Metrics metrics() const {
+    ErrorSums warm;
+    ErrorSums cold = parts_.cold;
+    for (std::size_t n = 0; n < predictions_.size(); ++n) {
+      add_error(n < described_from_ ? warm : cold, std::clamp(predictions_[n].mean(), clip_.min, clip_.max),
+                ratings_.ratings[n]);
+    }
+    return to_metrics(warm, cold);
+  }
+
+ private:
+  ClipRange clip_;
+  Evaluator::Parts parts_;
+  RatingTable ratings_;  ///< that models predict: warm ones, then those that features stand in for
+  std::size_t described_from_ = 0;
+  std::vector<MeanAndSpread> predictions_;
+};
+
+/// Adds a member's model to the ensemble's. What all share comes from the first one.
+void add_member(Model::Parts& ensemble, const Model& model) {
+  Model::Parts parts = model.parts();
+  TensorMap shared;
+  for (const char* name : {"fallback.user", "fallback.item", "fallback.mean"}) {
+    shared.insert(parts.tensors.extract(name));
+  }
+  ModelMember member = {parts.spec, std::move(parts.tensors)};
+  member.spec.features.clear();
+  if (ensemble.members.empty()) {
+    ensemble = std::move(parts);
+    ensemble.spec = {};
+    ensemble.spec.kind = "ensemble";
+    ensemble.spec.features = model.parts().spec.features;
+    ensemble.tensors = std::move(shared);
+    ensemble.members.clear();
+  }
+  ensemble.members.push_back(std::move(member));
+}
+
+TrainEvents events_of_member(const TrainEvents& events, std::int32_t member) {
+  TrainEvents of_member = events;
+  if (events.on_epoch) {
+    of_member.on_epoch = [&events, member](EpochRecord record) {
+      record.member = member;
+      events.on_epoch(record);
+    };
+  }
+  return of_member;
+}
+
+Trained train_ensemble(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
+                       const TrainEvents& events) {
+  const std::vector<TrainOptions> members = member_options(resolved);
+  const ClipRange clip = clip_range(resolved.clip, dataset.scale);
+  Model::Parts parts;
+  std::optional<ValidationMean> validation;
+  std::vector<EpochRecord> history;
+  std::vector<MemberResult> results;
+  double seconds = 0.0;
+  std::size_t device_bytes = 0;
+  for (std::size_t m = 0; m < members.size(); ++m) {
+    const TrainOptions& options = members[m];
+    const auto number = static_cast<std::int32_t>(m + 1);
+    if (events.on_member) {
+      events.on_member(number, static_cast<std::int32_t>(members.size()), options);
+    }
+    Trained chosen = choose(device, options, dataset, ratings, events_of_member(events, number));
+    if (chosen.result.validation) {
+      if (!validation) {
+        validation.emplace(hold_out(ratings, options).test, chosen.result.model, clip);
+      }
+      validation->add(device, *chosen.resident);
+    }
+    TrainResult result = finish(std::move(chosen));
+    device_bytes = std::max({device_bytes, result.device_bytes, device.peak_bytes()});
+    seconds += result.seconds;
+    add_member(parts, result.model);
+    for (EpochRecord& record : result.history) {
+      record.member = number;
+      history.push_back(record);
+    }
+    results.push_back({options.model, options.seed, static_cast<std::int32_t>(result.history.size()), result.best_epoch,
+                       result.train, result.validation, result.seconds});
+  }
+  if (events.on_phase) {
+    events.on_phase("evaluating");
+  }
+  device.reset_peak_bytes();
+  const Model model(std::move(parts));
+  std::unique_ptr<Scorer> resident = make_scorer(device, model.parts(), ParameterPlace::where_they_are);
+  const Metrics train_metrics =
+      Evaluator(device, final_ratings(ratings, resolved), Fallback(model.parts()), clip).evaluate(*resident);
+  device_bytes = std::max(device_bytes, device.peak_bytes());
+  return {
+      {model, std::move(history), 0, train_metrics, validation ? std::optional(validation->metrics()) : std::nullopt,
+       seconds, device.info().name, device_bytes, std::move(results)},
+      std::move(resident)};
+}
+
+}  // namespace
+
+std::vector<TrainOptions> member_options(const TrainOptions& resolved) {
+  std::vector<TrainOptions> all;
+  for (const EnsemblePart& part : resolved.ensemble) {
+    TrainOptions of_kind = resolved;
+    of_kind.model = part.kind.value_or(resolved.model);
+    of_kind.ensemble.clear();
+    of_kind.validation_seed = resolved.validation_seed.value_or(resolved.seed);
+    of_kind = resolve(of_kind);
+    for (std::int32_t n = 0; n < part.members; ++n) {
+      all.push_back(of_kind);
+      if (all.size() > 1) {
+        all.back().seed = philox(resolved.seed, all.size() - 1, 0, RandomPurpose::member_seed).low64();
+      }
+    }
+  }
+  return all;
+}
+
+Trained train_models(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
+                     const TrainEvents& events) {
+  return resolved.ensemble.empty() ? train(device, resolved, dataset, ratings, events)
+                                   : train_ensemble(device, resolved, dataset, ratings, events);
+}
+
+}  // namespace curate
