@@ -40,7 +40,7 @@ class ValidationMean {
  public:
   /// Members are trained on the same ratings: what one of them falls back to is what all do.
   ValidationMean(const RatingTable& part, const Model& member, ClipRange clip)
-      : clip_(clip), parts_(part, Fallback(member.parts()), clip) {
+      : clip_(clip), size_(part.size()), parts_(part, Fallback(member.parts()), clip) {
     described_from_ = parts_.warm.ratings.size();
     ratings_.users = std::move(parts_.warm.users);
     ratings_.items = std::move(parts_.warm.items);
@@ -57,8 +57,10 @@ class ValidationMean {
     if (predictions_.empty()) {
       return;
     }
-    const DeviceRatings on_device(device, ratings_);
-    const std::vector<float> values = member.predict(on_device.view().users, on_device.view().items);
+    DeviceRatings on_device(device, size_);  // the room that is planned
+    on_device.load(ratings_);
+    const RatingsView predicted = on_device.view(0, ratings_.size());
+    const std::vector<float> values = member.predict(predicted.users, predicted.items);
     for (std::size_t n = 0; n < values.size(); ++n) {
       predictions_[n].add(values[n]);
     }
@@ -76,6 +78,7 @@ class ValidationMean {
 
  private:
   ClipRange clip_;
+  std::int64_t size_;
   Evaluator::Parts parts_;
   RatingTable ratings_;  ///< that models predict: warm ones, then those that features stand in for
   std::size_t described_from_ = 0;

@@ -107,7 +107,10 @@ void check_model(const ModelSpec& spec, const TensorMap& tensors, std::int64_t u
 
 /// Throws InputError that names the member.
 void check_members(const Model::Parts& parts) {
-  if (parts.members.size() < 2 || parts.members.size() > kMostMembers || parts.spec.kind != kEnsemble) {
+  if (parts.spec.kind != kEnsemble) {
+    fail(fmt::format("'{}' is not the kind of an ensemble", parts.spec.kind));
+  }
+  if (parts.members.size() < 2 || parts.members.size() > kMostMembers) {
     fail(fmt::format("an ensemble has 2 to {} members, not {}", kMostMembers, parts.members.size()));
   }
   if (parts.tensors.size() != 3) {
