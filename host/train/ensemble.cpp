@@ -178,7 +178,8 @@ std::vector<TrainOptions> member_options(const TrainOptions& resolved) {
     for (std::int32_t n = 0; n < part.members; ++n) {
       all.push_back(of_kind);
       if (all.size() > 1) {
-        all.back().seed = philox(resolved.seed, all.size() - 1, 0, RandomPurpose::member_seed).low64();
+        // Of 53 bits: metrics.json has it, and many readers of JSON keep no more.
+        all.back().seed = philox(resolved.seed, all.size() - 1, 0, RandomPurpose::member_seed).low64() >> 11U;
       }
     }
   }
