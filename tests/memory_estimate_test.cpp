@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -17,7 +18,7 @@
 #include "tests/emulator/emulator.h"
 #include "tests/emulator/engine.h"
 #include "tests/support/features.h"
-#include "train/training_session.h"
+#include "train/baseline.h"
 
 namespace curate {
 namespace {
@@ -161,6 +162,22 @@ std::vector<EstimatedWay> estimated_ways() {
                          options.dense_dropout = 0.1;
                          options.batch = 3000;
                        }},
+          EstimatedWay{"ensemble",
+                       [](TrainOptions& options) {
+                         options.ensemble = {{std::nullopt, 3}};
+                       }},
+          EstimatedWay{"ensemble_of_kinds",
+                       [](TrainOptions& options) {
+                         options.ensemble = {{ModelKind::mf, 2}, {ModelKind::neumf, 2}};
+                         options.features = "age,tags";
+                       }},
+          EstimatedWay{"ensemble_that_is_largest_in_the_end",
+                       [](TrainOptions& options) {
+                         options.ensemble = {{ModelKind::mlp, 12}};
+                         options.dim = 96;
+                         options.layers = {16};
+                         options.batch = 64;
+                       }},
           EstimatedWay{"mf_f16",
                        [](TrainOptions& options) {
                          options.precision = EmbeddingPrecision::f16;
@@ -255,7 +272,7 @@ TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
   const MemoryEstimate estimate = estimate_memory(*device->make_measuring(), options, counts_of(dataset));
   EXPECT_EQ(device->allocated_bytes(), 0U) << "planning takes memory of the device";
 
-  const Trained trained = train(*device, options, dataset, dataset.ratings);
+  const Trained trained = train_with_baseline(*device, options, dataset, dataset.ratings);
   EXPECT_EQ(estimate.array_bytes(), static_cast<std::int64_t>(trained.result.device_bytes));
   EXPECT_GE(estimate.scratch, 0);
   EXPECT_GT(estimate.host, estimate.data_set);
@@ -267,7 +284,7 @@ TEST_P(MemoryEstimateTest, IsWhatTrainingTakes) {
     const auto taken = static_cast<std::int64_t>(emulator::most_bytes_in_use() - before);
     // Above it by what gpu_memory.h has from above: the sort, the libraries' workspace and their trials.
     constexpr std::int64_t kSort = 1 << 20;
-    const bool library = is_network(options.model);
+    const bool library = is_network(options.model) || !options.ensemble.empty();
     EXPECT_GE(estimate.device_bytes(), taken);
     EXPECT_LE(estimate.device_bytes(), taken + kSort + (library ? std::int64_t{48} << 20U : 0));
     // Without a device to ask layers go one by one, which takes no less.

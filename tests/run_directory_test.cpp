@@ -118,6 +118,9 @@ void set_to(std::vector<FeatureDim>& value, std::int32_t number, const std::stri
 void set_to(MfKernelOptions& value, std::int32_t number, const std::string& /*key*/) {
   value = {8, 4, number, number + 1, true};
 }
+void set_to(std::vector<EnsemblePart>& value, std::int32_t number, const std::string& /*key*/) {
+  value = {{ModelKind::mf, 2}, {ModelKind::neumf, 1 + number % 60}};
+}
 /// Not its default, and in options whose values have the same names not the same one.
 template <NamedKind Kind>
 void set_to(Kind& value, std::int32_t /*number*/, const std::string& key) {

@@ -16,6 +16,9 @@ std::string remedy_for(const TrainOptions& options, const TrainResult& result) {
   if (!options.preset.empty()) {
     return "leave out --preset, or take --model bias";
   }
+  if (!result.members.empty()) {
+    return "try one of its members alone, or take --model bias";
+  }
   const auto epochs = static_cast<std::int32_t>(result.history.size());
   if (result.validation && result.best_epoch == epochs) {
     return fmt::format("its last epoch was its best: try --epochs {}, or take --model bias", 2 * epochs);

@@ -8,6 +8,7 @@
 #include "cli/device_options.h"
 #include "curate/error.h"
 #include "curate/predictor.h"
+#include "models/members.h"
 #include "support/csv_field.h"
 #include "support/json_text.h"
 
@@ -61,23 +62,33 @@ void run_predict(const PredictArguments& arguments) {
           ? std::vector<RawPair>{{one_id("--user", *arguments.user, users), one_id("--item", *arguments.item, items)}}
           : read_pairs(arguments.pairs, !users.numbers() || !items.numbers());
   const std::vector<Prediction> predictions = Predictor(model, arguments.compute).predict(pairs);
+  const bool ensemble = is_ensemble(model.parts());
   if (arguments.json) {
     nlohmann::ordered_json json = nlohmann::ordered_json::array();
     for (std::size_t n = 0; n < pairs.size(); ++n) {
-      json.push_back({{"user", to_json(pairs[n].user)},
-                      {"item", to_json(pairs[n].item)},
-                      {"prediction", predictions[n].rating},
-                      {"basis", name_of(predictions[n].basis)},
-                      {"title", title_of(model, pairs[n].item)}});
+      nlohmann::ordered_json& one = json.emplace_back();
+      one["user"] = to_json(pairs[n].user);
+      one["item"] = to_json(pairs[n].item);
+      one["prediction"] = predictions[n].rating;
+      if (ensemble) {
+        one["spread"] =
+            predictions[n].spread ? nlohmann::ordered_json(*predictions[n].spread) : nlohmann::ordered_json(nullptr);
+      }
+      one["basis"] = name_of(predictions[n].basis);
+      one["title"] = title_of(model, pairs[n].item);
     }
     fmt::print("{}", json_text(json));
     return;
   }
-  std::string text = "userId,movieId,prediction,basis,title\n";
+  std::string text = fmt::format("userId,movieId,prediction{},basis,title\n", ensemble ? ",spread" : "");
   for (std::size_t n = 0; n < pairs.size(); ++n) {
-    text +=
-        fmt::format("{},{},{:.4f},{},{}\n", csv_field(pairs[n].user.text()), csv_field(pairs[n].item.text()),
-                    predictions[n].rating, name_of(predictions[n].basis), csv_field(title_of(model, pairs[n].item)));
+    const std::optional<float> spread = predictions[n].spread;
+    text += fmt::format("{},{},{:.4f}{},{},{}\n", csv_field(pairs[n].user.text()), csv_field(pairs[n].item.text()),
+                        predictions[n].rating,
+                        !ensemble ? ""
+                        : spread  ? fmt::format(",{:.4f}", *spread)
+                                  : ",",
+                        name_of(predictions[n].basis), csv_field(title_of(model, pairs[n].item)));
   }
   fmt::print("{}", text);
 }

@@ -24,6 +24,7 @@
 #include "support/json_text.h"
 #include "support/printable.h"
 #include "train/baseline.h"
+#include "train/ensemble.h"
 #include "train/memory_estimate.h"
 #include "train/metrics_json.h"
 #include "train/option_visit.h"
@@ -63,6 +64,20 @@ std::string absolute_files(const std::string& features) {
     all += request.text();
   }
   return all;
+}
+
+/// The options of the model, or of the first member of every kind of an ensemble.
+std::vector<TrainOptions> one_of_each_kind(const TrainOptions& resolved) {
+  if (resolved.ensemble.empty()) {
+    return {resolved};
+  }
+  std::vector<TrainOptions> kinds;
+  for (TrainOptions& member : member_options(resolved)) {
+    if (kinds.empty() || kinds.back().model != member.model) {
+      kinds.push_back(std::move(member));
+    }
+  }
+  return kinds;
 }
 
 /// Fills the configuration by rank: defaults, preset, config file, command line. Gives the device that the command
@@ -112,7 +127,9 @@ std::unique_ptr<Device> resolve_arguments(TrainArguments& arguments, const Repar
   to_toml(config);  // throws for a path that it cannot hold
   std::unique_ptr<Device> device = make_device(config.options.device, config.options.threads);
   config.options.device = device->info().name;  // "auto" no more
-  check_device(*device, config.options);
+  for (const TrainOptions& one : one_of_each_kind(config.options)) {
+    check_device(*device, one);
+  }
   return device;
 }
 
@@ -146,6 +163,27 @@ std::string describe_features(const TrainOptions& options, const std::vector<Fea
   return text;
 }
 
+/// A model, or the members of an ensemble that are of its kind.
+void describe_model(const TrainOptions& options) {
+  if (is_network(options.model)) {
+    fmt::print(stderr, "model     {}, {}embeddings {} + {}, {}, output {}{}\n", name_of(options.model),
+               options.factors ? fmt::format("{} factors, ", *options.factors) : "", *options.user_dim,
+               *options.item_dim, describe_layers(options), text_of(options.output), describe_dropout(options));
+  } else {
+    fmt::print(stderr, "model     mf, {} factors{}{}\n", *options.dim, options.biases ? ", biases" : "",
+               options.non_negative ? ", non-negative" : "");
+  }
+}
+
+void describe_training(const TrainOptions& options) {
+  fmt::print(
+      stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}{}{}, L2 {:.3g}{}; seed {}\n",
+      text_of(options.optimizer), name_of(options.loss), *options.batch, *options.learning_rate,
+      name_of(options.schedule), options.warmup > 0.0 ? fmt::format(", warm-up {:.3g} epochs", options.warmup) : "",
+      options.damping > 0.0 ? fmt::format(", damping {:.3g}", *options.damping) : "", *options.reg,
+      options.weight_decay > 0.0 ? fmt::format(", weight decay {:.3g}", options.weight_decay) : "", options.seed);
+}
+
 void describe(const RunConfig& config, const RunData& data, const Device& device) {
   const Dataset& dataset = data.dataset;
   const TrainOptions& options = config.options;
@@ -170,23 +208,17 @@ void describe(const RunConfig& config, const RunData& data, const Device& device
     return;
   }
   fmt::print(stderr, "; {:.3g} % of the training part held out to choose the epoch\n", 100.0 * options.validation);
-  if (is_network(options.model)) {
-    fmt::print(stderr, "model     {}, {}embeddings {} + {}, {}, output {}{}\n", name_of(options.model),
-               options.factors ? fmt::format("{} factors, ", *options.factors) : "", *options.user_dim,
-               *options.item_dim, describe_layers(options), text_of(options.output), describe_dropout(options));
-  } else {
-    fmt::print(stderr, "model     mf, {} factors{}{}\n", *options.dim, options.biases ? ", biases" : "",
-               options.non_negative ? ", non-negative" : "");
+  if (!options.ensemble.empty()) {
+    fmt::print(stderr, "ensemble  {}: the mean of {} members' predictions\n", text_of(options.ensemble),
+               member_options(options).size());
   }
-  if (!dataset.features.empty()) {
-    fmt::print(stderr, "features  {}\n", describe_features(options, dataset.features));
+  for (const TrainOptions& one : one_of_each_kind(options)) {
+    describe_model(one);
+    if (!dataset.features.empty()) {
+      fmt::print(stderr, "features  {}\n", describe_features(one, dataset.features));
+    }
+    describe_training(one);
   }
-  fmt::print(
-      stderr, "training  {}, {} loss, batch {}, learning rate {:.3g} {}{}{}, L2 {:.3g}{}; seed {}\n",
-      text_of(options.optimizer), name_of(options.loss), *options.batch, *options.learning_rate,
-      name_of(options.schedule), options.warmup > 0.0 ? fmt::format(", warm-up {:.3g} epochs", options.warmup) : "",
-      options.damping > 0.0 ? fmt::format(", damping {:.3g}", *options.damping) : "", *options.reg,
-      options.weight_decay > 0.0 ? fmt::format(", weight decay {:.3g}", options.weight_decay) : "", options.seed);
   fmt::print(stderr, "device    {}\n", device.info().description);
 }
 
@@ -207,7 +239,8 @@ std::string plan_memory(const TrainOptions& options, const RunData& data, Device
     throw InputError(fmt::format(
         "--device {}: training needs about {} of the GPU's memory, which has {}; give a smaller {}, or --device cpu",
         options.device, short_bytes(needed), short_bytes(memory),
-        is_network(options.model) ? "--batch, --user-dim or --item-dim" : "--dim or --batch"));
+        std::string(is_network(options.model) ? "--batch, --user-dim or --item-dim" : "--dim or --batch") +
+            (options.ensemble.empty() ? "" : ", fewer members in --ensemble")));
   }
   return fmt::format("about {} of {}", short_bytes(needed), short_bytes(memory));
 }
@@ -242,7 +275,8 @@ std::string describe_divergence(const Divergence& divergence, const TrainOptions
                                ? fmt::format("its RMSE is {:.4g}, above {:.4g}", divergence.rmse, divergence.limit)
                                : fmt::format("its best validation RMSE is {:.4g}, that of its start {:.4g}",
                                              divergence.rmse, divergence.limit);
-  const std::string text = fmt::format("warning: training diverged in epoch {} at learning rate {:.3g}: {}",
+  const std::string whose = divergence.member > 0 ? fmt::format(" of member {}", divergence.member) : "";
+  const std::string text = fmt::format("warning: training{} diverged in epoch {} at learning rate {:.3g}: {}", whose,
                                        divergence.epoch, divergence.learning_rate, what);
   if (divergence.next_rate) {
     return fmt::format("{}; it starts over at {:.3g}", text, *divergence.next_rate);
@@ -252,7 +286,28 @@ std::string describe_divergence(const Divergence& divergence, const TrainOptions
       options.units == UnitsKind::raw ? ", or --units spread" : fmt::format(", or a --reg above {:.3g}", *options.reg));
 }
 
+/// What an ensemble gains over its members.
+std::string describe_members(const TrainResult& result) {
+  std::string text;
+  if (result.validation) {
+    double sum = 0.0;
+    for (const MemberResult& member : result.members) {
+      sum += member.validation->rmse;
+    }
+    text =
+        fmt::format("Validation RMSE of the {} members: {:.4f} on average; of their mean: {:.4f}.",
+                    result.members.size(), sum / static_cast<double>(result.members.size()), result.validation->rmse);
+  }
+  if (result.refit) {
+    text += "\nKept their second trainings, on all training ratings.";
+  }
+  return text;
+}
+
 std::string describe_choice(const TrainResult& result) {
+  if (!result.members.empty()) {
+    return describe_members(result);
+  }
   if (result.best_epoch == 0) {
     return "No epoch was better than what the training starts from (the bias model or the mean): that is kept.";
   }
@@ -283,18 +338,29 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
     }
     fmt::print(stderr, "\n");
   }
-  std::optional<EpochTable> table(config.options.epochs.value_or(1));
+  TrainOptions running = config.options;  // those of the member, in an ensemble
+  std::optional<EpochTable> table(running.epochs.value_or(1));
   TrainEvents events;
   events.on_divergence = [&](const Divergence& divergence) {
     table->finish();
-    fmt::print(stderr, "{}\n", describe_divergence(divergence, config.options));
-    table.emplace(config.options.epochs.value());
+    fmt::print(stderr, "{}\n", describe_divergence(divergence, running));
+    table.emplace(*running.epochs);
+  };
+  events.on_member = [&](std::int32_t member, std::int32_t members, const TrainOptions& options) {
+    phases.clear();
+    running = options;
+    table.emplace(*running.epochs);
+    if (!arguments.quiet) {
+      fmt::print(stderr, "{}member {} of {}: {}, seed {}\n", member == 1 ? "" : "\n", member, members,
+                 name_of(options.model), options.seed);
+    }
   };
   if (!arguments.quiet) {
     events.on_epoch = [&](const EpochRecord& record) { table->on_epoch(record); };
     events.on_refit = [&](std::int32_t epochs) {
       fmt::print(stderr, "\nThe held-out part chose {}. Training again, on all training ratings (--no-refit: not):\n\n",
                  epochs == 1 ? std::string("1 epoch") : fmt::format("{} epochs", epochs));
+      running.epochs = epochs;
       table.emplace(epochs);
     };
     events.on_phase = [&](const char* phase) {
@@ -381,7 +447,7 @@ class FoldErrors {
 };
 
 std::string model_name(const TrainArguments& arguments) {
-  return std::string(name_of(arguments.config.options.model));
+  return !arguments.config.options.ensemble.empty() ? "ensemble" : std::string(name_of(arguments.config.options.model));
 }
 
 void train_folds(const TrainArguments& arguments, Device& device) {

@@ -15,7 +15,8 @@ namespace {
 /// mf without features whose tables stay in the host's memory, for a device that shares it.
 class HostFactorization : public Scorer {
  public:
-  HostFactorization(Device& device, const MfShape& shape, const TensorMap& tensors)
+  /// Without tensors only memory is planned.
+  HostFactorization(Device& device, const MfShape& shape, const TensorMap* tensors)
       : device_(&device),
         shape_(shape),
         tables_{view_of(tensors, "user.embedding", shape.users, shape.dim),
@@ -55,9 +56,9 @@ class HostFactorization : public Scorer {
   }
 
  private:
-  MatrixView view_of(const TensorMap& tensors, const char* name, std::int64_t rows, std::int64_t cols) const {
+  MatrixView view_of(const TensorMap* tensors, const char* name, std::int64_t rows, std::int64_t cols) const {
     // Views have no constant kind; nothing here writes.
-    auto* const values = const_cast<float*>(tensors.at(name).values.data());
+    auto* const values = tensors == nullptr ? nullptr : const_cast<float*>(tensors->at(name).values.data());
     return {device_, values, rows, cols, cols, DType::f32};
   }
 
@@ -70,9 +71,23 @@ class HostFactorization : public Scorer {
 
 std::unique_ptr<Scorer> make_scorer(Device& device, const ModelSpec& spec, const TensorMap& tensors) {
   if (spec.kind == "mf" && spec.features.empty() && !device.has_own_memory()) {
-    return std::make_unique<HostFactorization>(device, mf_shape_of(spec, tensors), tensors);
+    return std::make_unique<HostFactorization>(device, mf_shape_of(spec, tensors), &tensors);
   }
   return make_model(device, spec, tensors);
+}
+
+std::unique_ptr<Scorer> make_planned_scorer(Device& device, const TrainOptions& resolved, const RatingScale& scale,
+                                            std::int64_t users, std::int64_t items,
+                                            const std::vector<FeatureSource>& features) {
+  if (resolved.model == ModelKind::mf && features.empty() && !device.has_own_memory()) {
+    const MfShape shape = {users, items, resolved.dim.value(), resolved.biases, DType::f32};
+    return std::make_unique<HostFactorization>(device, shape, nullptr);
+  }
+  TrainOptions loaded = resolved;
+  loaded.precision = EmbeddingPrecision::f32;
+  std::unique_ptr<RatingModel> model = make_new_model(device, loaded, scale, users, items, features);
+  stage_parameters(model->parameters());
+  return model;
 }
 
 }  // namespace curate

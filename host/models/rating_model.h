@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,12 @@ struct GradientOptions {
   bool fuse_layers = true;  ///< mlp: all layers as one operation if ops::PlanDenseStack has a way
 };
 
+/// What a Scorer says of pairs.
+struct Scores {
+  std::vector<float> ratings;  ///< not clipped
+  std::vector<float> spreads;  ///< of an ensemble: see Prediction::spread; else empty
+};
+
 /// What scores pairs on a device.
 class Scorer {
  public:
@@ -49,6 +56,11 @@ class Scorer {
   virtual void enqueue_errors(const MatrixView& sums, const RatingsView& ratings, const ErrorScale& scale) = 0;
   /// Predictions (not clipped) for n pairs of users and items [n] i32; blocks.
   virtual std::vector<float> predict(const MatrixView& users, const MatrixView& items) = 0;
+  /// Likewise, with what an ensemble's members differ by.
+  virtual Scores score(const MatrixView& users, const MatrixView& items) { return {predict(users, items), {}}; }
+
+  /// Those whose mean an ensemble predicts; else none.
+  virtual std::span<const std::unique_ptr<Scorer>> members() const { return {}; }
 
   /// The parameters of mf as they lie on the device; nothing of other models, and nothing with features, whose vectors
   /// are added to those of many rows.
@@ -142,6 +154,11 @@ std::unique_ptr<RatingModel> make_model(Device& device, const ModelSpec& spec, c
 /// What scores with the given parameters on a device. It reads them where they are if the device shares the host's
 /// memory and lays them out in the same way; they have to outlive it. Throws as make_model does.
 std::unique_ptr<Scorer> make_scorer(Device& device, const ModelSpec& spec, const TensorMap& tensors);
+
+/// What make_scorer() makes of that model once it is trained, by sizes alone: to plan memory by.
+std::unique_ptr<Scorer> make_planned_scorer(Device& device, const TrainOptions& resolved, const RatingScale& scale,
+                                            std::int64_t users, std::int64_t items,
+                                            const std::vector<FeatureSource>& features);
 
 /// The model that the options describe, for ratings on `scale`; without its features.
 ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale);

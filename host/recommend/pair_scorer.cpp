@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "device/cpu/cpu_ops.h"
+#include "models/members.h"
 
 namespace curate {
 namespace {
@@ -49,28 +50,28 @@ PairScorer::Side PairScorer::side_of(const TensorMap& tensors, const std::string
           table_of(tensors, name + ".factors")};
 }
 
-PairScorer::PairScorer(const Model::Parts& parts)
-    : network_(is_network(parts.spec.kind)),
-      user_(side_of(parts.tensors, "user")),
-      item_(side_of(parts.tensors, "item")),
-      scratch_(0) {
+PairScorer::PairScorer(const Model::Parts& parts, std::size_t member) : scratch_(std::make_unique<ScratchPool>(0)) {
+  const ModelSpec spec = member_spec(parts, member);
+  const TensorMap& tensors = member_tensors(parts, member);
+  network_ = is_network(spec.kind);
+  user_ = side_of(tensors, "user");
+  item_ = side_of(tensors, "item");
   for (const Feature& feature : parts.spec.features) {
-    features_.push_back({&feature, table_of(parts.tensors, feature.prefix() + ".embedding"),
-                         table_of(parts.tensors, feature.prefix() + ".bias")});
+    features_.push_back(
+        {&feature, table_of(tensors, feature.prefix() + ".embedding"), table_of(tensors, feature.prefix() + ".bias")});
   }
   if (network_) {
-    const std::vector<Activation> activations = mlp_shape_of(parts.spec, parts.tensors).activations;
+    const std::vector<Activation> activations = mlp_shape_of(spec, tensors).activations;
     for (std::size_t layer = 0; layer < activations.size(); ++layer) {
-      const Table weight = table_of(parts.tensors, fmt::format("dense.{}.weight", layer));
-      layers_.push_back(
-          {weight, table_of(parts.tensors, fmt::format("dense.{}.bias", layer)).values, activations[layer]});
+      const Table weight = table_of(tensors, fmt::format("dense.{}.weight", layer));
+      layers_.push_back({weight, table_of(tensors, fmt::format("dense.{}.bias", layer)).values, activations[layer]});
       row_floats_ = std::max({row_floats_, weight.rows, weight.cols});
     }
-    scratch_.set_floats(static_cast<std::size_t>(2 * row_floats_));
+    scratch_->set_floats(static_cast<std::size_t>(2 * row_floats_));
   } else {
-    row_floats_ = mf_shape_of(parts.spec, parts.tensors).dim + 1;
-    scratch_.set_floats(static_cast<std::size_t>(3 * row_floats_));
-    mean_ = parts.tensors.at("global_mean").values.at(0);
+    row_floats_ = mf_shape_of(spec, tensors).dim + 1;
+    scratch_->set_floats(static_cast<std::size_t>(3 * row_floats_));
+    mean_ = tensors.at("global_mean").values.at(0);
   }
 }
 
@@ -104,13 +105,13 @@ float PairScorer::score(std::int32_t user, std::int32_t item) const {
   const auto score_in = [&](float* scratch) {
     return network_ ? score_network(user, item, scratch) : score_mf_with_features(user, item, scratch);
   };
-  if (scratch_.floats() <= kStackFloats) {
+  if (scratch_->floats() <= kStackFloats) {
     std::array<float, kStackFloats> scratch;
     return score_in(scratch.data());
   }
-  std::unique_ptr<float[]> scratch = scratch_.take();
+  std::unique_ptr<float[]> scratch = scratch_->take();
   const float score = score_in(scratch.get());
-  scratch_.give_back(std::move(scratch));
+  scratch_->give_back(std::move(scratch));
   return score;
 }
 

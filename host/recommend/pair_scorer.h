@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,9 @@ namespace curate {
 /// Predicts one pair on the caller's thread, from the parameters as the host has them. Any thread may call it.
 class PairScorer {
  public:
-  /// The parts have to outlive it. Throws InputError if a tensor is missing or misshapen.
-  explicit PairScorer(const Model::Parts& parts);
+  /// Of a model, or of that member of an ensemble. The parts have to outlive it. Throws InputError if a tensor is
+  /// missing or misshapen.
+  explicit PairScorer(const Model::Parts& parts, std::size_t member = 0);
 
   /// From now on it reads mf's rows there, in the host's memory, where factors and bias may lie side by side in large
   /// pages. The tables have the model's parameters and have to outlive it.
@@ -72,14 +74,14 @@ class PairScorer {
   float score_mf_with_features(std::int32_t user, std::int32_t item, float* scratch) const;
   float score_network(std::int32_t user, std::int32_t item, float* scratch) const;
 
-  bool network_;
+  bool network_ = false;
   Side user_;
   Side item_;
   std::vector<FeatureTables> features_;
   float mean_ = 0.0F;                ///< mf
   std::vector<DenseTables> layers_;  ///< networks
   std::int64_t row_floats_ = 0;      ///< of a row in working memory
-  mutable ScratchPool scratch_;
+  std::unique_ptr<ScratchPool> scratch_;
 };
 
 }  // namespace curate

@@ -11,18 +11,36 @@
 #include <utility>
 
 #include "data/id_lookup.h"
+#include "models/members.h"
 #include "solvers/device_ratings.h"
 
 namespace curate {
+namespace {
+
+std::vector<PairScorer> pair_scorers_of(const Model::Parts& parts) {
+  std::vector<PairScorer> scorers;
+  for (std::size_t member = 0; member < count_members(parts); ++member) {
+    scorers.emplace_back(parts, member);
+  }
+  return scorers;
+}
+
+bool has_network(const Model::Parts& parts) {
+  for (std::size_t member = 0; member < count_members(parts); ++member) {
+    if (is_network(member_spec(parts, member).kind)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
 
 PredictorState::PredictorState(const Model& model, const ComputeOptions& compute, Parameters parameters)
     : PredictorState(model, make_device(compute.device, compute.threads), parameters) {}
 
 PredictorState::PredictorState(const Model& model, std::unique_ptr<Device> owned, Parameters parameters)
-    : PredictorState(model, *owned,
-                     parameters == Parameters::laid_out
-                         ? make_model(*owned, model.parts().spec, model.parts().tensors)
-                         : make_scorer(*owned, model.parts().spec, model.parts().tensors)) {
+    : PredictorState(model, *owned, make_scorer(*owned, model.parts(), parameters)) {
   owned_ = std::move(owned);
 }
 
@@ -30,15 +48,18 @@ PredictorState::PredictorState(const Model& model, Device& device, std::unique_p
     : model_(model),
       fallback_(model_.parts()),
       clip_(clip_range(model_.parts().clip, model_.parts().scale)),
-      pair_(model_.parts()),
+      pairs_(pair_scorers_of(model_.parts())),
       device_(&device),
       device_name_(device.info().name),
       resident_(std::move(resident)),
-      few_pairs_(device.has_own_memory() || is_network(model_.parts().spec.kind) ? 0 : kFewPairs) {
-  const std::optional<MfTables> tables = resident_->tables();
-  if (tables && !device.has_own_memory()) {
-    device.synchronize();  // what was enqueued is there
-    pair_.read_from(*tables);
+      few_pairs_(device.has_own_memory() || has_network(model_.parts()) ? 0 : kFewPairs) {
+  const auto members = resident_->members();
+  for (std::size_t member = 0; member < pairs_.size(); ++member) {
+    const std::optional<MfTables> tables = members.empty() ? resident_->tables() : members[member]->tables();
+    if (tables && !device.has_own_memory()) {
+      device.synchronize();  // what was enqueued is there
+      pairs_[member].read_from(*tables);
+    }
   }
 }
 
@@ -50,16 +71,28 @@ Prediction PredictorState::clipped(Prediction prediction) const {
 void PredictorState::fetch(std::int32_t user, std::int32_t item, bool rows) const {
   fallback_.fetch(user, item);
   if (rows) {
-    pair_.fetch_user(user);
-    pair_.fetch_item(item);
+    for (const PairScorer& pair : pairs_) {
+      pair.fetch_user(user);
+      pair.fetch_item(item);
+    }
   }
 }
 
 Prediction PredictorState::predict_dense(std::int32_t user, std::int32_t item) const {
   Prediction prediction = fallback_.predict(user, item);
-  if (is_of_model(prediction.basis)) {
-    prediction.rating = pair_.score(user, item);
+  if (!is_of_model(prediction.basis)) {
+    return clipped(prediction);
   }
+  if (pairs_.size() == 1) {
+    prediction.rating = pairs_.front().score(user, item);
+    return clipped(prediction);
+  }
+  MeanAndSpread all;
+  for (const PairScorer& pair : pairs_) {
+    all.add(pair.score(user, item));
+  }
+  prediction.rating = all.mean();
+  prediction.spread = all.spread();
   return clipped(prediction);
 }
 
@@ -128,9 +161,12 @@ void PredictorState::predict_on_device(std::span<const RawPair> pairs, std::vect
   if (!scored.empty()) {
     const std::lock_guard lock(device_mutex_);
     const DeviceRatings on_device(*device_, table);
-    const std::vector<float> values = resident_->predict(on_device.view().users, on_device.view().items);
+    const Scores scores = resident_->score(on_device.view().users, on_device.view().items);
     for (std::size_t s = 0; s < scored.size(); ++s) {
-      predictions[scored[s]].rating = values[s];
+      predictions[scored[s]].rating = scores.ratings[s];
+      if (!scores.spreads.empty()) {
+        predictions[scored[s]].spread = scores.spreads[s];
+      }
     }
   }
   for (Prediction& prediction : predictions) {

@@ -11,6 +11,7 @@
 
 #include "curate/predictor.h"
 #include "device/device.h"
+#include "models/ensemble.h"
 #include "models/rating_model.h"
 #include "recommend/pair_scorer.h"
 #include "train/evaluator.h"
@@ -26,7 +27,7 @@ inline constexpr std::size_t kFewPairs = 4096;
 class PredictorState {
  public:
   /// Whether a device gets the parameters in its own layout, or reads them where they are if it can: for one call.
-  enum class Parameters : std::uint8_t { laid_out, where_they_are };
+  using Parameters = ParameterPlace;
 
   /// Opens the device.
   PredictorState(const Model& model, const ComputeOptions& compute, Parameters parameters);
@@ -61,7 +62,7 @@ class PredictorState {
   Model model_;
   Fallback fallback_;
   ClipRange clip_;
-  PairScorer pair_;
+  std::vector<PairScorer> pairs_;  ///< the model's, or each member's
   std::unique_ptr<Device> owned_;  ///< or null
   Device* device_;
   std::string device_name_;

@@ -37,7 +37,8 @@ std::string validation_part(const ComparedRun& run) {
   const RunConfig& config = run.config;
   const std::string rest = config.test.empty() ? ", without " + test_source(config) : "";
   return fmt::format("{} of {}{}, seed {}, {} ratings", config.options.validation, config.data, rest,
-                     config.options.seed, grouped(run.metrics.validation->ratings));
+                     config.options.validation_seed.value_or(config.options.seed),
+                     grouped(run.metrics.validation->ratings));
 }
 
 /// Names of runs by what `part` says of those that have it.

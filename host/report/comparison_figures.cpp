@@ -16,7 +16,9 @@ std::optional<double> metric_of(const ComparedRun& run) {
 constexpr std::array<Figure, 8> kFigures = {{
     {"epochs", "epochs\nrun", false, [](const ComparedRun& run) { return std::optional<double>(run.metrics.epochs); }},
     {"best_epoch", "best\nepoch", false,
-     [](const ComparedRun& run) { return std::optional<double>(run.metrics.best_epoch); }},
+     [](const ComparedRun& run) {
+       return run.metrics.members == 0 ? std::optional<double>(run.metrics.best_epoch) : std::nullopt;
+     }},
     {"parameters", "parameters", false,
      [](const ComparedRun& run) { return std::optional(static_cast<double>(run.parameters)); }},
     {"seconds", "seconds", true, [](const ComparedRun& run) { return std::optional(run.metrics.seconds); }},

@@ -26,7 +26,7 @@ Json json_of(const ComparedRun& run) {
   json["name"] = run.name;
   json["options"] = run.options;
   json["epochs"] = run.metrics.epochs;
-  json["best_epoch"] = run.metrics.best_epoch;
+  json["best_epoch"] = run.metrics.members == 0 ? Json(run.metrics.best_epoch) : Json();
   json["parameters"] = run.parameters;
   json["seconds"] = run.metrics.seconds;
   json["device"] = run.metrics.device;
@@ -42,6 +42,9 @@ Json json_of(const ComparedRun& run) {
                        {"validation_rmse", optional_json(record.validation_rmse)},
                        {"learning_rate", record.learning_rate},
                        {"ratings_per_second", record.ratings_per_second}});
+    if (record.member > 0) {
+      history.back()["member"] = record.member;
+    }
   }
   json["history"] = std::move(history);
   return json;

@@ -15,9 +15,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 /// The options that tell most of a run, those that tell more first.
-constexpr std::array<const char*, 17> kMainOptions = {"model",  "features", "optimizer", "dim",        "lr",    "reg",
-                                                      "epochs", "batch",    "preset",    "data",       "test",  "split",
-                                                      "fold",   "folds",    "seed",      "validation", "device"};
+constexpr std::array<const char*, 18> kMainOptions = {
+    "model",  "ensemble", "features", "optimizer", "dim",  "lr",    "reg",  "epochs",     "batch",
+    "preset", "data",     "test",     "split",     "fold", "folds", "seed", "validation", "device"};
 
 /// What the options would be if only the main ones had been given.
 Json default_options(const RunConfig& config) {
@@ -25,6 +25,7 @@ Json default_options(const RunConfig& config) {
   try {
     base.options = preset_options(config.options.preset);
     base.options.model = config.options.model;
+    base.options.ensemble = config.options.ensemble;
     base.options.optimizer = config.options.optimizer;
     base.options.dim = config.options.dim;
     base.options.batch = config.options.batch;

@@ -24,14 +24,26 @@ struct Curve {
   std::vector<double> rmse;
 };
 
+/// Of an ensemble the mean error of the members that were trained for so many epochs, after the time that all took.
 Curve curve_of(const ComparedRun& run) {
   const bool validated = has_validation(run);
   Curve curve;
-  double seconds = 0.0;
+  std::vector<double> members;
   for (const EpochRecord& record : run.history) {
-    seconds += record.seconds;
-    curve.seconds.push_back(seconds);
-    curve.rmse.push_back(validated ? *record.validation_rmse : record.train_rmse);
+    const auto epoch = static_cast<std::size_t>(record.epoch - 1);
+    if (epoch == curve.rmse.size()) {
+      curve.rmse.push_back(0.0);
+      curve.seconds.push_back(0.0);
+      members.push_back(0.0);
+    }
+    curve.rmse[epoch] += validated ? *record.validation_rmse : record.train_rmse;
+    curve.seconds[epoch] += record.seconds;
+    members[epoch] += 1.0;
+  }
+  double seconds = 0.0;
+  for (std::size_t epoch = 0; epoch < members.size(); ++epoch) {
+    curve.rmse[epoch] /= members[epoch];
+    curve.seconds[epoch] = seconds += curve.seconds[epoch];
   }
   return curve;
 }
@@ -77,7 +89,9 @@ void add_curve(const ComparedRun& run, const Curve& curve, const std::string& na
                LinePanel& by_seconds) {
   LineSeries line;
   line.name = name;
-  line.ring = static_cast<std::size_t>(std::max(1, run.metrics.best_epoch) - 1);
+  if (run.metrics.members == 0) {
+    line.ring = static_cast<std::size_t>(std::max(1, run.metrics.best_epoch) - 1);
+  }
   LineSeries timed = line;
   for (std::size_t k = 0; k < curve.rmse.size(); ++k) {
     line.points.emplace_back(static_cast<double>(k + 1), curve.rmse[k]);
@@ -105,7 +119,8 @@ PlotPage comparison_plot(const RunComparison& comparison) {
   by_seconds.y_label = by_epoch.y_label;
   std::vector<Curve> curves;
   for (const ComparedRun& run : runs) {
-    const std::string name = run.name + (has_validation(run) || validated == 0 ? "" : " (learnt)");
+    const std::string name = run.name + (has_validation(run) || validated == 0 ? "" : " (learnt)") +
+                             (run.metrics.members == 0 ? "" : fmt::format(" (mean of {})", run.metrics.members));
     add_curve(run, curves.emplace_back(curve_of(run)), name, by_epoch, by_seconds);
   }
   choose_seconds_axis(by_seconds, curves);

@@ -24,8 +24,11 @@ std::string csv_number(const std::optional<double>& value) {
 }  // namespace
 
 std::string history_csv(const std::vector<EpochRecord>& history) {
-  std::string text = "epoch,seconds,train_rmse,validation_rmse,learning_rate,ratings_per_second\n";
+  const bool ensemble = !history.empty() && history.front().member > 0;
+  std::string text = ensemble ? "member," : "";
+  text += "epoch,seconds,train_rmse,validation_rmse,learning_rate,ratings_per_second\n";
   for (const EpochRecord& record : history) {
+    text += ensemble ? fmt::format("{},", record.member) : "";
     text += fmt::format("{},{},{},{},{},{}\n", record.epoch, record.seconds, record.train_rmse,
                         csv_number(record.validation_rmse), record.learning_rate, record.ratings_per_second);
   }
@@ -73,7 +76,18 @@ std::vector<EpochRecord> read_history(const std::string& path) {
       return value;
     };
     EpochRecord record;
-    record.epoch = static_cast<std::int32_t>(line - 1);
+    record.epoch = history.empty() ? 1 : history.back().epoch + 1;
+    if (header.front() == "member") {
+      // The next epoch of a member, or the first one of the next.
+      record.member = history.empty() ? 1 : history.back().member;
+      const double member = number("member", false).value_or(0.0);
+      if (!history.empty() && member == static_cast<double>(record.member + 1)) {
+        ++record.member;
+        record.epoch = 1;
+      } else if (member != static_cast<double>(record.member)) {
+        fail(fmt::format("not member {} or the next one", record.member));
+      }
+    }
     if (number("epoch", false) != static_cast<double>(record.epoch)) {
       fail(fmt::format("not epoch {}, which comes next", record.epoch));
     }

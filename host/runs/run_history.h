@@ -7,7 +7,7 @@
 
 namespace curate {
 
-/// history.csv: a line for each epoch, in order. `best` is not in the file.
+/// history.csv: a line for each epoch, in order, of an ensemble with its member. `best` is not in the file.
 std::string history_csv(const std::vector<EpochRecord>& history);
 
 /// history.csv read back. Throws InputError naming file and line.

@@ -32,6 +32,20 @@ nlohmann::ordered_json baseline_json(const Baseline& baseline) {
   return json;
 }
 
+nlohmann::ordered_json json_of(const MemberResult& member) {
+  nlohmann::ordered_json json;
+  json["model"] = name_of(member.model);
+  json["seed"] = member.seed;
+  json["train"] = to_json(member.train);
+  json["validation"] = part_json(member.validation);
+  json["best_epoch"] = member.best_epoch;
+  json["epochs"] = member.epochs;
+  json["refit_epochs"] =
+      member.refit_epochs ? nlohmann::ordered_json(*member.refit_epochs) : nlohmann::ordered_json(nullptr);
+  json["seconds"] = member.seconds;
+  return json;
+}
+
 }  // namespace
 
 std::string metrics_json(const TrainResult& result, const std::optional<Metrics>& test) {
@@ -40,17 +54,26 @@ std::string metrics_json(const TrainResult& result, const std::optional<Metrics>
   json["validation"] = part_json(result.validation);
   json["test"] = part_json(test);
   json["baseline"] = result.baseline ? baseline_json(*result.baseline) : nlohmann::ordered_json(nullptr);
-  json["best_epoch"] = result.best_epoch;
+  json["best_epoch"] =
+      result.members.empty() ? nlohmann::ordered_json(result.best_epoch) : nlohmann::ordered_json(nullptr);
   json["epochs"] = result.history.size();
   json["seconds"] = result.seconds;
-  json["refit"] = result.refit ? nlohmann::ordered_json({{"epochs", result.refit->history.size()},
-                                                         {"seconds", result.refit->seconds}})
-                               : nlohmann::ordered_json(nullptr);
+  json["refit"] =
+      result.refit
+          ? nlohmann::ordered_json({{"epochs", result.refit->history.size()}, {"seconds", result.refit->seconds}})
+          : nlohmann::ordered_json(nullptr);
   json["divergences"] = nlohmann::ordered_json::array();
   for (const Divergence& divergence : result.divergences) {
     json["divergences"].push_back(to_json(divergence));
   }
   json["device"] = result.device;
+  if (!result.members.empty()) {
+    nlohmann::ordered_json members = nlohmann::ordered_json::array();
+    for (const MemberResult& member : result.members) {
+      members.push_back(json_of(member));
+    }
+    json["ensemble"] = {{"members", std::move(members)}};
+  }
   return json_text(json);
 }
 
@@ -113,7 +136,15 @@ RunMetrics read_metrics(const std::string& path) {
   metrics.validation = metrics_of(json, path, "validation");
   metrics.test = metrics_of(json, path, "test");
   metrics.epochs = value_of<std::int32_t>(json, path, "epochs", 1);
-  metrics.best_epoch = value_of<std::int32_t>(json, path, "best_epoch", 0);
+  if (const auto ensemble = json.find("ensemble"); ensemble != json.end()) {
+    const auto members = ensemble->is_object() ? ensemble->find("members") : ensemble->end();
+    if (!ensemble->is_object() || members == ensemble->end() || !members->is_array() || members->size() < 2) {
+      throw InputError(fmt::format("{}: ensemble has no list of members; {}", path, kTrainAgain));
+    }
+    metrics.members = static_cast<std::int32_t>(members->size());
+  } else {
+    metrics.best_epoch = value_of<std::int32_t>(json, path, "best_epoch", 0);
+  }
   metrics.seconds = value_of(json, path, "seconds", 0.0);
   if (const auto device = json.find("device"); device != json.end() && device->is_string()) {
     metrics.device = device->get<std::string>();

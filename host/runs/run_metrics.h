@@ -17,8 +17,9 @@ struct RunMetrics {
   std::optional<Metrics> train;
   std::optional<Metrics> validation;
   std::optional<Metrics> test;
-  std::int32_t epochs = 0;      ///< that were run
-  std::int32_t best_epoch = 0;  ///< whose model was kept, from 1; 0: that of the start
+  std::int32_t epochs = 0;      ///< that were run; of an ensemble by all members together
+  std::int32_t best_epoch = 0;  ///< whose model was kept, from 1; 0: that of the start, or members have one each
+  std::int32_t members = 0;     ///< of an ensemble; else 0
   double seconds = 0.0;
   std::string device;
 };

@@ -45,6 +45,7 @@ enum class RandomPurpose : std::uint32_t {
   rounding_item = 30,
   rounding_user_factors = 31,
   rounding_item_factors = 32,
+  member_seed = 64,
   dropout_dense = 256,    ///< plus the number of the layer
   dropout_feature = 512,  ///< plus the number of the feature
 };

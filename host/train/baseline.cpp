@@ -10,6 +10,7 @@
 #include "curate/error.h"
 #include "solvers/bias_ridge.h"
 #include "support/thread_pool.h"
+#include "train/ensemble.h"
 #include "train/evaluator.h"
 
 namespace curate {
@@ -169,7 +170,7 @@ Trained train_with_baseline(Device& device, const TrainOptions& resolved, const 
     }
     return trained;
   }
-  Trained trained = train(device, resolved, dataset, ratings, events, bias.starts);
+  Trained trained = train_models(device, resolved, dataset, ratings, events, bias.starts);
   trained.result.baseline = std::move(bias.baseline);
   return trained;
 }

@@ -11,7 +11,7 @@
 
 namespace curate {
 
-/// train() of what the options ask for, the bias model too, and its baseline. The bias model is fitted on the host,
+/// Trains what the options ask for: the bias model, another model or an ensemble, with its baseline. The bias model is fitted on the host,
 /// first without the validation slice, for its errors there, then on all ratings with the same ridges. Arguments and
 /// what is thrown as in train(). History of a bias model is one record.
 Trained train_with_baseline(Device& device, const TrainOptions& resolved, const Dataset& dataset,

@@ -1,10 +1,16 @@
 #include "train/memory_estimate.h"
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
+#include <utility>
+#include <vector>
 
 #include "curate/column.h"
+#include "models/batch_walk.h"
+#include "models/ensemble.h"
 #include "train/baseline.h"
+#include "train/ensemble.h"
 #include "train/fallback.h"
 #include "train/training_session.h"
 
@@ -20,6 +26,11 @@ constexpr std::int64_t kIdBytes = 48;
 std::size_t bytes_of_ratings(std::int64_t ratings, bool timestamps) {
   const auto column = [ratings](std::size_t size) { return column_bytes(static_cast<std::size_t>(ratings) * size); };
   return 2 * column(sizeof(std::int32_t)) + column(sizeof(float)) + (timestamps ? column(sizeof(std::int64_t)) : 0);
+}
+
+/// Of users and items on the host.
+std::size_t id_bytes(const TrainingSize& size) {
+  return static_cast<std::size_t>((size.users + size.items) * kIdBytes);
 }
 
 std::size_t bytes_of_parameters(const RatingModel& model) {
@@ -72,46 +83,112 @@ std::int64_t MemoryEstimate::array_bytes(std::string_view what) const {
   return found == arrays.end() ? 0 : found->bytes;
 }
 
-MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
-  check_ratings(size.ratings);
-  check_device(device, resolved);
-  const std::int64_t ids = size.users + size.items;
-  const std::size_t id_bytes = static_cast<std::size_t>(ids * kIdBytes);
-  const std::size_t data_set = bytes_of_ratings(size.ratings, size.timestamps) + id_bytes;
-  const Held given(device, kHost, data_set);
-  const auto fit_baseline = [&] {
-    const Held split(device, kHost, bytes_of_ratings(size.ratings, size.timestamps));
-    const Held fit(device, kHost, baseline_bytes(size.ratings, size.users, size.items));
-  };
-  const auto hold_model = [&](const RatingModel& model) {
-    // With the ids and what cold ones fall back to.
-    const Held held(device, kHost, bytes_of_parameters(model) + id_bytes + Fallback::bytes(size.users, size.items));
-    stage_parameters(model.parameters());
-  };
-  const auto go_through = [&](const TrainOptions& options) {
-    PlannedData data(device, size, held_out_ratings(size.ratings, options));
-    DeviceTraining training(device, options, size, data);
-    const bool validated = training.has_validation();
+namespace {
+
+/// Goes through the training of a model, or of a member of an ensemble: the first training's model predicts the
+/// validation part then. Gives the bytes of its parameters.
+std::size_t plan_once(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size, bool is_member) {
+  const std::int64_t held_out = held_out_ratings(size.ratings, resolved);
+  PlannedData data(device, size, held_out);
+  std::unique_ptr<RatingModel> trained;
+  std::size_t parameters = 0;
+  Held model;
+  {
+    DeviceTraining training(device, resolved, size, data);
     // What an epoch takes comes beside the best one so far from the second on.
-    for (std::int32_t epoch = 0; epoch < std::min(2, options.epochs.value()); ++epoch) {
+    for (std::int32_t epoch = 0; epoch < std::min(2, resolved.epochs.value()); ++epoch) {
       training.train_epoch(epoch, {});
-      if (validated) {
+      if (training.has_validation()) {
         training.validate();
         training.keep_best();
       }
     }
     training.finish();
-    hold_model(training.model());
-    return validated;
-  };
-  fit_baseline();
-  if (resolved.model == ModelKind::bias) {
-    const MemoryLabel label(device, "parameters");
-    hold_model(*make_new_model(device, resolved, size.scale, size.users, size.items, {}));
-  } else if (go_through(resolved) && resolved.refit) {
+    // The model with the ids and what cold ones fall back to.
+    parameters = bytes_of_parameters(training.model());
+    model = Held(device, kHost, parameters + id_bytes(size) + Fallback::bytes(size.users, size.items));
+    stage_parameters(training.model().parameters());
+    trained = training.take_model();
+  }
+  if (is_member && held_out > 0) {
+    const MemoryLabel label(device, "ratings");
+    const DeviceRatings validation(device, held_out);
+    trained->predict(validation.view().users, validation.view().items);
+  }
+  return parameters;
+}
+
+/// With its refit.
+std::size_t plan_training(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size,
+                          bool is_member) {
+  check_device(device, resolved);
+  const std::size_t parameters = plan_once(device, resolved, size, is_member);
+  if (resolved.refit && held_out_ratings(size.ratings, resolved) > 0) {
     TrainOptions refit = resolved;
     refit.validation = 0.0;
-    go_through(refit);
+    plan_once(device, refit, size, false);
+  }
+  return parameters;
+}
+
+/// An ensemble: its members one after the other, then all of them on the device for their errors.
+void plan_ensemble(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
+  const std::vector<TrainOptions> members = member_options(resolved);
+  std::vector<Held> finished;
+  for (const TrainOptions& member : members) {
+    finished.emplace_back(device, kHost, plan_training(device, member, size, true));
+  }
+  const std::int64_t trained = resolved.refit ? size.ratings : size.ratings - held_out_ratings(size.ratings, resolved);
+  const Held split(device, kHost, resolved.refit ? 0 : bytes_of_ratings(size.ratings, size.timestamps));
+  const Held model(device, kHost, id_bytes(size) + Fallback::bytes(size.users, size.items));
+  std::vector<std::unique_ptr<Scorer>> scorers;
+  {
+    const MemoryLabel label(device, "parameters");
+    for (const TrainOptions& member : members) {
+      scorers.push_back(make_planned_scorer(device, member, size.scale, size.users, size.items, size.features));
+    }
+  }
+  // Sorted by what predicts them, as Evaluator has them; what a block takes is the same for all blocks.
+  const Held parts(device, kHost, 2 * bytes_of_ratings(trained, false));
+  const MemoryLabel label(device, "ratings");
+  const DeviceRatings ratings(device, trained);
+  const Buffer sums = device.allocate_array<ErrorSums>(1);
+  make_ensemble(device, std::move(scorers))
+      ->enqueue_errors(sums.view(DType::error_sums, 1), ratings.view(0, std::min(trained, kPredictionBatch)),
+                       ClipRange{});
+}
+
+/// Fitted on the host.
+void plan_baseline(MeasuringDevice& device, const TrainingSize& size) {
+  const Held split(device, kHost, bytes_of_ratings(size.ratings, size.timestamps));
+  const Held fit(device, kHost, baseline_bytes(size.ratings, size.users, size.items));
+}
+
+/// The bias model is put on the device, solved.
+void plan_bias_model(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
+  const MemoryLabel label(device, "parameters");
+  const std::unique_ptr<RatingModel> model = make_new_model(device, resolved, size.scale, size.users, size.items, {});
+  const Held held(device, kHost,
+                  bytes_of_parameters(*model) + id_bytes(size) + Fallback::bytes(size.users, size.items));
+  stage_parameters(model->parameters());
+}
+
+}  // namespace
+
+MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
+  check_ratings(size.ratings);
+  const std::size_t data_set = bytes_of_ratings(size.ratings, size.timestamps) + id_bytes(size);
+  {
+    const Held given(device, kHost, data_set);
+    plan_baseline(device, size);
+    if (!resolved.ensemble.empty()) {
+      plan_ensemble(device, resolved, size);
+    } else if (resolved.model == ModelKind::bias) {
+      check_device(device, resolved);
+      plan_bias_model(device, resolved, size);
+    } else {
+      plan_training(device, resolved, size, false);
+    }
   }
   MemoryEstimate estimate;
   estimate.arrays = device.parts();

@@ -19,6 +19,9 @@ nlohmann::ordered_json to_json(const Metrics& metrics) {
 
 nlohmann::ordered_json to_json(const Divergence& divergence) {
   nlohmann::ordered_json json;
+  if (divergence.member > 0) {
+    json["member"] = divergence.member;
+  }
   json["kind"] = name_of(divergence.kind);
   json["epoch"] = divergence.epoch;
   // JSON has no number for what is not finite.

@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "curate/error.h"
+#include "models/members.h"
 #include "models/rating_model.h"
 #include "support/atomic_file.h"
 #include "support/file_set.h"
@@ -21,12 +22,15 @@
 #include "support/split_list.h"
 #include "train/features_file.h"
 #include "train/model_files.h"
+#include "train/option_visit.h"
 #include "train/safetensors.h"
 
 namespace curate {
 namespace {
 
 constexpr const char* kFormat = "curate-1";
+constexpr const char* kEnsembleFormat = "curate-ensemble-1";  // versions without ensembles refuse it by this name
+constexpr const char* kEnsemble = "ensemble";                 // its kind
 constexpr const char* kUsersHeader = "raw_id\tdense_id\tratings\n";
 constexpr const char* kItemsHeader = "raw_id\tdense_id\ttitle\tgenres\tratings\n";
 
@@ -62,16 +66,71 @@ void need_embedding(const TensorMap& tensors, const char* name, std::int64_t row
 
 /// Without one of its features mf would be taken for a model of ids alone, and predict something else. Throws
 /// InputError.
-void check_all_features_given(const Model::Parts& parts) {
+void check_all_features_given(const ModelSpec& spec, const TensorMap& tensors) {
   std::set<std::string> known = {"user.embedding", "item.embedding"};
-  for (const Feature& feature : parts.spec.features) {
+  for (const Feature& feature : spec.features) {
     known.insert(feature.prefix() + ".embedding");
   }
-  for (const auto& [name, tensor] : parts.tensors) {
+  for (const auto& [name, tensor] : tensors) {
     const bool of_a_side = name.starts_with("user.") || name.starts_with("item.");
     if (of_a_side && name.ends_with(".embedding") && known.count(name) == 0) {
       throw InputError(fmt::format("tensor {} is of a feature that features.json does not have; train the model again",
                                    printable(name)));
+    }
+  }
+}
+
+[[noreturn]] void fail(const std::string& problem) {
+  throw InputError(printable(problem) + "; train the model again");
+}
+
+void check_finite(const TensorMap& tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    if (!std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) { return std::isfinite(value); })) {
+      fail(fmt::format("tensor {} holds values that are not finite", name));
+    }
+  }
+}
+
+/// A model, or a member of an ensemble, with its features. Throws InputError.
+void check_model(const ModelSpec& spec, const TensorMap& tensors, std::int64_t users, std::int64_t items) {
+  if (is_bias(spec)) {
+    need(tensors, "user.bias", users);
+    need(tensors, "item.bias", items);
+  } else {
+    need_embedding(tensors, "user.embedding", users);
+    need_embedding(tensors, "item.embedding", items);
+  }
+  if (is_bias(spec) && !spec.features.empty()) {
+    fail("a bias model takes no features, and this one has some");
+  }
+  check_all_features_given(spec, tensors);
+  if (spec.kind == "mf" || is_bias(spec)) {
+    mf_shape_of(spec, tensors);
+  } else if (is_network(spec.kind)) {
+    mlp_shape_of(spec, tensors);
+  } else {
+    fail(fmt::format("a model of kind '{}' is not known to this version", spec.kind));
+  }
+  check_finite(tensors);
+}
+
+/// Throws InputError that names the member.
+void check_members(const Model::Parts& parts) {
+  if (parts.spec.kind != kEnsemble) {
+    fail(fmt::format("'{}' is not the kind of an ensemble", parts.spec.kind));
+  }
+  if (parts.members.size() < 2 || parts.members.size() > kMostMembers) {
+    fail(fmt::format("an ensemble has 2 to {} members, not {}", kMostMembers, parts.members.size()));
+  }
+  if (parts.tensors.size() != 3) {
+    fail("an ensemble has tensors that are of no member");
+  }
+  for (std::size_t member = 0; member < parts.members.size(); ++member) {
+    try {
+      check_model(member_spec(parts, member), member_tensors(parts, member), parts.users.size(), parts.items.size());
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("member {} of the ensemble: {}", member + 1, error.what()));
     }
   }
 }
@@ -143,7 +202,12 @@ IdTable read_ids(const std::string& path, bool items) {
   return table;
 }
 
-float metadata_float(const SafetensorsFile& file, const std::string& path, const char* key) {
+/// What stands before the names of a member's tensors and metadata.
+std::string prefix_of(std::size_t member) {
+  return fmt::format("member.{}.", member + 1);
+}
+
+float metadata_float(const SafetensorsFile& file, const std::string& path, const std::string& key) {
   const auto found = file.metadata.find(key);
   char* end = nullptr;
   const float value = found == file.metadata.end() ? 0.0F : std::strtof(found->second.c_str(), &end);
@@ -151,6 +215,50 @@ float metadata_float(const SafetensorsFile& file, const std::string& path, const
     throw InputError(fmt::format("{}: the metadata has no sound {}; train the model again", path, key));
   }
   return value;
+}
+
+/// Of a model, or with a prefix of a member; without its features.
+ModelSpec read_spec(SafetensorsFile& file, const std::string& path, const std::string& prefix) {
+  ModelSpec spec;
+  spec.kind = file.metadata[prefix + "model"];
+  if (is_network(spec.kind)) {
+    spec.activations = split_list(file.metadata[prefix + "activations"]);
+    spec.output_min = metadata_float(file, path, prefix + "output_min");
+    spec.output_max = metadata_float(file, path, prefix + "output_max");
+    // Runs of before there was one have none.
+    if (file.metadata.count(prefix + "output_floor") > 0) {
+      spec.output_floor = metadata_float(file, path, prefix + "output_floor");
+    }
+  }
+  return spec;
+}
+
+void add_spec(std::map<std::string, std::string>& metadata, const ModelSpec& spec, const std::string& prefix) {
+  metadata[prefix + "model"] = spec.kind;
+  if (is_network(spec.kind)) {
+    metadata[prefix + "activations"] = fmt::format("{}", fmt::join(spec.activations, ","));
+    metadata[prefix + "output_min"] = fmt::format("{}", spec.output_min);
+    metadata[prefix + "output_max"] = fmt::format("{}", spec.output_max);
+    metadata[prefix + "output_floor"] = fmt::format("{}", spec.output_floor);
+  }
+}
+
+/// Takes the members' tensors out of the file. Throws InputError for a member that is not there.
+std::vector<ModelMember> take_members(SafetensorsFile& file, const std::string& path) {
+  const auto count = parse_number<std::int32_t>(file.metadata["members"]);
+  if (!count || *count < 2 || *count > kMostMembers) {
+    throw InputError(fmt::format("{}: the metadata has no sound number of members; train the model again", path));
+  }
+  std::vector<ModelMember> members(static_cast<std::size_t>(*count));
+  for (std::size_t member = 0; member < members.size(); ++member) {
+    const std::string prefix = prefix_of(member);
+    members[member].spec = read_spec(file, path, prefix);
+    for (auto at = file.tensors.lower_bound(prefix); at != file.tensors.end() && at->first.starts_with(prefix);) {
+      members[member].tensors[at->first.substr(prefix.size())] = std::move(at->second);
+      at = file.tensors.erase(at);
+    }
+  }
+  return members;
 }
 
 }  // namespace
@@ -172,42 +280,21 @@ const char* name_of(PredictionBasis basis) {
 }
 
 Model::Model(Parts parts) : parts_(std::make_shared<const Parts>(std::move(parts))) {
-  const auto fail = [](const std::string& problem) {
-    throw InputError(printable(problem) + "; train the model again");
-  };
-  const TensorMap& tensors = parts_->tensors;
   const std::int64_t users = parts_->users.size();
   const std::int64_t items = parts_->items.size();
   if (static_cast<std::int64_t>(parts_->user_counts.size()) != users ||
       static_cast<std::int64_t>(parts_->item_counts.size()) != items) {
     fail("the model's ids and training counts differ in number");
   }
-  need(tensors, "fallback.user", users);
-  need(tensors, "fallback.item", items);
-  need(tensors, "fallback.mean", 1);
-  if (is_bias(parts_->spec)) {
-    need(tensors, "user.bias", users);
-    need(tensors, "item.bias", items);
-  } else {
-    need_embedding(tensors, "user.embedding", users);
-    need_embedding(tensors, "item.embedding", items);
-  }
-  if (is_bias(parts_->spec) && !parts_->spec.features.empty()) {
-    fail("a bias model takes no features, and this one has some");
-  }
+  need(parts_->tensors, "fallback.user", users);
+  need(parts_->tensors, "fallback.item", items);
+  need(parts_->tensors, "fallback.mean", 1);
   check_features(parts_->spec.features, users, items);
-  check_all_features_given(*parts_);
-  if (parts_->spec.kind == "mf" || is_bias(parts_->spec)) {
-    mf_shape_of(parts_->spec, tensors);
-  } else if (is_network(parts_->spec.kind)) {
-    mlp_shape_of(parts_->spec, tensors);
+  if (is_ensemble(*parts_)) {
+    check_members(*parts_);
+    check_finite(parts_->tensors);
   } else {
-    fail(fmt::format("a model of kind '{}' is not known to this version", parts_->spec.kind));
-  }
-  for (const auto& [name, tensor] : tensors) {
-    if (!std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) { return std::isfinite(value); })) {
-      fail(fmt::format("tensor {} holds values that are not finite", name));
-    }
+    check_model(parts_->spec, parts_->tensors, users, items);
   }
   if (!(parts_->scale.min <= parts_->scale.max)) {
     fail("the lowest rating of the model's scale is above the highest");
@@ -219,22 +306,17 @@ namespace {
 Model load_model(const std::string& run_directory) {
   const std::string path = path_in(run_directory, kModelFile);
   SafetensorsFile file = read_safetensors(path);
-  if (file.metadata["format"] != kFormat) {
+  const bool ensemble = file.metadata["format"] == kEnsembleFormat;
+  if (!ensemble && file.metadata["format"] != kFormat) {
     throw InputError(fmt::format("{}: written as '{}', this version reads '{}'; train the model again", path,
                                  printable(file.metadata["format"]), kFormat));
   }
   IdTable users = read_ids(path_in(run_directory, kUsersFile), false);
   IdTable items = read_ids(path_in(run_directory, kItemsFile), true);
   Model::Parts parts;
-  parts.spec.kind = file.metadata["model"];
-  if (is_network(parts.spec.kind)) {
-    parts.spec.activations = split_list(file.metadata["activations"]);
-    parts.spec.output_min = metadata_float(file, path, "output_min");
-    parts.spec.output_max = metadata_float(file, path, "output_max");
-    // Runs of before there was one have none.
-    if (file.metadata.count("output_floor") > 0) {
-      parts.spec.output_floor = metadata_float(file, path, "output_floor");
-    }
+  parts.spec = read_spec(file, path, "");
+  if (ensemble) {
+    parts.members = take_members(file, path);
   }
   parts.scale = {metadata_float(file, path, "rating_min"), metadata_float(file, path, "rating_max"),
                  metadata_float(file, path, "rating_step")};
@@ -294,22 +376,30 @@ void write_model_files(const Model::Parts& parts, const std::function<std::strin
   }
   write_file_atomically(path_of(kUsersFile), users);
   write_file_atomically(path_of(kItemsFile), items);
-  std::map<std::string, std::string> metadata = {{"format", kFormat},
-                                                 {"model", parts.spec.kind},
+  std::map<std::string, std::string> metadata = {{"format", is_ensemble(parts) ? kEnsembleFormat : kFormat},
                                                  {"rating_min", fmt::format("{}", parts.scale.min)},
                                                  {"rating_max", fmt::format("{}", parts.scale.max)},
                                                  {"rating_step", fmt::format("{}", parts.scale.step)},
                                                  {"clip", parts.clip ? "true" : "false"}};
-  if (is_network(parts.spec.kind)) {
-    metadata["activations"] = fmt::format("{}", fmt::join(parts.spec.activations, ","));
-    metadata["output_min"] = fmt::format("{}", parts.spec.output_min);
-    metadata["output_max"] = fmt::format("{}", parts.spec.output_max);
-    metadata["output_floor"] = fmt::format("{}", parts.spec.output_floor);
+  add_spec(metadata, parts.spec, "");
+  TensorViews tensors;
+  const auto add_tensors = [&](const TensorMap& all, const std::string& prefix) {
+    for (const auto& [name, tensor] : all) {
+      tensors[prefix + name] = &tensor;
+    }
+  };
+  add_tensors(parts.tensors, "");
+  if (is_ensemble(parts)) {
+    metadata["members"] = fmt::format("{}", parts.members.size());
+    for (std::size_t member = 0; member < parts.members.size(); ++member) {
+      add_spec(metadata, parts.members[member].spec, prefix_of(member));
+      add_tensors(parts.members[member].tensors, prefix_of(member));
+    }
   }
   if (!parts.spec.features.empty()) {
     write_file_atomically(path_of(kFeaturesFile), features_json(parts.spec.features));
   }
-  write_safetensors(path_of(kModelFile), {parts.tensors, metadata});
+  write_safetensors(path_of(kModelFile), tensors, metadata);
 }
 
 void Model::save(const std::string& run_directory) const {

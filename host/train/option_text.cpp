@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "curate/error.h"
 #include "support/printable.h"
@@ -50,6 +51,20 @@ bool is_sound(const MfKernelOptions& kernel) {
   return (kernel.lanes == 0 || is_power_up_to(kernel.lanes, 32)) &&
          (kernel.ahead == 0 || is_power_up_to(kernel.ahead, 4)) && (kernel.split == 0 || kernel.split >= 16) &&
          kernel.hot_items >= 0 && kernel.hot_items <= 1024;
+}
+
+/// One number alone, or kinds that each stand once.
+bool is_sound(const OptionInfo& info, const std::vector<EnsemblePart>& ensemble) {
+  double members = 0.0;
+  std::set<ModelKind> kinds;
+  for (const EnsemblePart& part : ensemble) {
+    const bool named_once = part.kind ? kinds.insert(*part.kind).second : ensemble.size() == 1;
+    if (!named_once || part.members < 1) {
+      return false;
+    }
+    members += part.members;
+  }
+  return ensemble.empty() || in_range(info, members);
 }
 
 }  // namespace
@@ -108,6 +123,14 @@ std::string text_of(const MfKernelOptions& kernel) {
   }
   if (parts.empty()) {
     parts.emplace_back("hot=0");  // what is by default
+  }
+  return fmt::format("{}", fmt::join(parts, ","));
+}
+
+std::string text_of(const std::vector<EnsemblePart>& ensemble) {
+  std::vector<std::string> parts;
+  for (const EnsemblePart& part : ensemble) {
+    parts.push_back(part.kind ? fmt::format("{}:{}", name_of(*part.kind), part.members) : text_of(part.members));
   }
   return fmt::format("{}", fmt::join(parts, ","));
 }
@@ -201,6 +224,24 @@ void read_text(const OptionInfo& info, const std::string& text, MfKernelOptions&
   kernel = read;
 }
 
+void read_text(const OptionInfo& info, const std::string& text, std::vector<EnsemblePart>& ensemble) {
+  std::vector<EnsemblePart> read;
+  for (const std::string& part : split_list(text)) {
+    const std::size_t colon = part.find(':');
+    if (const auto members = parse_number<std::int32_t>(part)) {
+      read.push_back({std::nullopt, *members});
+      continue;
+    }
+    const std::optional<ModelKind> kind = find_kind<ModelKind>(part.substr(0, colon));
+    const auto members =
+        colon == std::string::npos ? std::optional(1) : parse_number<std::int32_t>(part.substr(colon + 1));
+    need(kind && members, info, text);
+    read.push_back({kind, *members});
+  }
+  need(is_sound(info, read), info, text);
+  ensemble = std::move(read);
+}
+
 void set_option(TrainOptions& options, std::string_view key, const std::string& text) {
   const OptionInfo& wanted = find_option(key);
   visit_options(options, [&](auto& member, const OptionInfo& info) {
@@ -227,6 +268,10 @@ void check_value(const OptionInfo& info, const std::vector<FeatureDim>& dims) {
 
 void check_value(const OptionInfo& info, const MfKernelOptions& kernel) {
   need(is_sound(kernel), info, text_of(kernel));
+}
+
+void check_value(const OptionInfo& info, const std::vector<EnsemblePart>& ensemble) {
+  need(is_sound(info, ensemble), info, text_of(ensemble));
 }
 
 }  // namespace curate

@@ -27,6 +27,7 @@ std::string text_of(const std::vector<ActivationKind>& activations);
 std::string text_of(const DropoutRates& rates);
 std::string text_of(const std::vector<FeatureDim>& dims);
 std::string text_of(const MfKernelOptions& kernel);
+std::string text_of(const std::vector<EnsemblePart>& ensemble);
 template <NamedKind Kind>
 std::string text_of(Kind kind) {
   return std::string(name_of(kind));
@@ -49,6 +50,7 @@ void read_text(const OptionInfo& info, const std::string& text, std::vector<Acti
 void read_text(const OptionInfo& info, const std::string& text, DropoutRates& rates);
 void read_text(const OptionInfo& info, const std::string& text, std::vector<FeatureDim>& dims);
 void read_text(const OptionInfo& info, const std::string& text, MfKernelOptions& kernel);
+void read_text(const OptionInfo& info, const std::string& text, std::vector<EnsemblePart>& ensemble);
 
 /// "not one of mf, mlp, neumf".
 [[noreturn]] void refuse_choice(const OptionInfo& info, const std::string& text);
@@ -77,5 +79,6 @@ void check_value(const OptionInfo& info, const std::vector<std::int32_t>& widths
 void check_value(const OptionInfo& info, const DropoutRates& rates);
 void check_value(const OptionInfo& info, const std::vector<FeatureDim>& dims);
 void check_value(const OptionInfo& info, const MfKernelOptions& kernel);
+void check_value(const OptionInfo& info, const std::vector<EnsemblePart>& ensemble);
 
 }  // namespace curate

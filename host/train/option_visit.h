@@ -14,6 +14,9 @@ namespace curate {
 /// The greatest that a number of 32 bits holds.
 inline constexpr double kLargestInt = std::numeric_limits<std::int32_t>::max();
 
+/// Members of an ensemble.
+inline constexpr std::int32_t kMostMembers = 64;
+
 /// The names of all values.
 template <NamedKind Kind>
 std::vector<std::string_view> choices_of() {
@@ -339,6 +342,22 @@ void visit_options(Options&& options, Visitor&& visit) {
                            .by_default = "1",
                            .sentence = "seed of every random number",
                            .examples = {"7"}});
+  visit(options.validation_seed, Info{.key = "validation_seed",
+                                      .type = OptionType::whole_number,
+                                      .least = 0,
+                                      .values = "0 to 2^64 - 1",
+                                      .by_default = "that of `seed`",
+                                      .sentence = "seed that chooses the validation part",
+                                      .examples = {"1"}});
+  visit(options.ensemble,
+        Info{.key = "ensemble",
+             .type = OptionType::text,
+             .least = 1,
+             .most = kMostMembers,
+             .values = "a number of members, or numbers by kind like mf:8,neumf:8; 1 to 64 in all",
+             .by_default = "one model",
+             .sentence = "several models of other seeds, by kind; the mean of their predictions is the prediction",
+             .examples = {"8", "mf:8,neumf:8"}});
   visit(options.device, Info{.key = "device",
                              .type = OptionType::text,
                              .values = "auto, cpu, cuda, cuda:N",

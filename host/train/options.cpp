@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
+#include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -80,8 +83,8 @@ constexpr const char* kDeviceNames = "not one of auto, cpu, cuda, cuda:N for the
 
 /// The bias model is solved, not trained: it takes none of the options of training.
 void refuse_training_options(const TrainOptions& options) {
-  constexpr std::array<std::string_view, 7> kTaken = {"model",  "validation", "clip",         "seed",
-                                                      "device", "threads",    "deterministic"};
+  constexpr std::array<std::string_view, 8> kTaken = {"model",           "validation", "clip",    "seed",
+                                                      "validation_seed", "device",     "threads", "deterministic"};
   std::vector<std::string> defaults;
   visit_options(TrainOptions(),
                 [&](const auto& value, const OptionInfo& /*info*/) { defaults.push_back(text_of(value)); });
@@ -354,8 +357,10 @@ TrainOptions preset_options(const std::string& name) {
                    fmt::format("no such preset; there is {}", fmt::join(preset_names(), ", ")));
 }
 
-TrainOptions resolve(const TrainOptions& given) {
-  check_values(given);
+namespace {
+
+/// Of one model.
+TrainOptions resolve_one(const TrainOptions& given) {
   TrainOptions options = given;
   if (options.model == ModelKind::bias) {
     refuse_training_options(options);
@@ -388,6 +393,83 @@ TrainOptions resolve(const TrainOptions& given) {
   resolve_row_reg(options, per_rating);
   check_values(options);  // what was filled in
   return options;
+}
+
+/// The kinds of an ensemble's members, each once.
+std::vector<ModelKind> kinds_of(const TrainOptions& options) {
+  std::vector<ModelKind> kinds;
+  for (const EnsemblePart& part : options.ensemble) {
+    kinds.push_back(part.kind.value_or(options.model));
+  }
+  return kinds;
+}
+
+/// What each kind's members have. Throws InputError that names the kind if some kinds refuse what others take.
+std::vector<TrainOptions> resolve_kinds(const TrainOptions& given, const std::vector<ModelKind>& kinds) {
+  std::vector<TrainOptions> resolved;
+  std::vector<std::pair<ModelKind, InputError>> refusals;
+  for (const ModelKind kind : kinds) {
+    TrainOptions options = given;
+    options.model = kind;
+    options.ensemble.clear();
+    try {
+      resolved.push_back(resolve_one(options));
+    } catch (const InputError& error) {
+      refusals.emplace_back(kind, error);
+    }
+  }
+  if (refusals.empty()) {
+    return resolved;
+  }
+  const auto& [kind, error] = refusals.front();
+  if (resolved.empty() || error.key().empty()) {
+    throw error;
+  }
+  throw InputError(error.key(), error.problem(),
+                   fmt::format("{} members of `ensemble` do not take it; leave it out, or give kinds that all do ({})",
+                               name_of(kind), error.remedy()));
+}
+
+/// Fills in what is not given where all kinds have the same.
+void fill_alike(TrainOptions& options, const std::vector<TrainOptions>& kinds) {
+  std::map<std::string, std::set<std::string>, std::less<>> texts;
+  for (const TrainOptions& kind : kinds) {
+    visit_options(kind, [&](const auto& value, const OptionInfo& info) {
+      texts[std::string(info.key)].insert(is_given(value) ? text_of(value) : "");
+    });
+  }
+  visit_options(options, [&](auto& member, const OptionInfo& info) {
+    const std::set<std::string>& all = texts.find(info.key)->second;
+    if (!is_given(member) && all.size() == 1 && !all.begin()->empty()) {
+      read_text(info, *all.begin(), member);
+    }
+  });
+}
+
+TrainOptions resolve_ensemble(const TrainOptions& given) {
+  constexpr std::array<ModelKind, 3> kKinds = {ModelKind::mf, ModelKind::mlp, ModelKind::neumf};
+  const std::vector<ModelKind> kinds = kinds_of(given);
+  for (const ModelKind kind : kinds) {
+    require(std::find(kKinds.begin(), kKinds.end(), kind) != kKinds.end(), "ensemble", given.ensemble,
+            fmt::format("members are of the kinds mf, mlp and neumf, not {}", name_of(kind)));
+  }
+  // A model that is named besides has to be one of them; mf may be there by default.
+  require(given.model == ModelKind::mf || std::find(kinds.begin(), kinds.end(), given.model) != kinds.end(), "model",
+          given.model, "`ensemble` has no members of that kind; leave out `model`, or name the kind in `ensemble`");
+  const std::vector<TrainOptions> of_kinds = resolve_kinds(given, kinds);
+  const bool one_model = given.ensemble.size() == 1 && given.ensemble.front().members == 1;
+  TrainOptions options = kinds.size() == 1 ? of_kinds.front() : given;
+  options.model = kinds.front();
+  options.ensemble = one_model ? std::vector<EnsemblePart>() : given.ensemble;
+  fill_alike(options, of_kinds);
+  return options;
+}
+
+}  // namespace
+
+TrainOptions resolve(const TrainOptions& given) {
+  check_values(given);
+  return given.ensemble.empty() ? resolve_one(given) : resolve_ensemble(given);
 }
 
 namespace {

@@ -133,12 +133,21 @@ Header read_header(const std::string& path, std::string_view text, std::size_t d
 }  // namespace
 
 void write_safetensors(const std::string& path, const SafetensorsFile& file) {
-  nlohmann::ordered_json header;
-  header["__metadata__"] = file.metadata;
-  std::size_t offset = 0;
+  TensorViews tensors;
   for (const auto& [name, tensor] : file.tensors) {
-    const std::size_t bytes = tensor.values.size() * sizeof(float);
-    header[name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+    tensors[name] = &tensor;
+  }
+  write_safetensors(path, tensors, file.metadata);
+}
+
+void write_safetensors(const std::string& path, const TensorViews& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header;
+  header["__metadata__"] = metadata;
+  std::size_t offset = 0;
+  for (const auto& [name, tensor] : tensors) {
+    const std::size_t bytes = tensor->values.size() * sizeof(float);
+    header[name] = {{"dtype", "F32"}, {"shape", tensor->shape}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text = header.dump();
@@ -149,8 +158,8 @@ void write_safetensors(const std::string& path, const SafetensorsFile& file) {
   std::memcpy(content.data(), &length, kLengthBytes);
   content.reserve(kLengthBytes + text.size() + offset);
   content += text;
-  for (const auto& [name, tensor] : file.tensors) {
-    content.append(reinterpret_cast<const char*>(tensor.values.data()), tensor.values.size() * sizeof(float));
+  for (const auto& [name, tensor] : tensors) {
+    content.append(reinterpret_cast<const char*>(tensor->values.data()), tensor->values.size() * sizeof(float));
   }
   write_file_atomically(path, content);
 }

@@ -9,6 +9,9 @@
 
 namespace curate {
 
+/// Tensors that somebody else owns, by name.
+using TensorViews = std::map<std::string, const Tensor*>;
+
 struct SafetensorsFile {
   TensorMap tensors;
   std::map<std::string, std::string> metadata;
@@ -17,6 +20,8 @@ struct SafetensorsFile {
 /// The safetensors format: 8 bytes of little-endian header length, a JSON header {name: {dtype, shape, data_offsets}},
 /// raw little-endian values. All tensors are F32. They lie in any order, and each byte of the values is of one of them.
 /// Written to a temporary name, synced, renamed.
+void write_safetensors(const std::string& path, const TensorViews& tensors,
+                       const std::map<std::string, std::string>& metadata);
 void write_safetensors(const std::string& path, const SafetensorsFile& file);
 
 /// Throws InputError naming the path if the file is not sound: lengths, offsets, shapes and types are all checked.

@@ -29,6 +29,20 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+}  // namespace
+
+Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
+  if (held_out_ratings(ratings.size(), options) == 0) {
+    return {ratings, {}};
+  }
+  // A seed of its own: the same one may have split off the test part already.
+  const std::uint64_t base = options.validation_seed.value_or(options.seed);
+  const std::uint64_t seed = philox(base, 0, 0, RandomPurpose::validation).low64();
+  return split_random(ratings, options.validation, seed, options.threads);
+}
+
+namespace {
+
 /// Whether users' and items' biases are those of the bias model at first. With features, theirs are to be learnt too.
 bool starts_from_biases(const TrainOptions& options) {
   return options.model == ModelKind::mf && options.biases && options.global_mean && options.features.empty() &&
@@ -183,15 +197,6 @@ struct TrainingSession::Parts : TrainingData {
 
   double seconds() const { return seconds_before + seconds_since(start); }
 };
-
-Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
-  if (held_out_ratings(ratings.size(), options) == 0) {
-    return {ratings, {}};
-  }
-  // A seed of its own: the same one may have split off the test part already.
-  const std::uint64_t seed = philox(options.seed, 0, 0, RandomPurpose::validation).low64();
-  return split_random(ratings, options.validation, seed, options.threads);
-}
 
 void check_ratings(std::int64_t ratings) {
   if (ratings == 0) {
@@ -505,13 +510,16 @@ TrainOptions refit_options(const TrainOptions& resolved, const TrainResult& firs
 }  // namespace
 
 Trained train(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
-              const TrainEvents& events, const StartBiases& biases) {
+              const TrainEvents& events, const StartBiases& biases, const SeeChosen& see_chosen) {
   if (events.on_phase) {
     events.on_phase("setting up");
   }
   const bool holds_out = held_out_ratings(ratings.size(), resolved) > 0;
   std::optional<Trained> first =
       train_once(device, resolved, dataset, ratings, events, pointer_to(holds_out ? biases.held_out : biases.all));
+  if (see_chosen) {
+    see_chosen(*first);
+  }
   if (!resolved.refit || !holds_out) {
     return std::move(*first);
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -18,7 +19,7 @@ namespace curate {
 /// What a training gives, and the model where it was trained.
 struct Trained {
   TrainResult result;
-  std::unique_ptr<RatingModel> resident;  ///< its parameters are those of result.model
+  std::unique_ptr<Scorer> resident;  ///< its parameters are those of result.model
 };
 
 /// Throws InputError if the device does not train as the options ask: how it stores embeddings, rounds products, or
@@ -85,8 +86,12 @@ struct StartBiases {
   std::optional<BiasFit> all;
 };
 
-/// Steps through a whole training. `resolved` and what is thrown as in TrainingSession, `events` as in Trainer::train.
+/// Sees the model that did not see the validation slice, before a refit takes its place.
+using SeeChosen = std::function<void(const Trained& chosen)>;
+
+/// Steps through a whole training, and through its refit. `resolved` and what is thrown as in TrainingSession, `events`
+/// as in Trainer::train.
 Trained train(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
-              const TrainEvents& events = {}, const StartBiases& biases = {});
+              const TrainEvents& events = {}, const StartBiases& biases = {}, const SeeChosen& see_chosen = {});
 
 }  // namespace curate

@@ -80,6 +80,14 @@ struct CURATE_API MfKernelOptions {
 /// How a training went wrong: its error was not finite, grew, or stayed above that of what it started from.
 enum class DivergenceKind : std::uint8_t { not_finite, grew, above_start };
 
+/// Members of an ensemble that are of one kind.
+struct CURATE_API EnsemblePart {
+  std::optional<ModelKind> kind;  ///< none: the model that the options name
+  std::int32_t members = 1;
+
+  bool operator==(const EnsemblePart&) const = default;
+};
+
 /// Names of an enumeration's values in their order, as options have them.
 template <typename Kind>
 inline constexpr std::array<std::string_view, 0> kKindNames = {};

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,7 +24,7 @@ using TensorMap = std::map<std::string, Tensor>;
 
 /// What a model computes, apart from its tensors.
 struct CURATE_API ModelSpec {
-  std::string kind = "mf";  ///< mf, mlp, neumf, bias
+  std::string kind = "mf";  ///< mf, mlp, neumf, bias; ensemble
   /// mlp, neumf: of every dense layer, the last included: linear, relu, tanh, sigmoid (which maps to output_min ..
   /// output_max in the last layer, to 0 .. 1 in others). A relu ends at output_floor in the last layer, at 0 in others.
   std::vector<std::string> activations;
@@ -31,6 +32,12 @@ struct CURATE_API ModelSpec {
   float output_max = 1.0F;
   float output_floor = 0.0F;
   std::vector<Feature> features;
+};
+
+/// A member of an ensemble.
+struct CURATE_API ModelMember {
+  ModelSpec spec;  ///< without features: they are the ensemble's
+  TensorMap tensors;
 };
 
 /// Where to compute.
@@ -53,6 +60,9 @@ CURATE_API const char* name_of(PredictionBasis basis);
 struct CURATE_API Prediction {
   float rating = 0.0F;
   PredictionBasis basis = PredictionBasis::model;
+  /// Of an ensemble: the sample standard deviation of its members' predictions, before they are clipped. Nothing for
+  /// one model, and where no member predicts.
+  std::optional<float> spread = std::nullopt;
 };
 
 /// A trained model with all that predicting needs: parameters, ids, titles, training counts and the fallback for users
@@ -69,9 +79,13 @@ class CURATE_API Model {
   /// For every feature SIDE.NAME.embedding [values, its dim], in mf
   /// [values, dim] and, with biases, SIDE.NAME.bias [values]. Of all: fallback.user [users], fallback.item [items],
   /// fallback.mean [1]. The counts are training ratings by dense id. Throws InputError if they do not fit together.
+  ///
+  /// An ensemble predicts the mean of its 2 to 64 members' predictions. Each has a spec and tensors of its own; `spec`
+  /// has the kind "ensemble" and the features, `tensors` the fallback.* alone.
   struct Parts {
     ModelSpec spec;
     TensorMap tensors;
+    std::vector<ModelMember> members = {};  ///< empty: one model
     IdMap users;
     IdMap items;
     std::vector<std::int64_t> user_counts;

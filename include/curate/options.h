@@ -72,6 +72,10 @@ struct CURATE_API TrainOptions {
   std::int32_t patience = 0;  ///< stop after so many epochs without improvement; 0: never stop early
   bool clip = true;           ///< clamp predictions to the rating scale when evaluating and predicting
   std::uint64_t seed = 1;
+  std::optional<std::uint64_t> validation_seed;  ///< chooses the validation part; default: seed
+  /// Several models, whose predictions' mean is the prediction: numbers of members by kind, 1 to 64 in all. Members
+  /// have seeds of their own and one validation part. Empty: one model.
+  std::vector<EnsemblePart> ensemble;
   std::string device = "auto";  ///< auto, cpu, cuda, cuda:N (the GPU numbered N)
   std::int32_t threads = 0;     ///< CPU threads; 0: all
   /// Storage of users' and items' embeddings, on a GPU; biases, what features and dense layers have, and the saved
@@ -87,7 +91,9 @@ CURATE_API std::vector<std::string> preset_names();
 /// Options of a preset. Throws InputError for an unknown name.
 CURATE_API TrainOptions preset_options(const std::string& name);
 
-/// Fills in what is not given and checks every value. Throws InputError naming the option and the remedy.
+/// Fills in what is not given and checks every value. Of an ensemble of several kinds it fills in what all of them
+/// have alike, and `model` is the first one; of a single member it makes one model. Throws InputError naming the option
+/// and the remedy.
 CURATE_API TrainOptions resolve(const TrainOptions& options);
 
 /// Every option as `key = value` lines of TOML, in the order above.

@@ -34,11 +34,11 @@ class CURATE_API Predictor {
   /// "cpu", "cuda", ...
   const std::string& device() const;
 
-  /// One pair, on the caller's thread from the host's memory, whatever the device. Waits for nobody, and takes no
-  /// memory from the heap (a model with features or layers so wide that one row takes more than 16 KiB: once for each
-  /// thread that is inside at the same time, and std::bad_alloc if there is none; else nothing is thrown). mf: the bits
-  /// are those of a block on the CPU engine. A block of a network, and a GPU, sum in another order: their f32 differ by
-  /// rounding.
+  /// One pair, on the caller's thread from the host's memory, whatever the device; of an ensemble one member after the
+  /// other. Waits for nobody, and takes no memory from the heap (a model with features or layers so wide that one row
+  /// takes more than 16 KiB: once for each thread that is inside at the same time, and std::bad_alloc if there is none;
+  /// else nothing is thrown). mf: the bits are those of a block on the CPU engine. A block of a network, and a GPU, sum
+  /// in another order: their f32 differ by rounding.
   Prediction predict(const RawId& user, const RawId& item) const;
   /// The same for ids as they are written.
   Prediction predict(std::string_view user, std::string_view item) const;

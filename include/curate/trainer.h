@@ -24,7 +24,8 @@ struct CURATE_API EpochRecord {
   std::optional<double> validation_rmse;
   double learning_rate = 0.0;  ///< at the start of the epoch
   double ratings_per_second = 0.0;
-  bool best = false;  ///< lowest validation RMSE so far (or the latest epoch, without validation)
+  bool best = false;        ///< lowest validation RMSE so far (or the latest epoch, without validation)
+  std::int32_t member = 0;  ///< of an ensemble, whose one is trained, from 1; 0: of one model
 };
 
 /// A training that went wrong. It starts over with half the learning rates, three times at most.
@@ -36,6 +37,7 @@ struct CURATE_API Divergence {
   double learning_rate = 0.0;  ///< at the start of the training
   /// That it starts over with; nothing if it was given up. The best epoch so far is kept then, or the start.
   std::optional<double> next_rate;
+  std::int32_t member = 0;  ///< of an ensemble, whose training it was, from 1; 0: of one model
 };
 
 /// Called from train(), in its thread; any may be empty. An exception from one of them ends the training and leaves
@@ -47,6 +49,8 @@ struct CURATE_API TrainEvents {
   std::function<void(const Divergence&)> on_divergence;  ///< instead of on_epoch; epochs count from 1 again
   /// The number of epochs is chosen: the refit comes, of so many. Epochs count from 1 again.
   std::function<void(std::int32_t epochs)> on_refit;
+  /// Before a member of an ensemble is trained: which one (from 1), of how many, with which options.
+  std::function<void(std::int32_t member, std::int32_t members, const TrainOptions& options)> on_member;
   /// Ratings of the running epoch that were handed to the device so far, and in all.
   std::function<void(std::int32_t epoch, std::int64_t done, std::int64_t total)> on_progress;
 };
@@ -67,26 +71,40 @@ struct CURATE_API Baseline {
 
 /// The second training, on all training ratings: see TrainOptions::refit.
 struct CURATE_API Refit {
-  std::vector<EpochRecord> history;
-  double seconds = 0.0;  ///< of TrainResult::seconds
+  std::vector<EpochRecord> history;  ///< of an ensemble those of all members, one after the other
+  double seconds = 0.0;              ///< of TrainResult::seconds
+};
+
+/// A member of an ensemble, by itself. Errors are of the same models as those of TrainResult.
+struct CURATE_API MemberResult {
+  ModelKind model = ModelKind::mf;
+  std::uint64_t seed = 0;
+  std::int32_t epochs = 0;      ///< that were trained, without the refit
+  std::int32_t best_epoch = 0;  ///< from 1; 0: what the training started from
+  Metrics train;
+  std::optional<Metrics> validation;
+  std::optional<std::int32_t> refit_epochs;  ///< nothing without a refit
+  double seconds = 0.0;
 };
 
 /// `train` is the error of `model` on the ratings trained on. `validation` is that on the slice held out of them, if
-/// there is one, of the model that did not see it.
+/// there is one, of the model that did not see it (of an ensemble the mean of the models that did not).
 struct CURATE_API TrainResult {
   Model model;  ///< of the best epoch, or of the refit
-  /// One record per epoch; fewer than TrainOptions::epochs if patience ran out.
+  /// One record per epoch; fewer than TrainOptions::epochs if patience ran out. Of an ensemble those of all members,
+  /// one after the other.
   std::vector<EpochRecord> history;
   /// From 1. 0: none was better than what the training started from, which is what the model is: mf with biases and
-  /// without features starts from the bias model, all else from the mean.
+  /// without features starts from the bias model, all else from the mean. Of an ensemble 0: each member has its own.
   std::int32_t best_epoch = 0;
   Metrics train;
   std::optional<Metrics> validation;
   std::optional<Refit> refit;
-  std::vector<Divergence> divergences;  ///< in their order
-  double seconds = 0.0;                 ///< from the first upload to the last epoch
-  std::string device;                   ///< "cpu", ...
-  std::size_t device_bytes = 0;         ///< the most memory that arrays on the device held at once
+  std::vector<Divergence> divergences;     ///< in their order
+  double seconds = 0.0;                    ///< from the first upload to the last epoch
+  std::string device;                      ///< "cpu", ...
+  std::size_t device_bytes = 0;            ///< the most memory that arrays on the device held at once
+  std::vector<MemberResult> members = {};  ///< of an ensemble; else empty
   /// Nothing if the model is the bias model.
   std::optional<Baseline> baseline = {};
 };

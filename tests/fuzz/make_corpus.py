@@ -352,6 +352,14 @@ def model():
     put_model("features-neumf", safetensors({**fallback, **embeddings, **wide, **of_features, **factors},
                                             {**of_network, "model": "neumf", "activations": "relu,linear"}),
               features=[genres, age])
+    # An mf and an mlp.
+    members = {**{f"member.1.{name}": tensor for name, tensor in mf.items() if name not in fallback},
+               **{f"member.2.{name}": tensor for name, tensor in {**embeddings, **dense}.items()}}
+    of_members = {**metadata, "format": "curate-ensemble-1", "model": "ensemble", "members": "2", "member.1.model": "mf",
+                  **{f"member.2.{key}": of_network[key] for key in ("model", "activations", "output_min", "output_max")}}
+    put_model("ensemble", safetensors({**fallback, **members}, of_members))
+    put_model("ensemble-more-members", safetensors({**fallback, **members}, {**of_members, "members": "64"}))
+    put_model("ensemble-no-members", safetensors(fallback, {**of_members, "members": "0"}))
     put_model("not-finite", safetensors({**mf, "global_mean": ([1], [float("nan")])}, metadata))
     put_model("other-dtype", safetensors(mf, metadata, user_bias={"dtype": "F16"}))
     put_model("shape-overflow", safetensors(mf, metadata, user_embedding={"shape": [1 << 62, 4]}))
