@@ -60,18 +60,30 @@ class TrainTest(EnsembleCase):
         for member in members:
             self.assertEqual(list(member["validation"]), METRICS)
             self.assertEqual(member["epochs"], 3)
-            self.assertIn(member["best_epoch"], (1, 2, 3))
+            self.assertIn(member["best_epoch"], (0, 1, 2, 3))  # 0: what the training starts from
+            self.assertGreaterEqual(member["refit_epochs"], member["best_epoch"])
+            self.assertEqual(member["train"]["ratings"], metrics["train"]["ratings"])
             self.assertEqual(member["validation"]["ratings"], metrics["validation"]["ratings"])
         self.assertLess(metrics["validation"]["rmse"],
                         statistics.fmean(member["validation"]["rmse"] for member in members))
         self.assertEqual(metrics["epochs"], 12)
         self.assertIsNone(metrics["best_epoch"])
+        self.assertEqual(metrics["refit"]["epochs"], sum(member["refit_epochs"] for member in members))
+        self.assertGreater(metrics["train"]["ratings"], 3 * metrics["validation"]["ratings"])  # both parts
+        self.assertEqual(metrics["baseline"]["validation"]["ratings"], metrics["validation"]["ratings"])
+        self.assertEqual(metrics["baseline"]["test"]["ratings"], metrics["test"]["ratings"])
         with open(run / "history.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         self.assertEqual([(row["member"], row["epoch"]) for row in rows],
                          [(str(m), str(e)) for m, e in itertools.product((1, 2, 3, 4), (1, 2, 3))])
         config = read_config(run)
         self.assertEqual((config["ensemble"], config["model"], config["dim"]), ("mf:2,neumf:2", "mf", 4))
+
+    def test_without_refit(self):
+        metrics = read_metrics(self.train(self.generate(), *self.KINDS, "--no-refit"))
+        self.assertIsNone(metrics["refit"])
+        self.assertEqual({member["refit_epochs"] for member in metrics["ensemble"]["members"]}, {None})
+        self.assertEqual(metrics["train"]["ratings"], 4 * metrics["validation"]["ratings"])
 
     def test_json_is_metrics_json(self):
         data = self.generate()
@@ -126,9 +138,9 @@ class TrainTest(EnsembleCase):
     def test_what_is_told(self):
         told = self.curate("train", self.generate(), *self.KINDS, "--out", "run")
         for text in ("ensemble  mf:2,neumf:2", "member 1 of 4: mf, seed 1", "member 4 of 4: neumf, seed ",
-                     "Validation RMSE of the 4 members: "):
+                     "Validation RMSE of the 4 members: ", "Kept their second trainings, on all training ratings."):
             self.assertIn(text, told.stderr)
-        self.assertEqual(told.stderr.count("learning rate/s") + told.stderr.count("train RMSE"), 4)
+        self.assertEqual(told.stderr.count("train RMSE"), 8)  # a table for each member and one for its refit
         for part in ("train", "validation", "test"):
             self.assertIn(f"\n{part} ", "\n" + told.stdout)
 
@@ -231,6 +243,9 @@ class BadInputTest(EnsembleCase):
             self.assertIn(f"--ensemble {value}: ", self.refused("train", data, "--ensemble", value, "--out", "run"))
         told = self.refused("train", data, "--ensemble", "mf:2,mlp:2", "--layers", "8", "--out", "run")
         self.assertIn("--layers 8: mf members of --ensemble do not take it", told)
+        for arguments in (("--model", "bias", "--ensemble", "2"), ("--ensemble", "mf:1,bias:1")):
+            self.assertIn("members are of the kinds mf, mlp and neumf, not bias",
+                          self.refused("train", data, *arguments, "--out", "run"))
         self.assertIn("--model mlp: --ensemble has no members of that kind",
                       self.refused("train", data, "--model", "mlp", "--ensemble", "mf:2", "--out", "run"))
         self.assertFalse((self.folder / "run").exists())
