@@ -12,7 +12,7 @@
 #include "device/device.h"
 #include "support/machine.h"
 #include "train/memory_estimate.h"
-#include "train/training_session.h"
+#include "train/baseline.h"
 
 int main(int argc, char** argv) {
   using namespace curate;
@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
     ::malloc_trim(0);
     const bool anew = reset_peak_memory();
     const std::int64_t before = peak_memory_bytes();
-    train(*device, options, dataset, dataset.ratings);
+    train_with_baseline(*device, options, dataset, dataset.ratings);
     std::printf("%lld %lld\n", static_cast<long long>(estimate.all_bytes() - estimate.data_set),
                 anew ? static_cast<long long>(peak_memory_bytes() - before) : 0LL);
   } catch (const std::exception& error) {

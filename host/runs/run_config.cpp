@@ -143,7 +143,6 @@ RunConfig read_config(const std::string& path, const RunConfig& base) {
     // The whole configuration of a run, of before there were units and a second training.
     config.options.units = UnitsKind::raw;
     config.options.refit = false;
-    config.options.row_reg = config.options.row_reg.value_or(0.0);
   }
   for (const auto& [key, node] : table) {
     const Entry entry(path, key, node);

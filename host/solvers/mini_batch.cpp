@@ -158,8 +158,14 @@ MiniBatchOptions mini_batch_options(const TrainOptions& resolved) {
   return options;
 }
 
-TrainOptions fit_batch(const TrainOptions& options, std::int64_t ratings) {
+TrainOptions fit_to_ratings(const TrainOptions& options, std::int64_t ratings) {
   TrainOptions fitted = options;
+  if (is_network(options.model) && !fitted.dense_reg) {
+    // One prior of the dense weights beside a loss that is a mean over the ratings.
+    constexpr double kPrior = 40.0;
+    constexpr double kMost = 0.01;
+    fitted.dense_reg = std::min(kMost, kPrior / static_cast<double>(ratings));
+  }
   const std::int64_t given = options.batch.value();
   const bool sgd = options.optimizer == OptimizerChoice::sgd || options.optimizer == OptimizerChoice::sgd_and_adam;
   if (!sgd || given == 1) {

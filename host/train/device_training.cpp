@@ -61,7 +61,7 @@ DeviceTraining::DeviceTraining(Device& device, const TrainOptions& resolved, con
     data.load_parameters(*model_);
   }
   const MemoryLabel label(device, "ratings");
-  const TrainOptions options = fit_batch(resolved, trained);
+  const TrainOptions options = fit_to_ratings(resolved, trained);
   ratings_.emplace(device, trained);
   data.load_ratings(*ratings_);
   state_ = device.allocate_array<StepState>(1);

@@ -174,7 +174,7 @@ void visit_options(Options&& options, Visitor&& visit) {
                               .type = OptionType::number,
                               .least = 1e-12,
                               .most = 1e+06,
-                              .by_default = "mf 0.004, networks 0.005",
+                              .by_default = "mf 0.004, networks 0.0015",
                               .sentence = "optimizer sgd+adam: learning rate of Adam",
                               .examples = {"0.002"}});
   visit(options.damping, Info{.key = "damping",
@@ -209,14 +209,14 @@ void visit_options(Options&& options, Visitor&& visit) {
              .by_default = "0",
              .sentence = "mini-batches: epochs over which the learning rates rise linearly from near zero",
              .examples = {"0.5"}});
-  visit(options.reg, Info{.key = "reg",
-                          .type = OptionType::number,
-                          .least = 0,
-                          .most = 1e+06,
-                          .by_default = "mf 0.04, with `units` raw 0.055, by Adam 0.07, with features 0.045; mlp 0.01, "
-                                        "neumf 0.04, both by Adam 0.1",
-                          .sentence = "L2 per rating, of factors and biases; networks: of embeddings",
-                          .examples = {"0.05"}});
+  visit(options.reg,
+        Info{.key = "reg",
+             .type = OptionType::number,
+             .least = 0,
+             .most = 1e+06,
+             .by_default = "mf 0.04, by Adam 0.07, with features 0.045; mlp 0.02, neumf 0.07, both by Adam 0.1",
+             .sentence = "L2 per rating, of factors and biases; networks: of embeddings",
+             .examples = {"0.05"}});
   visit(options.row_reg,
         Info{.key = "row_reg",
              .type = OptionType::number,
@@ -229,7 +229,7 @@ void visit_options(Options&& options, Visitor&& visit) {
                                 .type = OptionType::number,
                                 .least = 0,
                                 .most = 1e+06,
-                                .by_default = "0",
+                                .by_default = "40 over the training ratings, at most 0.01",
                                 .sentence = "networks: L2 of the dense weights, added to the mean loss",
                                 .examples = {"0.0001"}});
   visit(options.products, Info{.key = "products",
@@ -279,7 +279,7 @@ void visit_options(Options&& options, Visitor&& visit) {
                                  .type = OptionType::number,
                                  .least = 0,
                                  .most = 1e+06,
-                                 .by_default = "mf 0.02, networks 0.05",
+                                 .by_default = "mf and neumf 0.02, mlp 0.05",
                                  .sentence = "standard deviation (normal) or half-width (uniform) of the first factors",
                                  .examples = {"0.1"}});
   visit(options.dense_updates, Info{.key = "dense_updates",

@@ -111,7 +111,9 @@ void resolve_network(TrainOptions& options) {
   fill(options.output, ActivationKind::linear);
   fill(options.dropout, {0.4, 0.4});
   fill(options.dense_dropout, 0.0);
-  fill(options.dense_reg, 0.0);
+  if (options.units == UnitsKind::raw) {
+    fill(options.dense_reg, 0.0);  // else by the number of ratings: fit_to_ratings()
+  }
   fill(options.products, ProductPrecision::f32);
   options.biases = false;
   if (options.model == ModelKind::neumf) {
@@ -182,7 +184,12 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
   if (has_sgd_of_rows(options, per_rating)) {
     // The gradient is a mean over the batch, and a row has few of the batch's ratings. With a rate in proportion to the
     // batch a rating moves its rows as far in any batch. default_damping keeps that from overshooting.
-    return (options.optimizer == OptimizerChoice::sgd ? 0.02 : options.model == ModelKind::mf ? 0.012 : 0.01) * batch;
+    const bool neumf = options.model == ModelKind::neumf && options.units == UnitsKind::spread;
+    return (options.optimizer == OptimizerChoice::sgd ? 0.02
+            : options.model == ModelKind::mf          ? 0.012
+            : neumf                                   ? 0.0234
+                                                      : 0.01) *
+           batch;
   }
   if (options.optimizer == OptimizerChoice::adam) {
     // Adam's step is as long whatever the gradient. In a batch k times as large the gradient has 1/sqrt(k) of the
@@ -211,7 +218,8 @@ std::pair<double, double> default_betas(const TrainOptions& options) {
 double default_reg(const TrainOptions& options, bool per_rating) {
   const bool mixed = options.optimizer == OptimizerChoice::sgd_and_adam;
   if (is_network(options.model)) {
-    return !mixed ? 0.1 : options.model == ModelKind::neumf ? 0.04 : 0.01;
+    const bool raw = options.units == UnitsKind::raw;
+    return !mixed ? 0.1 : options.model == ModelKind::neumf ? (raw ? 0.04 : 0.07) : raw ? 0.01 : 0.02;
   }
   return mixed ? 0.045 : !per_rating ? 0.07 : options.units == UnitsKind::raw ? 0.055 : 0.04;
 }
@@ -283,7 +291,7 @@ void refuse_per_rating_options(const TrainOptions& options) {
 void resolve_rates(TrainOptions& options, bool per_rating) {
   fill(options.learning_rate, default_learning_rate(options, per_rating));
   if (options.optimizer == OptimizerChoice::sgd_and_adam) {
-    fill(options.adam_lr, is_network(options.model) ? 0.005 : 0.004);
+    fill(options.adam_lr, !is_network(options.model) ? 0.004 : options.units == UnitsKind::raw ? 0.005 : 0.0015);
   } else {
     refuse("adam_lr", options.adam_lr,
            "only the optimizer sgd+adam has that beside `lr`; give `optimizer` sgd+adam, or `lr`");
@@ -378,7 +386,8 @@ TrainOptions resolve_one(const TrainOptions& given) {
   }
   resolve_features(options);
   fill(options.epochs, network ? 25 : 20);
-  fill(options.init_scale, network ? 0.05 : 0.02);
+  const bool small_start = options.model == ModelKind::neumf && options.units == UnitsKind::spread;
+  fill(options.init_scale, network && !small_start ? 0.05 : 0.02);
   require(options.patience == 0 || options.validation > 0.0, "patience", options.patience,
           "needs a validation slice: give `validation` 0.05 as well");
   resolve_batch(options);

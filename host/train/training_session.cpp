@@ -194,6 +194,7 @@ struct TrainingSession::Parts : TrainingData {
   std::optional<Divergence> divergence_at_end() const;
   void start_over(Divergence divergence);
   bool is_better_than_start() const;
+  void go_back_to_start();
 
   double seconds() const { return seconds_before + seconds_since(start); }
 };
@@ -271,6 +272,11 @@ std::optional<Divergence> TrainingSession::Parts::divergence_in(const EpochRecor
 
 /// What shows when all epochs are done: no error came below that of the start.
 std::optional<Divergence> TrainingSession::Parts::divergence_at_end() const {
+  // A few ratings held out say nothing of the rates.
+  constexpr std::int64_t kFewest = 50;
+  if (best_validation && best_validation->ratings < kFewest) {
+    return std::nullopt;
+  }
   const bool again = !divergences.empty() && divergences.back().kind == DivergenceKind::above_start;
   if (again || !best_validation || best_validation->rmse <= start_error) {
     return std::nullopt;
@@ -307,13 +313,25 @@ bool TrainingSession::Parts::is_better_than_start() const {
   if (!options.global_mean) {
     return true;  // there is nothing in the start that is worth to go back to
   }
+  // A few ratings held out may like what all others do not.
+  const bool learnt = !history.empty() && history.back().train_rmse <= first_error;
   if (best_validation) {
-    return best_validation->rmse <= start_error;
+    return learnt && best_validation->rmse <= start_error;
   }
   if (history.empty()) {
     return false;
   }
   return !given_up || training.has_best();
+}
+
+/// Makes the start the model, and its epoch the best.
+void TrainingSession::Parts::go_back_to_start() {
+  training.model().upload(flat_parameters(first_parameters(), spec));
+  training.forget_best();
+  best_epoch = 0;
+  if (training.has_validation()) {
+    best_validation = training.validate();
+  }
 }
 
 const std::vector<Divergence>& TrainingSession::divergences() const {
@@ -404,12 +422,7 @@ Trained TrainingSession::finish() {
   p.device.synchronize();
   const double seconds = p.seconds();
   if (!p.is_better_than_start()) {
-    p.training.model().upload(flat_parameters(p.first_parameters(), p.spec));
-    p.training.keep_best();
-    p.best_epoch = 0;
-    if (p.training.has_validation()) {
-      p.best_validation = p.training.validate();
-    }
+    p.go_back_to_start();
   }
   const Metrics train_metrics = p.training.finish();
   Model::Parts parts;
