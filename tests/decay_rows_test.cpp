@@ -19,10 +19,10 @@ CURATE_TEST_ON_EVERY_DEVICE(DecayRowsTest);
 TEST_P(DecayRowsTest, matches_reference) {
   for (const std::int64_t cols : {1, 3, 4, 65, 256}) {
     for (const std::int64_t padding : {0, 3}) {
-      constexpr std::int64_t kRows = 57;
+      constexpr std::int64_t kTableRows = 57;
       RandomInputs inputs(static_cast<std::uint64_t>(cols));
-      const std::vector<float> values = inputs.matrix(kRows, cols);
-      const DeviceMatrix<float> table(device(), values, kRows, cols, padding);
+      const std::vector<float> values = inputs.matrix(kTableRows, cols);
+      const DeviceMatrix<float> table(device(), values, kTableRows, cols, padding);
       StepState step = batch_state(33, 20);
       step.learning_rate = 0.05F;
       const auto state = on_device(device(), step);
