@@ -5,6 +5,7 @@ usage: cli_bad_input_test.py [CURATE] [unittest arguments]     CURATE: the binar
 """
 
 import json
+import math
 import os
 import pathlib
 import random
@@ -289,22 +290,22 @@ class Options(BadInput):
             self.skipTest("this machine has CUDA")
         self.assertIn(reason, message)
 
-    def test_divergence_is_a_failure_that_explains_itself(self):
+    def test_divergence_leaves_what_the_training_starts_from(self):
         path = self.write(GOOD)
-        message = self.refused("train", path, "--lr", 1000, "--quiet", "--out", "new/run", code=1)
-        self.assertIn("--lr", message)
-
-    def test_divergence_in_folds(self):
-        path = self.write(GOOD)
-        self.refused("train", path, "--lr", 1000, "--folds", 2, "--quiet", "--out", "new/run", code=1)
-
-    def test_divergence_spares_folders_that_were_there(self):
-        (self.folder / "old").mkdir()
-        self.refused("train", self.write(GOOD), "--lr", 1000, "--quiet", "--out", "old/new/run", code=1)
-
-    def test_divergence_spares_the_run_that_was_to_be_overwritten(self):
-        run = self.good_run()
-        self.refused("train", self.folder / "good.csv", "--lr", 1000, "--quiet", "--overwrite", "--out", run, code=1)
+        for out, options in (("new/run", []), ("new/folds", ["--folds", 2])):
+            with self.subTest(options):
+                done = self.curate("train", path, "--lr", 1000, "--quiet", "--out", out, *options)
+                told = done.stderr.splitlines()
+                self.assertEqual(len(told), 8 if options else 4, done.stderr)
+                for line in told:
+                    self.assertRegex(line, "^warning: training diverged in epoch 1 at learning rate ")
+                for line, rate in zip(told, ("it starts over at 500", "it starts over at 250", "it starts over at 125",
+                                             "it is given up. Try an --lr below 125, or a --reg above 0.04")):
+                    self.assertTrue(line.endswith(rate), line)
+        metrics = json.loads((self.folder / "new/folds/fold-1/metrics.json").read_text(encoding="utf-8"))
+        self.assertEqual((metrics["best_epoch"], len(metrics["divergences"])), (0, 4))
+        self.assertTrue(math.isfinite(metrics["test"]["rmse"]))
+        self.curate("evaluate", "new/folds/fold-1")
 
 
 class Output(BadInput):

@@ -138,9 +138,9 @@ class OptimizerTest(CliCase):
                 run = self.train(data, "--dim", 8, "--epochs", 12, "--validation", 0.1, "--split", "none", *options,
                                  out=f"run{number}")
                 validation = [row["validation_rmse"] for row in read_history(run)]
-                self.assertLess(min(validation), 0.95 * deviation)
+                self.assertLess(min(validation), 0.96 * deviation)
                 self.assertLess(min(validation), validation[0] - 0.003)
-                self.assertLess(read_metrics(run)["train"]["rmse"], 0.92 * deviation)
+                self.assertLess(read_metrics(run)["train"]["rmse"], 0.93 * deviation)
 
     def test_large_batches(self):
         """Defaults by batch, warm-up, and runs of before these options."""
@@ -322,10 +322,13 @@ class SplitTest(CliCase):
 
     def test_validation_part_is_not_trained_on(self):
         data = self.generate()
-        run = self.train(data, "--split", "random:0.2", "--validation", 0.1, "--epochs", 1)
-        metrics = read_metrics(run)
-        self.assertEqual([metrics[part]["ratings"] for part in ("train", "validation", "test")], [1080, 120, 300])
-        self.assertEqual(trained_counts(run, "users.tsv").total(), 1080)
+        options = ["--split", "random:0.2", "--validation", 0.1, "--epochs", 1]
+        for refit, trained in (([], 1200), (["--no-refit"], 1080)):
+            run = self.train(data, *options, *refit, "--overwrite")
+            metrics = read_metrics(run)
+            self.assertEqual([metrics[part]["ratings"] for part in ("train", "validation", "test")],
+                             [trained, 120, 300])
+            self.assertEqual(trained_counts(run, "users.tsv").total(), trained)
 
     def test_time_split_tests_on_the_latest(self):
         data = self.generate()
@@ -342,7 +345,7 @@ class SplitTest(CliCase):
     def test_no_split(self):
         run = self.train(self.generate(), "--split", "none", "--epochs", 1)
         self.assertIsNone(read_metrics(run)["test"])
-        self.assertEqual(read_metrics(run)["train"]["ratings"], 1425)
+        self.assertEqual(read_metrics(run)["train"]["ratings"], 1500)
 
     def test_default_split(self):
         run = self.train(self.generate(), "--epochs", 1)

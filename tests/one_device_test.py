@@ -56,8 +56,10 @@ class OneDeviceTest(unittest.TestCase):
         self.assertLess(self.uploaded[0], expected + SMALL)
 
     def test_train_uploads_parameters_and_ratings_once(self):
-        ways = [[], ["--optimizer", "adam"], ["--model", "mlp"], ["--model", "neumf", "--patience", 1],
-                ["--validation", 0]]
+        # In units of spread the model's parameters go there once more in the end, as those of ratings.
+        once = ["--no-refit", "--units", "raw"]
+        ways = [once, [*once, "--optimizer", "adam"], [*once, "--model", "mlp"],
+                [*once, "--model", "neumf", "--patience", 1], ["--validation", 0], ["--no-refit"], []]
         for way in ways:
             with self.subTest(way=way):
                 run = self.folder / "run"
@@ -67,7 +69,11 @@ class OneDeviceTest(unittest.TestCase):
                 ratings = metrics["train"]["ratings"] + warm(metrics["test"]) + SAMPLES
                 if metrics["validation"] is not None:
                     ratings += warm(metrics["validation"])
-                self.check_uploads(parameters(run) + RATING * ratings)
+                times = 1 if "raw" in way else 2
+                if metrics["refit"] is not None:
+                    times *= 2
+                    ratings += metrics["train"]["ratings"] - metrics["validation"]["ratings"]
+                self.check_uploads(times * parameters(run) + RATING * ratings)
 
     def test_evaluate_and_predict_upload_once(self):
         run = self.folder / "run"

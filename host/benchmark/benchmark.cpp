@@ -360,6 +360,10 @@ BenchmarkResult run_benchmark(const BenchmarkOptions& options, const std::vector
         tell();
       };
       events.on_divergence = [&](const Divergence& divergence) {
+        if (divergence.kind == DivergenceKind::above_start && divergence.next_rate) {
+          epochs.clear();
+          return;
+        }
         throw Error(fmt::format("training diverged in epoch {} at learning rate {:.3g}; give a lower --lr",
                                 divergence.epoch, divergence.learning_rate));
       };

@@ -272,13 +272,15 @@ std::optional<Divergence> TrainingSession::Parts::divergence_in(const EpochRecor
 
 /// What shows when all epochs are done: no error came below that of the start.
 std::optional<Divergence> TrainingSession::Parts::divergence_at_end() const {
+  // Somewhat above it is what happens if there is little to learn, or little was learnt.
+  constexpr double kAboveStart = 1.02;
   // A few ratings held out say nothing of the rates.
   constexpr std::int64_t kFewest = 50;
   if (best_validation && best_validation->ratings < kFewest) {
     return std::nullopt;
   }
   const bool again = !divergences.empty() && divergences.back().kind == DivergenceKind::above_start;
-  if (again || !best_validation || best_validation->rmse <= start_error) {
+  if (again || !best_validation || best_validation->rmse <= kAboveStart * start_error) {
     return std::nullopt;
   }
   return Divergence{DivergenceKind::above_start, history.back().epoch, best_validation->rmse, start_error, 0.0, {}};
