@@ -189,13 +189,14 @@ class Reference:
     def network(self, values):
         """The dense layers of an mlp."""
         low, high = float(self.metadata["output_min"]), float(self.metadata["output_max"])
+        floor = float(self.metadata.get("output_floor", "0"))
         activations = self.metadata["activations"].split(",")
         for layer, activation in enumerate(activations):
             biases = self.values[f"dense.{layer}.bias"]
             sums = [bias + sum(w * v for w, v in zip(self.matrix_row(f"dense.{layer}.weight", j), values, strict=True))
                     for j, bias in enumerate(biases)]
-            first, last = (low, high) if layer + 1 == len(activations) else (0.0, 1.0)
-            values = [{"linear": lambda z: z, "relu": lambda z: max(z, 0.0), "tanh": math.tanh,
+            first, last, least = (low, high, floor) if layer + 1 == len(activations) else (0.0, 1.0, 0.0)
+            values = [{"linear": lambda z: z, "relu": lambda z: max(z, least), "tanh": math.tanh,
                        "sigmoid": lambda z: first + (last - first) / (1.0 + math.exp(-z))}[activation](z) for z in sums]
         return values[0]
 

@@ -118,7 +118,7 @@ TEST_F(CompareRunsTest, RunsAreSortedByTestRmseAndTheBestIsMarked) {
   EXPECT_EQ(comparison.runs[0].parameters, 7);
   EXPECT_EQ(
       comparison_table(comparison),
-      "in all runs: data /data/u1.base, test /data/u1.test, model mf, optimizer sgd, epochs 20, lr 0.03, reg 0.055, "
+      "in all runs: data /data/u1.base, test /data/u1.test, model mf, optimizer sgd, epochs 20, lr 0.045, reg 0.04, "
       "batch 1, validation 0.05, seed 1, device cpu, all other options at their defaults\n"
       "\n"
       "          epochs   best                          test     test    whole   validation\n"

@@ -22,7 +22,7 @@ TEST_P(DecayRowsTest, matches_reference) {
       constexpr std::int64_t kTableRows = 57;
       RandomInputs inputs(static_cast<std::uint64_t>(cols));
       const std::vector<float> values = inputs.matrix(kTableRows, cols);
-      const DeviceMatrix<float> table(device(), values, kTableRows, cols, padding);
+      const DeviceMatrix<float> table(device(), values, kTableRows, cols, cols + padding);
       StepState step = batch_state(33, 20);
       step.learning_rate = 0.05F;
       const auto state = on_device(device(), step);

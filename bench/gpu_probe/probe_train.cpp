@@ -41,9 +41,18 @@ Json train(const Report& report, const TrainOptions& options, const Dataset& dat
       stop_in_time();
     }
   };
+  events.on_divergence = [&](const Divergence& divergence) {
+    if (divergence.kind != DivergenceKind::above_start) {
+      throw Error(fmt::format("training diverged in epoch {} at learning rate {:.3g}", divergence.epoch,
+                              divergence.learning_rate));
+    }
+    epochs.clear();
+  };
+  TrainOptions once = options;
+  once.refit = false;
   std::optional<std::size_t> device_bytes;
   try {
-    device_bytes = Trainer(options).train(dataset, dataset.ratings, events).device_bytes;
+    device_bytes = Trainer(once).train(dataset, dataset.ratings, events).device_bytes;
   } catch (const Cut&) {
     if (epochs.size() < 2) {
       throw;

@@ -328,8 +328,8 @@ bool TrainingSession::Parts::is_better_than_start() const {
 
 /// Makes the start the model, and its epoch the best.
 void TrainingSession::Parts::go_back_to_start() {
+  training.forget_best();  // first: its memory is for what the upload takes
   training.model().upload(flat_parameters(first_parameters(), spec));
-  training.forget_best();
   best_epoch = 0;
   if (training.has_validation()) {
     best_validation = training.validate();

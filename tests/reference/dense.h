@@ -23,7 +23,7 @@ inline double activate(double z, const Activation& activation) {
     case ActivationKind::linear:
       return z;
     case ActivationKind::relu:
-      return std::max(z, 0.0);
+      return std::max(z, low);
     case ActivationKind::tanh:
       return std::tanh(z);
     case ActivationKind::sigmoid:
@@ -40,7 +40,7 @@ inline double slope_at_output(double y, const Activation& activation) {
     case ActivationKind::linear:
       return 1.0;
     case ActivationKind::relu:
-      return y > 0.0 ? 1.0 : 0.0;
+      return y > low ? 1.0 : 0.0;
     case ActivationKind::tanh:
       return 1.0 - y * y;
     case ActivationKind::sigmoid:

@@ -92,7 +92,7 @@ inline Start start_of(const Network& network) {
 
 inline double activate(const std::string& activation, double z, double low, double high) {
   if (activation == "relu") {
-    return std::max(z, 0.0);
+    return std::max(z, low);
   }
   if (activation == "tanh") {
     return std::tanh(z);
@@ -165,7 +165,9 @@ inline double predict(const Start& start, std::int32_t user, std::int32_t item, 
       for (std::size_t k = 0; k < values.size(); ++k) {
         z += static_cast<double>(weight.values[j * values.size() + k]) * values[k];
       }
-      next.push_back(activate(start.spec.activations[layer], z, last ? static_cast<double>(start.spec.output_min) : 0.0,
+      const std::string& activation = start.spec.activations[layer];
+      const float low = activation == "relu" ? start.spec.output_floor : start.spec.output_min;
+      next.push_back(activate(activation, z, last ? static_cast<double>(low) : 0.0,
                               last ? static_cast<double>(start.spec.output_max) : 1.0));
     }
     values = next;
