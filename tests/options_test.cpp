@@ -70,7 +70,7 @@ TEST(Options, TheBiasModelTakesNoneOfTraining) {
   std::size_t refused = 0;
   for (const OptionInfo& info : option_table()) {
     if (info.key == "model" || info.key == "validation" || info.key == "clip" || info.key == "seed" ||
-        info.key == "device" || info.key == "threads" || info.key == "deterministic") {
+        info.key == "device" || info.key == "threads" || info.key == "deterministic" || info.key == "validation_seed") {
       continue;
     }
     TrainOptions given = bias;

@@ -321,6 +321,73 @@ std::string describe_choice(const TrainResult& result) {
   return "";
 }
 
+/// What is told on standard error while models are trained: phases, a table for each training, and what went wrong.
+class TrainingProgress {
+ public:
+  TrainingProgress(const TrainOptions& options, PhaseLine& phases, bool quiet)
+      : running_(options), phases_(&phases), quiet_(quiet) {
+    start_table(options.epochs.value_or(1));
+  }
+
+  /// It has to outlive them.
+  TrainEvents events() {
+    TrainEvents events;
+    events.on_divergence = [this](const Divergence& divergence) { tell_divergence(divergence); };
+    events.on_member = [this](std::int32_t member, std::int32_t members, const TrainOptions& options) {
+      begin_member(member, members, options);
+    };
+    if (quiet_) {
+      return events;
+    }
+    events.on_epoch = [this](const EpochRecord& record) { table_->on_epoch(record); };
+    events.on_refit = [this](std::int32_t epochs) { begin_refit(epochs); };
+    events.on_phase = [this](const char* phase) {
+      table_->finish();
+      phases_->show(phase);
+    };
+    events.on_progress = [this](std::int32_t epoch, std::int64_t done, std::int64_t total) {
+      table_->on_progress(epoch, done, total);
+    };
+    return events;
+  }
+
+  void finish() { table_->finish(); }
+
+ private:
+  void start_table(std::int32_t epochs) {
+    epochs_ = epochs;
+    table_.emplace(epochs);
+  }
+
+  void begin_member(std::int32_t member, std::int32_t members, const TrainOptions& options) {
+    phases_->clear();
+    running_ = options;
+    start_table(*options.epochs);
+    if (!quiet_) {
+      fmt::print(stderr, "{}member {} of {}: {}, seed {}\n", member == 1 ? "" : "\n", member, members,
+                 name_of(options.model), options.seed);
+    }
+  }
+
+  void begin_refit(std::int32_t epochs) {
+    fmt::print(stderr, "\nThe held-out part chose {}. Training again, on all training ratings (--no-refit: not):\n\n",
+               epochs == 1 ? std::string("1 epoch") : fmt::format("{} epochs", epochs));
+    start_table(epochs);
+  }
+
+  void tell_divergence(const Divergence& divergence) {
+    table_->finish();
+    fmt::print(stderr, "{}\n", describe_divergence(divergence, running_));
+    start_table(epochs_);
+  }
+
+  TrainOptions running_;  ///< in an ensemble those of the member
+  PhaseLine* phases_;
+  bool quiet_;
+  std::int32_t epochs_ = 0;  ///< of the training that runs
+  std::optional<EpochTable> table_;
+};
+
 struct RunOutcome {
   std::optional<Metrics> test;
   std::optional<Metrics> baseline_test;
@@ -338,43 +405,11 @@ RunOutcome train_run(const TrainArguments& arguments, const RunConfig& config, c
     }
     fmt::print(stderr, "\n");
   }
-  TrainOptions running = config.options;  // those of the member, in an ensemble
-  std::optional<EpochTable> table(running.epochs.value_or(1));
-  TrainEvents events;
-  events.on_divergence = [&](const Divergence& divergence) {
-    table->finish();
-    fmt::print(stderr, "{}\n", describe_divergence(divergence, running));
-    table.emplace(*running.epochs);
-  };
-  events.on_member = [&](std::int32_t member, std::int32_t members, const TrainOptions& options) {
-    phases.clear();
-    running = options;
-    table.emplace(*running.epochs);
-    if (!arguments.quiet) {
-      fmt::print(stderr, "{}member {} of {}: {}, seed {}\n", member == 1 ? "" : "\n", member, members,
-                 name_of(options.model), options.seed);
-    }
-  };
-  if (!arguments.quiet) {
-    events.on_epoch = [&](const EpochRecord& record) { table->on_epoch(record); };
-    events.on_refit = [&](std::int32_t epochs) {
-      fmt::print(stderr, "\nThe held-out part chose {}. Training again, on all training ratings (--no-refit: not):\n\n",
-                 epochs == 1 ? std::string("1 epoch") : fmt::format("{} epochs", epochs));
-      running.epochs = epochs;
-      table.emplace(epochs);
-    };
-    events.on_phase = [&](const char* phase) {
-      table->finish();
-      phases.show(phase);
-    };
-    events.on_progress = [&](std::int32_t epoch, std::int64_t done, std::int64_t total) {
-      table->on_progress(epoch, done, total);
-    };
-  }
-  Trained trained = train_with_baseline(device, config.options, data.dataset, data.train, events);
+  TrainingProgress progress(config.options, phases, arguments.quiet);
+  Trained trained = train_with_baseline(device, config.options, data.dataset, data.train, progress.events());
   TrainResult& result = trained.result;
   const Predictor predictor = make_predictor(device, result.model, std::move(trained.resident));
-  table->finish();
+  progress.finish();
   std::optional<Metrics> test;
   if (data.test) {
     phases.show("evaluating");

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -57,8 +58,9 @@ class HostFactorization : public Scorer {
 
  private:
   MatrixView view_of(const TensorMap* tensors, const char* name, std::int64_t rows, std::int64_t cols) const {
-    // Views have no constant kind; nothing here writes.
-    auto* const values = tensors == nullptr ? nullptr : const_cast<float*>(tensors->at(name).values.data());
+    // Views have no constant kind; nothing here writes. Where memory is only planned, nothing reads either.
+    auto* const values = tensors == nullptr ? reinterpret_cast<float*>(std::uintptr_t{alignof(float)})
+                                            : const_cast<float*>(tensors->at(name).values.data());
     return {device_, values, rows, cols, cols, DType::f32};
   }
 

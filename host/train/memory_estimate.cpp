@@ -148,13 +148,15 @@ void plan_ensemble(MeasuringDevice& device, const TrainOptions& resolved, const 
       scorers.push_back(make_planned_scorer(device, member, size.scale, size.users, size.items, size.features));
     }
   }
-  // Sorted by what predicts them, as Evaluator has them; what a block takes is the same for all blocks.
+  // Sorted by what predicts them, as Evaluator has them.
   const Held parts(device, kHost, 2 * bytes_of_ratings(trained, false));
   const MemoryLabel label(device, "ratings");
   const DeviceRatings ratings(device, trained);
   const Buffer sums = device.allocate_array<ErrorSums>(1);
+  // Networks keep their buffers from the first block on, beside what mf members take in the second. Further ones take
+  // no more.
   make_ensemble(device, std::move(scorers))
-      ->enqueue_errors(sums.view(DType::error_sums, 1), ratings.view(0, std::min(trained, kPredictionBatch)),
+      ->enqueue_errors(sums.view(DType::error_sums, 1), ratings.view(0, std::min(trained, 2 * kPredictionBatch)),
                        ClipRange{});
 }
 
