@@ -11,8 +11,8 @@
 #include "curate/dataset.h"
 #include "device/device.h"
 #include "support/machine.h"
-#include "train/training_session.h"
 #include "train/memory_estimate.h"
+#include "train/training_session.h"
 
 int main(int argc, char** argv) {
   using namespace curate;
@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
     options.threads = 2;
     options.epochs = 2;
     options.units = UnitsKind::raw;  // a training by itself: no bias model is fitted
+    options.refit = way != "mf";     // whose few bytes are no more than what the C library keeps of a first training
     options.model = way == "mlp" ? ModelKind::mlp : ModelKind::mf;
     if (way == "mf_adam") {
       options.optimizer = OptimizerChoice::adam;

@@ -1,5 +1,9 @@
 #include "support/machine.h"
 
+#if defined(__linux__)
+#include <malloc.h>
+#endif
+
 #include <sys/resource.h>
 
 #include <cstdlib>
@@ -50,6 +54,12 @@ bool reset_peak_memory() {
   std::ofstream file("/proc/self/clear_refs");
   file << "5" << std::flush;
   return file.good();
+}
+
+void return_freed_memory() {
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace curate

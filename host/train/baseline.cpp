@@ -9,6 +9,7 @@
 
 #include "curate/error.h"
 #include "solvers/bias_ridge.h"
+#include "support/machine.h"
 #include "support/thread_pool.h"
 #include "train/ensemble.h"
 #include "train/evaluator.h"
@@ -163,6 +164,7 @@ Trained train_with_baseline(Device& device, const TrainOptions& resolved, const 
     events.on_phase("fitting the bias model");
   }
   FittedBias bias = fit_baseline(resolved, dataset, ratings);
+  return_freed_memory();
   if (bias_alone) {
     Trained trained = trained_bias(device, resolved, dataset, ratings, bias);
     if (events.on_epoch) {

@@ -12,6 +12,7 @@
 #include "curate/error.h"
 #include "models/learning_units.h"
 #include "solvers/mini_batch.h"
+#include "support/machine.h"
 #include "support/philox.h"
 #include "support/printable.h"
 #include "train/device_training.h"
@@ -504,8 +505,26 @@ std::int32_t refit_epochs(const TrainOptions& resolved, std::int32_t best) {
   return static_cast<std::int32_t>(std::lround(static_cast<double>(best) * (2.0 - part)));
 }
 
+/// What is left of the first training when the second one begins; its model is not.
+struct Choice {
+  explicit Choice(TrainResult&& first)
+      : history(std::move(first.history)),
+        best_epoch(first.best_epoch),
+        validation(first.validation),
+        divergences(std::move(first.divergences)),
+        seconds(first.seconds),
+        device_bytes(first.device_bytes) {}
+
+  std::vector<EpochRecord> history;
+  std::int32_t best_epoch;
+  std::optional<Metrics> validation;
+  std::vector<Divergence> divergences;
+  double seconds;
+  std::size_t device_bytes;
+};
+
 /// Of the second training: on all ratings, for as many epochs as the first one chose and with its rates.
-TrainOptions refit_options(const TrainOptions& resolved, const TrainResult& first) {
+TrainOptions refit_options(const TrainOptions& resolved, const Choice& first) {
   TrainOptions options = resolved;
   options.validation = 0.0;
   options.patience = 0;
@@ -538,8 +557,9 @@ Trained train(Device& device, const TrainOptions& resolved, const Dataset& datas
   if (!resolved.refit || !holds_out) {
     return std::move(*first);
   }
-  TrainResult chosen = std::move(first->result);
-  first.reset();  // its memory on the device is for the second training
+  Choice chosen(std::move(first->result));
+  first.reset();  // its memory is for the second training
+  return_freed_memory();
   const TrainOptions options = refit_options(resolved, chosen);
   if (events.on_refit) {
     events.on_refit(options.epochs.value());
