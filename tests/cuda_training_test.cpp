@@ -51,6 +51,7 @@ TrainOptions options_of(const CudaWay& way, const std::string& device) {
   options.seed = 5;
   options.threads = 2;
   options.refit = false;  // half the time
+  options.units = UnitsKind::raw;
   return options;
 }
 
@@ -302,7 +303,6 @@ TEST(CudaPerRatingSgd, ml_100k_u1_as_good_as_the_cpu_engine) {
       set_or_clear(options, "precision", precision);
       set_or_clear(options, "sgd_kernel", kernel);
       options.deterministic = deterministic;
-      options.units = UnitsKind::raw;  // what ten epochs learn then is more
       options.dim = 16;
       options.epochs = 10;
       options.seed = seed;

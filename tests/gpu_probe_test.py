@@ -129,11 +129,11 @@ class GpuProbeTest(unittest.TestCase):
     # Catches: a set that ends the program, options that do not reach the training, figures of the first epoch.
     def test_train(self):
         lines = self.lines("train", "--data", self.data, "--epochs", 3,
-                           "--set", "optimizer=adam,batch=64,dim=8,validation=0.1",
+                           "--set", "optimizer=adam,batch=64,dim=8,validation=0.1,units=raw",
                            "--set", "lr=1000,dim=8",
                            "--set", "model=mf,output=relu",
-                           "--set", "model=mlp,dim=8,layers=16,8,batch=64,epochs=2,dropout=0.1,0.2",
-                           "--set", "sgd_kernel=lanes=2,ahead=1,dim=8,validation=0")
+                           "--set", "model=mlp,dim=8,layers=16,8,batch=64,epochs=2,units=raw,dropout=0.1,0.2",
+                           "--set", "sgd_kernel=lanes=2,ahead=1,dim=8,validation=0,units=raw")
         self.assertEqual(len(lines), 5)
         self.assert_measured([lines[0], *lines[3:]])
         for line, word in ((lines[1], "diverged"), (lines[2], "output")):

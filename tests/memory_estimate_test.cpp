@@ -97,6 +97,7 @@ std::vector<EstimatedWay> estimated_ways() {
           EstimatedWay{"mf_one_batch",
                        [](TrainOptions& options) {
                          options.batch = 100000;
+                         options.learning_rate = 100.0;  // does not diverge: starting over is not planned
                          options.validation = 0.3;
                          options.dim = 3;
                        }},
