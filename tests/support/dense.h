@@ -19,13 +19,17 @@ namespace curate::test {
 
 /// Every kind, the sigmoid in the ranges of ratings too.
 inline std::vector<Activation> all_activations() {
-          {ActivationKind::tanh},   {ActivationKind::sigmoid}, {ActivationKind::sigmoid, 0.5F, 5.0F}};
+  return {{ActivationKind::linear},
+          {ActivationKind::relu},
+          {ActivationKind::tanh},
+          {ActivationKind::sigmoid},
+          {ActivationKind::sigmoid, 0.5F, 5.0F}};
 }
 
 inline std::string label_of(const Activation& activation) {
   const char* const names[] = {"linear", "relu", "tanh", "sigmoid"};
   std::string label = names[static_cast<int>(activation.kind)];
-  if (activation.kind == ActivationKind::sigmoid || activation.low != 0.0F) {
+  if (activation.kind == ActivationKind::sigmoid) {
     label += " from " + std::to_string(activation.low) + " to " + std::to_string(activation.high);
   }
   return label;
