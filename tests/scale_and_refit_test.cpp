@@ -11,9 +11,11 @@
 #include <vector>
 
 #include "curate/trainer.h"
+#include "device/device.h"
 #include "models/learning_units.h"
 #include "tests/support/features.h"
 #include "tests/support/set_option.h"
+#include "train/training_session.h"
 
 namespace curate::test {
 namespace {
@@ -241,6 +243,39 @@ TEST(Divergence, IsGivenUpAfterThreeRestartsAndTheStartIsLeft) {
       EXPECT_EQ(result.train.ratings, dataset.ratings.size()) << "the start is that of all ratings";
     }
   }
+}
+
+// Catches: a model of NaN where there is no mean to go back to.
+TEST(Divergence, WithoutAMeanLeavesFiniteNumbers) {
+  const Dataset dataset = dataset_of();
+  TrainOptions options = options_for("mf");
+  options.global_mean = false;
+  options.learning_rate = 1e5;
+  const TrainResult result = Trainer(options).train(dataset, dataset.ratings);
+  ASSERT_EQ(result.divergences.size(), 4U);
+  EXPECT_TRUE(std::isfinite(result.model.evaluate(dataset.ratings, {"cpu", 1}).rmse));
+}
+
+// Catches: a session that goes on at the rate that diverged.
+TEST(Divergence, ASessionThatGoesOnKeepsTheRate) {
+  const Dataset dataset = dataset_of();
+  TrainOptions options = options_for("mf");
+  options.deterministic = true;
+  const auto device = make_device("cpu", 1);
+  for (options.learning_rate = 0.5; *options.learning_rate < 1e4; *options.learning_rate *= 1.3) {
+    const TrainOptions resolved = resolve(options);
+    TrainingSession whole(*device, resolved, dataset, dataset.ratings);
+    while (!whole.step()) {
+    }
+    if (whole.divergences().empty()) {
+      continue;
+    }
+    TrainingSession resumed(*device, resolved, dataset, dataset.ratings);
+    resumed.restore(whole.state());
+    EXPECT_EQ(resumed.step()->train_rmse, whole.step()->train_rmse);
+    return;
+  }
+  FAIL() << "no rate diverged";
 }
 
 // What nobody can learn: the stars are drawn without regard to user and item.

@@ -11,9 +11,9 @@
 
 namespace curate {
 
-/// Trains what the options ask for: the bias model, another model or an ensemble, with its baseline. The bias model is fitted on the host,
-/// first without the validation slice, for its errors there, then on all ratings with the same ridges. Arguments and
-/// what is thrown as in train(). History of a bias model is one record.
+/// Trains what the options ask for: the bias model, another model or an ensemble, with its baseline. The bias model is
+/// fitted on the host, first without the validation slice, for its errors there, then on all ratings with the same
+/// ridges. Arguments and what is thrown as in train(). History of a bias model is one record.
 Trained train_with_baseline(Device& device, const TrainOptions& resolved, const Dataset& dataset,
                             const RatingTable& ratings, const TrainEvents& events = {});
 

@@ -82,6 +82,7 @@ class DeviceTraining {
   /// Keeps the model's parameters as those of the best epoch.
   void keep_best() { best_.take(*device_, *model_); }
   double base_rate() const { return static_cast<double>(schedule_.base); }
+  void set_base_rate(double rate) { schedule_.base = static_cast<float>(rate); }
   void forget_best() { best_ = {}; }
   bool has_best() const { return best_.taken(); }
   /// None before keep_best().

@@ -313,18 +313,18 @@ void TrainingSession::Parts::start_over(Divergence divergence) {
 
 /// On the validation slice; without one, as far as the training ratings tell.
 bool TrainingSession::Parts::is_better_than_start() const {
+  if (given_up && !training.has_best()) {
+    return false;
+  }
   if (!options.global_mean) {
-    return true;  // there is nothing in the start that is worth to go back to
+    return true;  // the start predicts nothing near the ratings
   }
   // A few ratings held out may like what all others do not.
   const bool learnt = !history.empty() && history.back().train_rmse <= first_error;
   if (best_validation) {
     return learnt && best_validation->rmse <= start_error;
   }
-  if (history.empty()) {
-    return false;
-  }
-  return !given_up || training.has_best();
+  return !history.empty();
 }
 
 /// Makes the start the model, and its epoch the best.
@@ -395,6 +395,7 @@ SessionState TrainingSession::state() const {
   state.best = download_parameters(p.training.best());
   state.best_validation = p.best_validation;
   state.best_epoch = p.best_epoch;
+  state.divergences = p.divergences;
   state.seconds = p.seconds();
   return state;
 }
@@ -413,6 +414,14 @@ void TrainingSession::restore(const SessionState& state) {
   }
   p.training.model().upload(state.parameters);
   p.training.set_step_state(state.step);
+  for (const Divergence& divergence : state.divergences) {
+    if (divergence.next_rate) {
+      p.training.set_base_rate(*divergence.next_rate);
+    } else {
+      p.given_up = true;
+    }
+  }
+  p.divergences = state.divergences;
   p.history = state.history;
   p.best_validation = state.best_validation;
   p.best_epoch = state.best_epoch;

@@ -41,6 +41,7 @@ struct SessionState {
   TensorMap best;                          ///< parameters of the best epoch so far; none without a validation slice
   std::optional<Metrics> best_validation;  ///< and its errors there
   std::int32_t best_epoch = 0;             ///< from 1
+  std::vector<Divergence> divergences;     ///< and so the learning rates
   double seconds = 0.0;                    ///< that the training has taken
 };
 
