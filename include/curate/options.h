@@ -46,8 +46,8 @@ struct CURATE_API TrainOptions {
   ScheduleKind schedule = ScheduleKind::linear;
   double warmup = 0.0;        ///< mini-batches: epochs, 0 to epochs, over which all learning rates rise linearly
   std::optional<double> reg;  ///< L2 per rating: reg * |row|^2 for every embedding row (mf: biases too) a rating uses
-  std::optional<double>
-      dense_reg;  ///< mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; default: by the number of ratings
+  /// mlp: L2 of the dense weights: dense_reg * |W|^2 added to the mean loss; default: by the number of ratings.
+  std::optional<double> dense_reg;
   std::optional<ProductPrecision> products;  ///< mlp, CUDA: rounding of what wide layers multiply; default: f32
   /// Per-rating SGD: L2 of a user's or item's factors once an epoch, whatever the number of its ratings; default: 3 if
   /// ratings are learnt in units of their spread, else 0.
