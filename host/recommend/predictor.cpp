@@ -42,6 +42,13 @@ PredictorState::PredictorState(const Model& model, Device& device, std::unique_p
   }
 }
 
+Prediction PredictorState::of_model(Prediction prediction, float value) const {
+  // Without a transform the bits stay.
+  const RatingTransform& transform = model_.parts().spec.transform;
+  prediction.rating = transform.kind == TransformKind::none ? value : to_rating(value, units_of(transform));
+  return prediction;
+}
+
 Prediction PredictorState::clipped(Prediction prediction) const {
   prediction.rating = std::clamp(prediction.rating, clip_.min, clip_.max);
   return prediction;
@@ -58,7 +65,7 @@ void PredictorState::fetch(std::int32_t user, std::int32_t item, bool rows) cons
 Prediction PredictorState::predict_dense(std::int32_t user, std::int32_t item) const {
   Prediction prediction = fallback_.predict(user, item);
   if (is_of_model(prediction.basis)) {
-    prediction.rating = pair_.score(user, item);
+    prediction = of_model(prediction, pair_.score(user, item));
   }
   return clipped(prediction);
 }
@@ -130,7 +137,7 @@ void PredictorState::predict_on_device(std::span<const RawPair> pairs, std::vect
     const DeviceRatings on_device(*device_, table);
     const std::vector<float> values = resident_->predict(on_device.view().users, on_device.view().items);
     for (std::size_t s = 0; s < scored.size(); ++s) {
-      predictions[scored[s]].rating = values[s];
+      predictions[scored[s]] = of_model(predictions[scored[s]], values[s]);
     }
   }
   for (Prediction& prediction : predictions) {
@@ -139,9 +146,10 @@ void PredictorState::predict_on_device(std::span<const RawPair> pairs, std::vect
 }
 
 Metrics PredictorState::evaluate(const RatingTable& ratings) const {
-  const Evaluator::Parts parts(ratings, fallback_, clip_);
+  const ErrorScale scale = {clip_, units_of(model_.parts().spec.transform)};
+  const Evaluator::Parts parts(ratings, fallback_, scale);
   const std::lock_guard lock(device_mutex_);
-  return Evaluator(*device_, parts, clip_).evaluate(*resident_);
+  return Evaluator(*device_, parts, scale).evaluate(*resident_);
 }
 
 Metrics PredictorState::evaluate(std::span<const RawPair> pairs, std::span<const float> ratings) const {

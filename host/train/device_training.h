@@ -97,6 +97,8 @@ class DeviceTraining {
   void set_step_state(const StepState& step) { device_->upload(state(), std::span<const StepState>(&step, 1)); }
 
  private:
+  Metrics errors_on_training();
+
   MatrixView state() const { return state_.view(DType::step_state, 1); }
   MatrixView sums() const { return sums_.view(DType::error_sums, 1); }
 

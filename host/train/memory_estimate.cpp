@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "curate/column.h"
+#include "models/learning_units.h"
 #include "train/fallback.h"
 #include "train/training_session.h"
 
@@ -71,7 +72,9 @@ std::int64_t MemoryEstimate::array_bytes(std::string_view what) const {
   return found == arrays.end() ? 0 : found->bytes;
 }
 
-MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
+MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& asked) {
+  TrainingSize size = asked;
+  size.units.transform = transform_of(resolved, size.scale);
   check_ratings(size.ratings);
   check_device(device, resolved);
   const std::int64_t ids = size.users + size.items;

@@ -67,16 +67,25 @@ void check_features_of(const Dataset& dataset, const TrainOptions& options) {
   check_features(dataset.features, dataset.users.size(), dataset.items.size());
 }
 
-/// Of predicting the mean for all of them.
-double error_of_mean(const RatingTable& ratings, double mean) {
-  const RatingSpread spread = spread_of(ratings.ratings);
-  return std::hypot(spread.deviation, spread.mean - mean);
+/// Of predicting `value` for all of them; both transformed.
+double error_of_constant(const RatingTable& ratings, double value, const RatingTransform& transform = {}) {
+  const RatingSpread spread = spread_of(ratings.ratings, transform);
+  return std::hypot(spread.deviation, spread.mean - value);
+}
+
+/// What epochs are judged by: with a transform errors of logarithms.
+double judged_error(const Metrics& metrics) {
+  return metrics.log_rmse.value_or(metrics.rmse);
+}
+double judged_train_error(const EpochRecord& record) {
+  return record.train_log_rmse.value_or(record.train_rmse);
 }
 
 /// Of a model that predicts in those units.
-ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset, const RatingUnits& units = {}) {
+ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset, const RatingUnits& units) {
   ModelSpec spec = model_spec(options, to_units(dataset.scale, units));
   spec.features = dataset.features;
+  spec.transform = units.transform;
   return spec;
 }
 
@@ -90,11 +99,13 @@ struct TrainingSession::Parts : TrainingData {
         dataset(data),
         split(hold_out(ratings, resolved)),
         fallback(split.train, data.users.size(), data.items.size(), data.features),
-        spread(spread_of(split.train.ratings)),
-        units(learning_units(resolved, spread)),
-        held_out_error_of_mean(error_of_mean(split.test, spread.mean)),
+        transform(transform_of(resolved, data.scale)),
+        spread(spread_of(split.train.ratings, transform)),
+        units(learning_units(resolved, spread, transform)),
+        held_out_error_of_mean(error_of_constant(split.test, spread.mean, transform)),
         first_error(resolved.global_mean ? spread.deviation : std::hypot(spread.deviation, spread.mean)),
-        spec(spec_of(resolved, data)),
+        mean_model(mean_model_of(split)),
+        spec(spec_of(resolved, data, units_of(transform))),
         training(
             on, resolved,
             {data.users.size(), data.items.size(), ratings.size(), data.scale, sources_of(data.features), true, units},
@@ -103,9 +114,10 @@ struct TrainingSession::Parts : TrainingData {
   /// Those before the first epoch.
   void load_parameters(RatingModel& model) override { model.upload(first_parameters()); }
 
-  TensorMap first_parameters() const {
+  /// Near a constant prediction; transformed.
+  TensorMap first_parameters(double constant) const {
     const ModelSpec in_units = spec_of(options, dataset, units);
-    const double mean = (spread.mean - units.centre) / units.unit;
+    const double mean = (constant - units.centre) / units.unit;
     TensorMap tensors = initial_parameters(options, in_units, dataset.users.size(), dataset.items.size(), mean);
     if (!spec.features.empty()) {
       clear_unseen(tensors, "user", fallback.user_counts());
@@ -113,6 +125,7 @@ struct TrainingSession::Parts : TrainingData {
     }
     return tensors;
   }
+  TensorMap first_parameters() const { return first_parameters(spread.mean); }
 
   // The split is let go of as the device takes it.
   void load_ratings(DeviceRatings& ratings) override {
@@ -132,12 +145,22 @@ struct TrainingSession::Parts : TrainingData {
   TrainOptions options;
   const Dataset& dataset;
   Split split;
+  /// The model that predicts the mean of the training ratings, and its errors of ratings.
+  struct MeanModel {
+    double constant = 0.0;  ///< the mean, transformed
+    double train_error = 0.0;
+    double held_out_error = 0.0;
+  };
+  MeanModel mean_model_of(const Split& parts) const;
+
   Fallback fallback;
-  RatingSpread spread;  ///< of the training ratings
+  RatingTransform transform;
+  RatingSpread spread;  ///< of the training ratings, transformed like the next two
   RatingUnits units;
-  double held_out_error_of_mean;  ///< of predicting the mean for the validation slice
+  double held_out_error_of_mean;  ///< of predicting spread.mean for the validation slice
   double first_error;             ///< of the training ratings, about, before anything is learnt
-  ModelSpec spec;                 ///< of the model that predicts ratings
+  MeanModel mean_model;
+  ModelSpec spec;               ///< of the model that predicts transformed ratings
   double seconds_before = 0.0;    ///< of the session that this one goes on from
   Clock::time_point start;
   DeviceTraining training;
@@ -200,11 +223,19 @@ constexpr double kGrowth = 1.5;
 
 }  // namespace
 
+TrainingSession::Parts::MeanModel TrainingSession::Parts::mean_model_of(const Split& parts) const {
+  if (transform.kind == TransformKind::none) {
+    return {spread.mean, spread.deviation, held_out_error_of_mean};
+  }
+  const RatingSpread ratings = spread_of(parts.train.ratings);
+  return {transformed(ratings.mean, transform), ratings.deviation, error_of_constant(parts.test, ratings.mean)};
+}
+
 /// What shows in an epoch.
 std::optional<Divergence> TrainingSession::Parts::divergence_in(const EpochRecord& record) const {
   double lowest = first_error;
   for (const EpochRecord& before : history) {
-    lowest = std::min(lowest, before.train_rmse);
+    lowest = std::min(lowest, judged_train_error(before));
   }
   const auto judge = [&](double rmse, double limit) -> std::optional<Divergence> {
     if (!std::isfinite(rmse)) {
@@ -215,23 +246,23 @@ std::optional<Divergence> TrainingSession::Parts::divergence_in(const EpochRecor
   };
   // Ratings that are all the same have a spread of 0.
   const double least = 1e-3 * units.unit;
-  const std::optional<Divergence> found = judge(record.train_rmse, std::max({kGrowth * lowest, first_error, least}));
+  const std::optional<Divergence> found = judge(judged_train_error(record), std::max({kGrowth * lowest, first_error, least}));
   if (found || !record.validation_rmse) {
     return found;
   }
   // A slice of a few ratings may be far from what the training ratings are.
-  return judge(*record.validation_rmse,
+  return judge(record.validation_log_rmse.value_or(*record.validation_rmse),
                std::max({2.0 * kGrowth * held_out_error_of_mean, 2.0 * kGrowth * first_error, least}));
 }
 
 /// What shows when all epochs are done: no error came below that of the mean.
 std::optional<Divergence> TrainingSession::Parts::divergence_at_end() const {
   const bool again = !divergences.empty() && divergences.back().kind == DivergenceKind::above_mean;
-  if (again || !best_validation || best_validation->rmse <= held_out_error_of_mean) {
+  if (again || !best_validation || judged_error(*best_validation) <= held_out_error_of_mean) {
     return std::nullopt;
   }
   return Divergence{
-      DivergenceKind::above_mean, history.back().epoch, best_validation->rmse, held_out_error_of_mean, 0.0, {}};
+      DivergenceKind::above_mean, history.back().epoch, judged_error(*best_validation), held_out_error_of_mean, 0.0, {}};
 }
 
 void TrainingSession::Parts::start_over(Divergence divergence) {
@@ -250,8 +281,8 @@ void TrainingSession::Parts::start_over(Divergence divergence) {
       // A run has an epoch at least: one in which nothing was learnt.
       EpochRecord none;
       none.epoch = 1;
-      none.train_rmse = spread.deviation;
-      none.validation_rmse = training.has_validation() ? std::optional(held_out_error_of_mean) : std::nullopt;
+      none.train_rmse = mean_model.train_error;
+      none.validation_rmse = training.has_validation() ? std::optional(mean_model.held_out_error) : std::nullopt;
       history.push_back(none);
     }
   }
@@ -264,7 +295,7 @@ bool TrainingSession::Parts::is_better_than_mean() const {
     return true;  // it cannot predict the mean
   }
   if (best_validation) {
-    return best_validation->rmse <= held_out_error_of_mean;
+    return judged_error(*best_validation) <= held_out_error_of_mean;
   }
   return !given_up || training.has_best();
 }
@@ -289,6 +320,7 @@ std::optional<EpochRecord> TrainingSession::step(const Solver::Progress& progres
   if (p.training.has_validation()) {
     metrics = p.training.validate();
     record.validation_rmse = metrics->rmse;
+    record.validation_log_rmse = metrics->log_rmse;
   }
   if (const std::optional<Divergence> divergence = p.divergence_in(record)) {
     p.start_over(*divergence);
@@ -296,7 +328,7 @@ std::optional<EpochRecord> TrainingSession::step(const Solver::Progress& progres
   }
   record.best = true;
   if (metrics) {
-    record.best = !p.best_validation || metrics->rmse < p.best_validation->rmse;
+    record.best = !p.best_validation || judged_error(*metrics) < judged_error(*p.best_validation);
     if (record.best) {
       p.best_validation = metrics;
       p.training.keep_best();
@@ -357,7 +389,7 @@ Trained TrainingSession::finish() {
   p.device.synchronize();
   const double seconds = p.seconds();
   if (!p.is_better_than_mean()) {
-    p.training.model().upload(mean_parameters(p.first_parameters(), p.spec));
+    p.training.model().upload(mean_parameters(p.first_parameters(p.mean_model.constant), p.spec));
     p.training.keep_best();
     p.best_epoch = 0;
     if (p.best_validation) {

@@ -9,6 +9,7 @@
 
 #include "curate/dataset.h"
 #include "curate/export.h"
+#include "curate/kinds.h"
 #include "curate/metrics.h"
 
 namespace curate {
@@ -30,6 +31,7 @@ struct CURATE_API ModelSpec {
   float output_min = 0.0F;
   float output_max = 1.0F;
   float output_floor = 0.0F;
+  RatingTransform transform = {};  ///< of ratings: what the tensors and the outputs' limits are meant in
   std::vector<Feature> features;
 };
 
