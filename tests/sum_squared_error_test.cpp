@@ -128,6 +128,24 @@ TEST_P(SumSquaredErrorTest, sums_errors_of_ratings_in_their_own_units) {
   }
 }
 
+// Catches: a transform that is undone on one side alone, before the units, or after the clamp, and a start that is
+// missing; 257 ratings: a batch of the CPU engine that is not full.
+TEST_P(SumSquaredErrorTest, sums_errors_of_ratings_that_were_logarithms) {
+  for (const RatingUnits& units :
+       {RatingUnits{0.0, 0.25, {TransformKind::log, 1.0}}, RatingUnits{-1.0, 0.25, {TransformKind::log, -20.0}}}) {
+    const auto start = static_cast<float>(units.transform.start);
+    for (const ClipRange clip : {kNoClip, ClipRange{start + 1.25F, start + 4.25F}}) {
+      for (const std::int64_t ratings : {257, 1000}) {
+        Evaluation test;
+        test.ratings = ratings;
+        test.clip = clip;
+        test.units = units;
+        expect_sums(device(), test);
+      }
+    }
+  }
+}
+
 TEST_P(SumSquaredErrorTest, infinities_do_not_clamp_far_predictions) {
   const DeviceMf tables(device(), {1, 1, 1, {1000.0F}, {-1000.0F}, {}, {}, 0.0F});
   const DeviceRatings ratings(device(), {{0}, {0}, {3.0F}});

@@ -395,9 +395,8 @@ std::optional<RatingPlace> find_rating_place(const Dataset& dataset, std::int32_
     }
     Source source = open_source(dataset.source, !dataset.users.numbers(), !dataset.items.numbers());
     PlaceSearch search(source.format, dataset.users.id(user), dataset.items.id(item), rating);
-    source.text->for_each_block(source.format, [&](std::string_view lines, std::int64_t first) {
-      search.look_in(lines, first);
-    });
+    source.text->for_each_block(source.format,
+                                [&](std::string_view lines, std::int64_t first) { search.look_in(lines, first); });
     return search.line() == 0 ? std::nullopt : std::optional(RatingPlace{source.text->name(), search.line()});
   } catch (const RowError&) {
     return std::nullopt;

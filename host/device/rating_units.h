@@ -22,8 +22,8 @@ inline RatingUnits units_of(const RatingTransform& transform) {
   return {0.0, 1.0, transform};
 }
 
-/// log(1 + r - start) for a rating at or above the start. Below it the curve is mirrored, so that a test rating which is
-/// lower than any other has a finite value.
+/// log(1 + r - start) for a rating at or above the start. Below it the curve is mirrored, so that a test rating which
+/// is lower than any other has a finite value.
 CURATE_HOST_DEVICE inline double transformed(double rating, const RatingTransform& transform) {
   if (transform.kind == TransformKind::none) {
     return rating;

@@ -39,8 +39,9 @@ RatingSpread spread_of(std::span<const float> ratings, const RatingTransform& tr
 }
 
 RatingTransform transform_of(const TrainOptions& resolved, const RatingScale& scale) {
-  return resolved.transform == TransformKind::none ? RatingTransform()
-                                                   : RatingTransform{resolved.transform, static_cast<double>(scale.min)};
+  return resolved.transform == TransformKind::none
+             ? RatingTransform()
+             : RatingTransform{resolved.transform, static_cast<double>(scale.min)};
 }
 
 RatingUnits learning_units(const TrainOptions& resolved, const RatingSpread& spread, const RatingTransform& transform) {

@@ -27,8 +27,8 @@ RatingUnits learning_units(const TrainOptions& resolved, const RatingSpread& spr
 /// The scale of ratings in units.
 RatingScale to_units(const RatingScale& scale, const RatingUnits& units);
 
-/// Makes the parameters of a model that predicts units those of one that predicts transformed ratings. `spec` is the one
-/// that model_spec() makes for the scale of transformed ratings.
+/// Makes the parameters of a model that predicts units those of one that predicts transformed ratings. `spec` is the
+/// one that model_spec() makes for the scale of transformed ratings.
 void to_rating_scale(TensorMap& tensors, const ModelSpec& spec, const RatingUnits& units);
 
 }  // namespace curate

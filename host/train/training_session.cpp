@@ -161,7 +161,7 @@ struct TrainingSession::Parts : TrainingData {
   double first_error;             ///< of the training ratings, about, before anything is learnt
   MeanModel mean_model;
   ModelSpec spec;               ///< of the model that predicts transformed ratings
-  double seconds_before = 0.0;    ///< of the session that this one goes on from
+  double seconds_before = 0.0;  ///< of the session that this one goes on from
   Clock::time_point start;
   DeviceTraining training;
 
@@ -246,7 +246,8 @@ std::optional<Divergence> TrainingSession::Parts::divergence_in(const EpochRecor
   };
   // Ratings that are all the same have a spread of 0.
   const double least = 1e-3 * units.unit;
-  const std::optional<Divergence> found = judge(judged_train_error(record), std::max({kGrowth * lowest, first_error, least}));
+  const std::optional<Divergence> found =
+      judge(judged_train_error(record), std::max({kGrowth * lowest, first_error, least}));
   if (found || !record.validation_rmse) {
     return found;
   }
@@ -261,8 +262,12 @@ std::optional<Divergence> TrainingSession::Parts::divergence_at_end() const {
   if (again || !best_validation || judged_error(*best_validation) <= held_out_error_of_mean) {
     return std::nullopt;
   }
-  return Divergence{
-      DivergenceKind::above_mean, history.back().epoch, judged_error(*best_validation), held_out_error_of_mean, 0.0, {}};
+  return Divergence{DivergenceKind::above_mean,
+                    history.back().epoch,
+                    judged_error(*best_validation),
+                    held_out_error_of_mean,
+                    0.0,
+                    {}};
 }
 
 void TrainingSession::Parts::start_over(Divergence divergence) {
