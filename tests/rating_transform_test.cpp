@@ -427,6 +427,29 @@ TEST(RatingTransform, AModelOfTheMeanPredictsIt) {
   }
 }
 
+// Catches: a training that counts as diverged because means of ratings, which stand for cold ids, are far from
+// logarithms.
+TEST(RatingTransform, SparseCountsAreNotTakenForADivergence) {
+  SyntheticOptions synthetic;
+  synthetic.users = 600;
+  synthetic.items = 400;
+  synthetic.ratings = 1300;
+  Dataset data = generate_dataset(synthetic).dataset;
+  const Dataset dense = counts(1300);
+  data.ratings.ratings = dense.ratings.ratings;
+  data.scale = dense.scale;
+  TrainOptions options;
+  options.transform = TransformKind::log;
+  options.dim = 4;
+  options.epochs = 4;
+  options.validation = 0.2;
+  options.device = "cpu";
+  const TrainResult result = Trainer(options).train(data, data.ratings);
+  EXPECT_GT(result.validation->cold_ratings, 50);
+  EXPECT_TRUE(result.divergences.empty());
+  EXPECT_GT(result.best_epoch, 0);
+}
+
 /// RMSE of log(1 + count - least), of a model with or without the transform.
 double error_of_logs(const Model& model, const Dataset& dataset, const RatingTable& ratings) {
   const Predictor predictor(model, {"cpu", 1});

@@ -67,10 +67,26 @@ void check_features_of(const Dataset& dataset, const TrainOptions& options) {
   check_features(dataset.features, dataset.users.size(), dataset.items.size());
 }
 
-/// Of predicting `value` for all of them; both transformed.
-double error_of_constant(const RatingTable& ratings, double value, const RatingTransform& transform = {}) {
-  const RatingSpread spread = spread_of(ratings.ratings, transform);
+/// Of predicting `value` for all of them.
+double error_of_constant(const RatingTable& ratings, double value) {
+  const RatingSpread spread = spread_of(ratings.ratings);
   return std::hypot(spread.deviation, spread.mean - value);
+}
+
+/// Of predicting the mean for held-out ratings. With a transform the fallback still predicts the cold ones: its means
+/// of ratings are far from logarithms' mean, for which no model is to blame.
+double error_of_mean(const RatingTable& ratings, double mean, const RatingTransform& transform,
+                     const Fallback& fallback) {
+  if (transform.kind == TransformKind::none) {
+    return error_of_constant(ratings, mean);
+  }
+  double squared = 0.0;
+  for (std::size_t n = 0; n < ratings.ratings.size(); ++n) {
+    const Prediction cold = fallback.predict(ratings.users[n], ratings.items[n]);
+    const double predicted = is_of_model(cold.basis) ? mean : transformed(static_cast<double>(cold.rating), transform);
+    squared += std::pow(predicted - transformed(static_cast<double>(ratings.ratings[n]), transform), 2.0);
+  }
+  return ratings.size() == 0 ? 0.0 : std::sqrt(squared / static_cast<double>(ratings.size()));
 }
 
 /// What epochs are judged by: with a transform errors of logarithms.
@@ -102,7 +118,7 @@ struct TrainingSession::Parts : TrainingData {
         transform(transform_of(resolved, data.scale)),
         spread(spread_of(split.train.ratings, transform)),
         units(learning_units(resolved, spread, transform)),
-        held_out_error_of_mean(error_of_constant(split.test, spread.mean, transform)),
+        held_out_error_of_mean(error_of_mean(split.test, spread.mean, transform, fallback)),
         first_error(resolved.global_mean ? spread.deviation : std::hypot(spread.deviation, spread.mean)),
         mean_model(mean_model_of(split)),
         spec(spec_of(resolved, data, units_of(transform))),
