@@ -107,22 +107,24 @@ TEST(HeavyTails, NoScaleOfGradesHasThem) {
   // A rating of 1 lies 30 deviations from this mean, and is a grade all the same.
   expect_none("tens and few ones", [](double u) { return u < 0.999 ? 10.0 : 1.0; });
   expect_none("0..10, few tens", [](double u) { return u < 0.999 ? 0.0 : 10.0; });
+  expect_none("-10..10, few -10", [](double u) { return u < 0.9995 ? 10.0 : -10.0; });
+  expect_none("-15..15, few at the ends", [](double u) { return u < 0.999 ? 0.0 : u < 0.9995 ? -15.0 : 15.0; });
   expect_none("clicks", [](double u) { return u < 0.999 ? 0.0 : 1.0; });
   expect_none("trust", [](double) { return 1.0; });
 }
 
-// The limits themselves: ten steps are not far, and neither are nine deviations.
-TEST(HeavyTails, FarIsMoreThanTenStepsAndTenDeviations) {
+// The limits themselves: twenty steps are not far, and neither are nine deviations.
+TEST(HeavyTails, FarIsMoreThanTwentyStepsAndTenDeviations) {
   const auto with = [](double rating, double others, double step) {
     RatingTable table = drawn(2000, [&](double u) { return u < 0.5 ? others - step : others + step; });
     table.ratings[100] = static_cast<float>(rating);
     return tails_of(table).has_value();
   };
-  EXPECT_FALSE(with(10.0, 0.0, 1.0)) << "ten steps and deviations";
-  EXPECT_TRUE(with(12.0, 0.0, 1.0)) << "12 steps, 11.6 deviations";
+  EXPECT_FALSE(with(20.0, 0.0, 1.0)) << "20 steps, 18 deviations";
+  EXPECT_TRUE(with(22.0, 0.0, 1.0)) << "22 steps, 20 deviations";
   EXPECT_FALSE(with(9.0 * 8.0, 0.0, 8.0)) << "72 steps, 8.8 deviations";
   EXPECT_TRUE(with(12.0 * 8.0, 0.0, 8.0)) << "96 steps, 11.6 deviations";
-  EXPECT_TRUE(with(6.0, 0.0, 0.5)) << "12 steps of half a star, 11.6 deviations";
+  EXPECT_TRUE(with(11.0, 0.0, 0.5)) << "22 steps of half a star, 20 deviations";
   EXPECT_TRUE(with(1.2, 0.0, 0.1)) << "no grid, 11.6 deviations";
   EXPECT_FALSE(find_heavy_tails({}, {0.0F, 100.0F, 0.0F}));
 }
@@ -231,8 +233,8 @@ TEST_F(RatingPlaceTest, InFilesOfManyBlocks) {
   for (std::int64_t k = 0; k < kRows; ++k) {
     text += std::to_string(k / 100) + "," + std::to_string(k % 100) + ",3," + std::to_string(1000000 + k) + "\n";
   }
-  text += "5,7,500,2000000\n";               // repeated, and kept
-  text += "1999,0,500,10\n1999,99,500,1\n";  // repeated, and not kept
+  text += "5,7,500,2000000\n";            // repeated, and kept
+  text += "1999,0,500,10\n1500,3,3,1\n";  // repeated, and not kept
   const std::string path = write("large.csv", text);
   const std::string packed = write_gzip("large.csv.gz", text);
   ReadOptions cached;
@@ -244,6 +246,7 @@ TEST_F(RatingPlaceTest, InFilesOfManyBlocks) {
     EXPECT_EQ(dataset.from_cache, round == 1);
     EXPECT_EQ(place_of(dataset, "5", "7", 500.0F)->line, kRows + 2);
     EXPECT_EQ(place_of(dataset, "1500", "3", 3.0F)->line, 150003 + 2);
+    EXPECT_EQ(place_of(dataset, "1999", "0", 3.0F)->line, 199900 + 2);
     EXPECT_EQ(place_of(dataset, "1999", "99", 3.0F)->line, kRows + 1);
   }
   expect_place(packed, "1500", "3", 3.0F, packed, 150003 + 2);

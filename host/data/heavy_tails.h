@@ -8,11 +8,11 @@
 namespace curate {
 
 /// Ratings of which a few lie far from all others: a mistake in the data, or counts. A far rating lies more than
-/// kDeviations standard deviations and, if ratings lie on a grid, more than kSteps steps from the mean. On a scale of
-/// eleven grades or fewer no rating does, however few users give the lowest or the highest grade.
+/// kDeviations standard deviations and, if ratings lie on a grid, more than kSteps steps from the mean. On a scale like
+/// 1..10 or -10..10 no rating does, however few users give the lowest or the highest grade.
 struct HeavyTails {
   static constexpr double kDeviations = 10.0;
-  static constexpr double kSteps = 10.0;
+  static constexpr double kSteps = 20.0;
 
   // The farthest rating, of equally far ones the first in the table.
   std::int32_t user = 0;
