@@ -52,8 +52,10 @@ void expect_errors(Device& device, const BatchCase& test, const ErrorScale& scal
   ErrorSums expected = before;
   reference::rating_errors(expected, exact, widen(host_ratings), scale, test.begin(), test.count());
   // With other units predictions and ratings are rounded to floats.
-  const double rounding = scale.units == RatingUnits() ? 1e-12 : 1e-6;
-  ASSERT_TRUE(sums_match(device.read<ErrorSums>(sums.view()), expected, {rounding, rounding}, label));
+  const bool raw = scale.units == RatingUnits();
+  const double size = std::max({1.0, scale.units.unit, std::abs(scale.units.centre)});
+  const double rounding = raw ? 1e-12 : 1e-7 * size * static_cast<double>(test.count());
+  ASSERT_TRUE(sums_match(device.read<ErrorSums>(sums.view()), expected, {rounding, raw ? 1e-12 : 1e-6}, label));
 }
 
 // Catches: ratings read from the start of the epoch, predictions from batch_begin on, sums overwritten or in f32, rows
