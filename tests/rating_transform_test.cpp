@@ -81,14 +81,9 @@ TEST(RatingTransform, units_are_those_of_the_spread_of_logarithms) {
   EXPECT_EQ(in_units.step, 0.0F) << "logarithms lie on no grid";
 }
 
-/// Plays: user and item multiply, and luck does, too. From `least` on, most of them few, some thousands.
-Dataset counts(std::int64_t ratings = 4000, float least = 1.0F) {
-  SyntheticOptions synthetic;
-  synthetic.users = static_cast<std::int32_t>(std::max<std::int64_t>(4, ratings / 40));
-  synthetic.items = static_cast<std::int32_t>(std::max<std::int64_t>(4, ratings / 50));
-  synthetic.ratings = ratings;
-  synthetic.rank = 3;
-  synthetic.noise = 0.4;
+/// The ratings made plays: user and item multiply, and luck does, too. From `least` on, most of them few, some
+/// thousands.
+Dataset counts_of(const SyntheticOptions& synthetic, float least) {
   Dataset dataset = generate_dataset(synthetic).dataset;
   float most = least;
   for (std::size_t k = 0; k < dataset.ratings.ratings.size(); ++k) {
@@ -101,6 +96,16 @@ Dataset counts(std::int64_t ratings = 4000, float least = 1.0F) {
   dataset.ratings.ratings[0] = least;
   dataset.scale = {least, most, 1.0F};
   return dataset;
+}
+
+Dataset counts(std::int64_t ratings = 4000, float least = 1.0F) {
+  SyntheticOptions synthetic;
+  synthetic.users = static_cast<std::int32_t>(std::max<std::int64_t>(4, ratings / 40));
+  synthetic.items = static_cast<std::int32_t>(std::max<std::int64_t>(4, ratings / 50));
+  synthetic.ratings = ratings;
+  synthetic.rank = 3;
+  synthetic.noise = 0.4;
+  return counts_of(synthetic, least);
 }
 
 struct TransformedWay {
@@ -434,10 +439,8 @@ TEST(RatingTransform, SparseCountsAreNotTakenForADivergence) {
   synthetic.users = 600;
   synthetic.items = 400;
   synthetic.ratings = 1300;
-  Dataset data = generate_dataset(synthetic).dataset;
-  const Dataset dense = counts(1300);
-  data.ratings.ratings = dense.ratings.ratings;
-  data.scale = dense.scale;
+  synthetic.noise = 0.2;
+  const Dataset data = counts_of(synthetic, 1.0F);
   TrainOptions options;
   options.transform = TransformKind::log;
   options.dim = 4;
