@@ -81,16 +81,16 @@ TEST(RatingTransform, units_are_those_of_the_spread_of_logarithms) {
   EXPECT_EQ(in_units.step, 0.0F) << "logarithms lie on no grid";
 }
 
-/// The ratings made plays: user and item multiply, and luck does, too. From `least` on, most of them few, some
-/// thousands.
+/// The ratings made plays: user and item multiply, and luck does, too. From `least` on, half of them below 100, a few
+/// 10,000 and more.
 Dataset counts_of(const SyntheticOptions& synthetic, float least) {
   Dataset dataset = generate_dataset(synthetic).dataset;
   float most = least;
   for (std::size_t k = 0; k < dataset.ratings.ratings.size(); ++k) {
-    const double luck = uniform_double(philox(5, k, 0, RandomPurpose::validation).low64());
-    const double stars = static_cast<double>(dataset.ratings.ratings[k]) + luck;
+    const double u = uniform_double(philox(5, k, 0, RandomPurpose::validation).low64());
+    const double luck = std::pow(1.0 - u, -0.6);
     float& rating = dataset.ratings.ratings[k];
-    rating = least + static_cast<float>(std::floor(std::exp(2.0 * stars - 4.0)));
+    rating = least + static_cast<float>(std::floor(luck * std::exp(2.0 * static_cast<double>(rating) - 4.0)));
     most = std::max(most, rating);
   }
   dataset.ratings.ratings[0] = least;
