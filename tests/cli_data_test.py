@@ -142,6 +142,30 @@ class DataTest(CliCase):
         self.assertEqual((shown["ratings"], shown["duplicates"], shown["layout"]), (3, 1, "delimited"))
         self.assertEqual(shown["mean"], (4 + 5 + 1) / 3)
 
+    def test_inspect_warns_of_heavy_tails(self):
+        lines = [f"{user},{item},{1 + (user * item) % 5}" for user in range(60) for item in range(40)]
+        lines[1234] = lines[1234].rsplit(",", 1)[0] + ",500"
+        file = self.write("ratings.csv", "user,item,rating\n\n" + "\n".join(lines) + "\n")
+        result = self.curate("data", "inspect", file, "--json")
+        self.assertRegex(result.stderr, rf"^warning: {file}:1237: the rating 500 lies 4\d.* standard deviations above "
+                                        r"the mean .*; mend or remove it .* --transform log\n$")
+        tails = strict_json(result.stdout)["heavy_tails"]
+        self.assertEqual((tails["user"], tails["item"], tails["rating"], tails["far_ratings"], tails["file"],
+                          tails["line"]), ("30", "34", 500, 1, str(file), 1237))
+        self.assertGreater(tails["deviations"], 40)
+        lines[2000] = lines[2000].rsplit(",", 1)[0] + ",-700"
+        self.write("ratings.csv", "user,item,rating\n\n" + "\n".join(lines) + "\n")
+        warning = self.curate("data", "inspect", file).stderr
+        self.assertRegex(warning, rf"^warning: {file}:2003: the rating -700 lies .* below the mean .*, the farthest of "
+                                  r"2 that lie more than 10 from it; mend or remove it if it is a mistake\n$")
+        self.assertNotIn("--transform", warning)
+
+    def test_inspect_warns_of_no_scale_of_grades(self):
+        data = self.generate()
+        result = self.curate("data", "inspect", data, "--json")
+        self.assertEqual(result.stderr, "")
+        self.assertIsNone(strict_json(result.stdout)["heavy_tails"])
+
     def test_inspect_shows_what_is_known_beside_the_ratings(self):
         data = self.write_side_files()
         shown = strict_json(self.curate("data", "inspect", data, "--json").stdout)

@@ -6,6 +6,7 @@ usage: cli_train_test.py [CURATE] [unittest arguments]     CURATE: the binary (d
 import collections
 import csv
 import io
+import math
 import re
 import statistics
 
@@ -64,6 +65,45 @@ class ReproducibilityTest(CliCase):
         self.curate("train", "--config", first / "config.toml", "--quiet", "--out", "second")
         self.assertEqual(model_bytes(first), model_bytes(self.folder / "second"))
         self.assertEqual(read_metrics(self.folder / "second")["test"]["ratings"], 99)
+
+
+class HeavyTailsTest(CliCase):
+    def counts(self):
+        lines = [f"{user},{item},{1 + round(math.exp(((user * 7 + item * 3) % 23) * 0.4))}"
+                 for user in range(60) for item in range(40) if (user + item) % 3]
+        return self.write("plays.csv", "\n".join(lines) + "\n40,2,90000\n")
+
+    def test_warning_names_the_line(self):
+        data = self.counts()
+        line = len(data.read_text(encoding="utf-8").splitlines())
+        for options in ([], ["--folds", 2], ["--json"]):
+            said = self.curate("train", data, "--epochs", 1, "--overwrite", "--out", "run", *options).stderr
+            self.assertEqual(len(re.findall(rf"(?m)^warning: {data}:{line}: the rating 90000 lies ", said)), 1, said)
+            self.curate("train", data, "--epochs", 1, "--overwrite", "--out", "run", *options, "--transform", "log")
+        for options in (["--quiet"], ["--transform", "log"]):
+            said = self.curate("train", data, "--epochs", 1, "--out", "-".join(options), *options).stderr
+            self.assertNotIn("warning", said)
+
+    def test_errors_are_of_ratings_and_of_logarithms(self):
+        data = self.counts()
+        for model in ("mf", "mlp"):
+            run = self.train(data, "--transform", "log", "--epochs", 5, "--model", model, "--json", out=model)
+            test = read_metrics(run)["test"]
+            self.assertEqual(read_config(run)["transform"], "log")
+            evaluated = self.curate("evaluate", run, "--json").stdout
+            for key in ("rmse", "mae", "log_rmse"):
+                self.assertAlmostEqual(strict_json(evaluated)["test"][key] / test[key], 1, places=5)
+            self.assertGreater(test["rmse"], 5 * test["log_rmse"])
+            shown = self.curate("evaluate", run).stdout
+            self.assertIn(f"RMSE of log(1 + rating - lowest rating), which is what was learnt, {test['log_rmse']:.5f}",
+                          shown)
+            plain = self.train(data, "--epochs", 5, "--model", model, out=model + "-plain")
+            self.assertNotIn("log_rmse", read_metrics(plain)["test"])
+            self.curate("compare", run, plain, "--json")
+        self.write("pairs.csv", "1,1\n2,2\n")
+        text = self.curate("predict", "mf", "--pairs", self.folder / "pairs.csv").stdout
+        for row in csv.DictReader(io.StringIO(text)):
+            self.assertGreaterEqual(float(row["prediction"]), 1)
 
 
 class PrecedenceTest(CliCase):

@@ -3,6 +3,7 @@ set(CURATE_DATA_TESTS
   archive_test.cpp
   data_reader_test.cpp
   features_test.cpp
+  heavy_tails_test.cpp
   id_map_test.cpp
   movielens_like_test.cpp
   movielens_test.cpp

@@ -85,6 +85,7 @@ std::vector<EstimatedWay> estimated_ways() {
                        },
                        false},
           EstimatedWay{"mf", [](TrainOptions&) {}},
+          EstimatedWay{"mf_log", [](TrainOptions& options) { options.transform = TransformKind::log; }},
           EstimatedWay{"mf_adam", [](TrainOptions& options) { options.optimizer = OptimizerChoice::adam; }},
           EstimatedWay{"mf_adagrad", [](TrainOptions& options) { options.optimizer = OptimizerChoice::adagrad; }},
           EstimatedWay{"mf_sgd_batches",

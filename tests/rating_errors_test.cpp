@@ -90,6 +90,30 @@ TEST_P(RatingErrorsTest, sums_errors_of_ratings_in_their_own_units) {
   }
 }
 
+// Catches: a transform that is undone on one side alone, before the units, or after the clamp; a start that is missing;
+// expm1 of a negative value, which has a bound where logarithms of ratings below the start have none.
+TEST_P(RatingErrorsTest, sums_errors_of_ratings_that_were_logarithms) {
+  for (const RatingUnits& units :
+       {RatingUnits{0.0, 1.0, {TransformKind::log, 0.0}}, RatingUnits{1.5, 0.75, {TransformKind::log, -7.0}},
+        RatingUnits{-4.0, 1.5, {TransformKind::log, 100.0}}}) {
+    const auto start = static_cast<float>(units.transform.start);
+    for (const ClipRange clip : {kNoClip, ClipRange{start + 1.5F, start + 30.0F}, ClipRange{start, start}}) {
+      expect_errors(device(), batch_case(853, 1, 500, 1, 0), {clip, units});
+    }
+  }
+}
+
+// Catches: the difference exp(x) - 1 in f32 or in double, which is 0 or has few digits for small logarithms.
+TEST_P(RatingErrorsTest, small_logarithms_keep_their_digits) {
+  const DeviceMatrix<float> prediction(device(), {1e-12F}, 1);
+  const DeviceMatrix<float> ratings(device(), {0.0F}, 1);
+  const DeviceMatrix<ErrorSums> sums = on_device(device(), ErrorSums{});
+  const DeviceMatrix<StepState> state = on_device(device(), batch_state(1, 1));
+  device().enqueue(ops::RatingErrors{
+      sums.view(), prediction.view(), ratings.view(), {kNoClip, {0.0, 1.0, {TransformKind::log, 0.0}}}, state.view()});
+  EXPECT_NEAR(device().read<ErrorSums>(sums.view()).absolute, 1e-12, 1e-18);
+}
+
 ErrorSums errors(Device& device, const std::vector<float>& predictions, const std::vector<float>& host_ratings,
                  ClipRange clip) {
   const auto count = static_cast<std::int64_t>(predictions.size());

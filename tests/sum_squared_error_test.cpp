@@ -64,8 +64,6 @@ void expect_sums(Device& device, const Evaluation& test) {
   // Each prediction is off by a few ulp of a number near 5: the sums by no more than as many of those.
   const double size = std::max({1.0, test.units.unit, std::abs(test.units.centre)});
   const double slack = 1e-5 * static_cast<double>(test.ratings) * size * size;
-  // In other units ratings are rounded to floats, too.
-  const double rounding = test.units == RatingUnits() ? 1e-9 : 1e-6 * static_cast<double>(test.ratings);
   ASSERT_TRUE(all_close(std::vector<double>{got.squared, got.absolute},
                         std::vector<double>{expected.squared, expected.absolute}, {slack, 0.0},
                         label + ", sums [squared, absolute]"));
@@ -75,6 +73,8 @@ void expect_sums(Device& device, const Evaluation& test) {
     return near_half(p) && p != static_cast<double>(test.clip.min) && p != static_cast<double>(test.clip.max);
   };
   const auto verges = static_cast<double>(std::count_if(predictions.begin(), predictions.end(), on_verge));
+  // In other units ratings are rounded to floats, too.
+  const double rounding = test.units == RatingUnits() ? 1e-9 : 1e-6 * static_cast<double>(test.ratings);
   ASSERT_TRUE(all_close(std::vector<double>{got.absolute_whole_stars},
                         std::vector<double>{expected.absolute_whole_stars}, {rounding + verges, 0.0},
                         label + ", whole stars"));
@@ -127,6 +127,24 @@ TEST_P(SumSquaredErrorTest, sums_errors_of_ratings_in_their_own_units) {
       test.clip = clip;
       test.units = units;
       expect_sums(device(), test);
+    }
+  }
+}
+
+// Catches: a transform that is undone on one side alone, before the units, or after the clamp, and a start that is
+// missing; 257 ratings: a batch of the CPU engine that is not full.
+TEST_P(SumSquaredErrorTest, sums_errors_of_ratings_that_were_logarithms) {
+  for (const RatingUnits& units :
+       {RatingUnits{0.0, 0.25, {TransformKind::log, 1.0}}, RatingUnits{-1.0, 0.25, {TransformKind::log, -20.0}}}) {
+    const auto start = static_cast<float>(units.transform.start);
+    for (const ClipRange clip : {kNoClip, ClipRange{start + 1.25F, start + 4.25F}}) {
+      for (const std::int64_t ratings : {257, 1000}) {
+        Evaluation test;
+        test.ratings = ratings;
+        test.clip = clip;
+        test.units = units;
+        expect_sums(device(), test);
+      }
     }
   }
 }

@@ -9,6 +9,7 @@
 #include "cli/inspect_sections.h"
 #include "cli/output.h"
 #include "cli/reading.h"
+#include "cli/tails.h"
 #include "curate/dataset.h"
 #include "data/statistics.h"
 #include "report/progress.h"
@@ -120,10 +121,16 @@ Command add_data_inspect(CLI::App& data) {
             const Dataset dataset = read_dataset(arguments->path, read_options(arguments->reading, line));
             line.clear();
             const DatasetStatistics statistics = compute_statistics(dataset);
+            const std::optional<HeavyTails> tails = find_heavy_tails(dataset.ratings, dataset.scale);
+            const std::optional<RatingPlace> place = tails ? place_of(dataset, *tails) : std::nullopt;
+            if (tails) {
+              fmt::print(stderr, "{}\n", warning_of(*tails, place));
+            }
             const std::vector<SideCoverage> coverage = side_coverage(dataset);
             const std::vector<ModelMemory> memory = training_memory(dataset);
             if (arguments->json) {
               nlohmann::ordered_json json = to_json(dataset, statistics);
+              json["heavy_tails"] = tails ? to_json(dataset, *tails, place) : nlohmann::ordered_json(nullptr);
               json["side_information"] = to_json(coverage);
               json["memory"] = to_json(memory);
               fmt::print("{}", json_text(json));

@@ -23,6 +23,10 @@ std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& pa
                     metrics.mae, metrics.mae_whole_stars, grouped(metrics.ratings), grouped(metrics.cold_ratings));
   }
   for (const auto& [name, metrics] : parts) {
+    if (metrics.log_rmse) {
+      text += fmt::format("{}: RMSE of log(1 + rating - lowest rating), which is what was learnt, {:.5f}\n", name,
+                          *metrics.log_rmse);
+    }
     if (metrics.cold_ratings > 0 && name != kBaselineRow) {
       text += fmt::format(
           "{}: {} cold ratings (user or item not in the training part) predicted by features or means, RMSE {:.5f}; "

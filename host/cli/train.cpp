@@ -11,6 +11,7 @@
 #include "cli/device_options.h"
 #include "cli/output.h"
 #include "cli/reading.h"
+#include "cli/tails.h"
 #include "cli/training_options.h"
 #include "curate/error.h"
 #include "data/feature_request.h"
@@ -222,6 +223,13 @@ void describe(const RunConfig& config, const RunData& data, const Device& device
   fmt::print(stderr, "device    {}\n", device.info().description);
 }
 
+/// Unless logarithms are learnt already.
+void warn_of_tails(const TrainArguments& arguments, const RunData& data) {
+  if (data.tails && !arguments.quiet && arguments.config.options.transform == TransformKind::none) {
+    fmt::print(stderr, "{}\n", warning_of(*data.tails, place_of(data.dataset, *data.tails)));
+  }
+}
+
 /// Of a device that has memory of its own: what training needs of it, about. Throws InputError where it has less.
 std::string plan_memory(const TrainOptions& options, const RunData& data, Device& device) {
   if (!device.has_own_memory()) {
@@ -270,10 +278,11 @@ void show_samples(const RunData& data, const Predictor& predictor) {
 
 /// What was done about it, and what to try: of what was really given.
 std::string describe_divergence(const Divergence& divergence, const TrainOptions& options) {
+  const char* const rmse = options.transform == TransformKind::log ? "RMSE of logarithms" : "RMSE";
   const std::string what = divergence.kind == DivergenceKind::not_finite ? "its error is not finite"
                            : divergence.kind == DivergenceKind::grew
-                               ? fmt::format("its RMSE is {:.4g}, above {:.4g}", divergence.rmse, divergence.limit)
-                               : fmt::format("its best validation RMSE is {:.4g}, that of its start {:.4g}",
+                               ? fmt::format("its {} is {:.4g}, above {:.4g}", rmse, divergence.rmse, divergence.limit)
+                               : fmt::format("its best validation {} is {:.4g}, that of its start {:.4g}", rmse,
                                              divergence.rmse, divergence.limit);
   const std::string whose = divergence.member > 0 ? fmt::format(" of member {}", divergence.member) : "";
   const std::string text = fmt::format("warning: training{} diverged in epoch {} at learning rate {:.3g}: {}", whose,
@@ -316,7 +325,8 @@ std::string describe_choice(const TrainResult& result) {
                        result.refit->history.size() == 1 ? "" : "s");
   }
   if (result.validation) {
-    return fmt::format("Kept epoch {} of {}: lowest validation RMSE.", result.best_epoch, result.history.size());
+    return fmt::format("Kept epoch {} of {}: lowest validation RMSE{}.", result.best_epoch, result.history.size(),
+                       result.validation->log_rmse ? " of logarithms" : "");
   }
   return "";
 }
@@ -492,6 +502,7 @@ void train_folds(const TrainArguments& arguments, Device& device) {
   PhaseLine reading;
   RunData data = load_folds(all, read_options(arguments.reading, reading));
   reading.clear();
+  warn_of_tails(arguments, data);
   FoldErrors errors;
   FoldErrors baseline;
   nlohmann::ordered_json folds = nlohmann::ordered_json::array();
@@ -539,6 +550,7 @@ void train_as_asked(TrainArguments& arguments, const Reparse& reparse) {
   PhaseLine phases;
   const RunData data = load_run_data(arguments.config, read_options(arguments.reading, phases));
   phases.clear();
+  warn_of_tails(arguments, data);
   const RunOutcome outcome = train_run(arguments, arguments.config, data, *device, directory, phases);
   if (arguments.json) {
     nlohmann::ordered_json json;

@@ -321,6 +321,34 @@ RatingTable RatingText::read(const DelimitedFormat& format, const ReadOptions& o
   return table;
 }
 
+void RatingText::for_each_block(const DelimitedFormat& format,
+                                const std::function<void(std::string_view lines, std::int64_t first)>& use) {
+  std::string text = head_.substr(format.body);
+  std::int64_t first = line_number(head_, format.body);
+  auto offset = static_cast<std::int64_t>(head_.size());
+  bool ended = whole_head_;
+  while (true) {
+    const std::size_t last_newline = text.rfind('\n');
+    const std::size_t whole = ended ? text.size() : last_newline == std::string::npos ? 0 : last_newline + 1;
+    const std::string_view lines = std::string_view(text).substr(0, whole);
+    if (!lines.empty()) {
+      use(lines, first);
+    }
+    if (ended) {
+      return;
+    }
+    first += std::count(lines.begin(), lines.end(), '\n');
+    text.erase(0, whole);
+    const std::size_t rest = text.size();
+    text.resize(rest + kChunkBytes);
+    const std::span<char> room(text.data() + rest, kChunkBytes);
+    const std::size_t got = file_ ? file_->read_at(offset, room) : source_->read(room);
+    offset += static_cast<std::int64_t>(got);
+    text.resize(rest + got);
+    ended = got < kChunkBytes;
+  }
+}
+
 RatingTable RatingText::read_file(const DelimitedFormat& format, const ReadOptions& options, IdMap& users, IdMap& items,
                                   ThreadPool& pool) const {
   return FileReader(*file_, format, options, users, items).read(name_, pool);

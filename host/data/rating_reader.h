@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "curate/dataset.h"
 #include "data/archive.h"
@@ -30,6 +32,11 @@ class RatingText {
   /// All rows; at least one. Throws InputError for the first line that is wrong, whatever the number of threads.
   RatingTable read(const DelimitedFormat& format, const ReadOptions& options, IdMap& users, IdMap& items,
                    ThreadPool& pool);
+
+  /// Calls use(lines, number of the first one) for all lines below the header, whole ones, in order and some megabytes
+  /// at a time. Instead of read().
+  void for_each_block(const DelimitedFormat& format,
+                      const std::function<void(std::string_view lines, std::int64_t first)>& use);
 
  private:
   void open_stream(std::unique_ptr<ByteSource> source);

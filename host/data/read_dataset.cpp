@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "data/delimited_text.h"
 #include "data/movielens.h"
 #include "data/rating_cache.h"
+#include "data/rating_place.h"
 #include "data/rating_reader.h"
 #include "data/rating_scale.h"
 #include "data/side_files.h"
@@ -320,6 +322,87 @@ RatingTable read_more_ratings(Dataset& dataset, const std::string& path, const R
   take_item_info(dataset, first_new_item, known_before);
   take_item_info(dataset, first_new_item, known);
   return table;
+}
+
+namespace {
+
+/// The row that counts among those of one pair and rating, in blocks of lines.
+class PlaceSearch {
+ public:
+  PlaceSearch(const DelimitedFormat& format, RawId user, RawId item, float rating)
+      : format_(format), user_(std::move(user)), item_(std::move(item)), rating_(rating) {}
+
+  /// The line, 0: no row was the one. Throws RowError.
+  std::int64_t line() const { return line_; }
+
+  /// Lines of the text, the first of which has that number.
+  void look_in(std::string_view lines, std::int64_t first) {
+    RawRatings rows;
+    RowParser(lines, format_, kAnyRating, false, rows).parse(0, lines.size());
+    std::int64_t latest = std::numeric_limits<std::int64_t>::min();
+    for (std::size_t k = 0; k < rows.users.size(); ++k) {
+      if (is_wanted(lines, rows, k)) {
+        latest = std::max(latest, time_of(rows, k));
+      }
+    }
+    // Rows know their lines only where there is one of each.
+    if (latest == std::numeric_limits<std::int64_t>::min() || (line_ != 0 && latest < latest_)) {
+      return;
+    }
+    latest_ = latest;
+    std::int64_t number = first;
+    for (std::size_t begin = 0; begin < lines.size(); ++number) {
+      const std::size_t from = begin;
+      next_line(lines, begin);
+      RawRatings row;
+      RowParser(lines, format_, kAnyRating, false, row).parse(from, begin);
+      if (!row.users.empty() && is_wanted(lines, row, 0) && time_of(row, 0) == latest) {
+        line_ = number;
+      }
+    }
+  }
+
+ private:
+  static constexpr std::optional<std::pair<float, float>> kAnyRating = std::nullopt;
+
+  bool is_wanted(std::string_view text, const RawRatings& rows, std::size_t k) const {
+    return rows.ratings[k] == rating_ && is_id(text, format_.user_text, rows.users[k], user_) &&
+           is_id(text, format_.item_text, rows.items[k], item_);
+  }
+  static bool is_id(std::string_view text, bool is_text, std::int64_t value, const RawId& id) {
+    std::string unquoted;
+    return is_text ? field_text(text, value, unquoted) == id.text() : RawId(value) == id;
+  }
+  static std::int64_t time_of(const RawRatings& rows, std::size_t k) {
+    return rows.timestamps.empty() ? 0 : rows.timestamps[k];
+  }
+
+  const DelimitedFormat& format_;
+  RawId user_;
+  RawId item_;
+  float rating_;
+  std::int64_t latest_ = 0;
+  std::int64_t line_ = 0;
+};
+
+}  // namespace
+
+std::optional<RatingPlace> find_rating_place(const Dataset& dataset, std::int32_t user, std::int32_t item,
+                                             float rating) {
+  try {
+    if (dataset.layout == "synthetic" || path_kind(dataset.source) == PathKind::pipe) {
+      return std::nullopt;
+    }
+    Source source = open_source(dataset.source, !dataset.users.numbers(), !dataset.items.numbers());
+    PlaceSearch search(source.format, dataset.users.id(user), dataset.items.id(item), rating);
+    source.text->for_each_block(source.format,
+                                [&](std::string_view lines, std::int64_t first) { search.look_in(lines, first); });
+    return search.line() == 0 ? std::nullopt : std::optional(RatingPlace{source.text->name(), search.line()});
+  } catch (const RowError&) {
+    return std::nullopt;
+  } catch (const InputError&) {
+    return std::nullopt;
+  }
 }
 
 std::vector<RawPair> read_pairs(const std::string& path, bool text_ids) {

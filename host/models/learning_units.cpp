@@ -18,7 +18,7 @@ void scale_tensor(Tensor& tensor, double factor, double addend = 0.0) {
 
 }  // namespace
 
-RatingSpread spread_of(std::span<const float> ratings) {
+RatingSpread spread_of(std::span<const float> ratings, const RatingTransform& transform) {
   RatingSpread spread;
   if (ratings.empty()) {
     return spread;
@@ -26,35 +26,43 @@ RatingSpread spread_of(std::span<const float> ratings) {
   const auto count = static_cast<double>(ratings.size());
   double total = 0.0;
   for (const float rating : ratings) {
-    total += static_cast<double>(rating);
+    total += transformed(static_cast<double>(rating), transform);
   }
   spread.mean = total / count;
   double squared = 0.0;
   for (const float rating : ratings) {
-    const double offset = static_cast<double>(rating) - spread.mean;
+    const double offset = transformed(static_cast<double>(rating), transform) - spread.mean;
     squared += offset * offset;
   }
   spread.deviation = std::sqrt(squared / count);
   return spread;
 }
 
-RatingUnits learning_units(const TrainOptions& resolved, const RatingSpread& spread) {
+RatingTransform transform_of(const TrainOptions& resolved, const RatingScale& scale) {
+  return resolved.transform == TransformKind::none
+             ? RatingTransform()
+             : RatingTransform{resolved.transform, static_cast<double>(scale.min)};
+}
+
+RatingUnits learning_units(const TrainOptions& resolved, const RatingSpread& spread, const RatingTransform& transform) {
   if (resolved.units == UnitsKind::raw) {
-    return {};
+    return units_of(transform);
   }
-  return {resolved.global_mean ? spread.mean : 0.0, spread.deviation > 0.0 ? spread.deviation : 1.0};
+  return {resolved.global_mean ? spread.mean : 0.0, spread.deviation > 0.0 ? spread.deviation : 1.0, transform};
 }
 
 RatingScale to_units(const RatingScale& scale, const RatingUnits& units) {
-  return {to_units(scale.min, units), to_units(scale.max, units),
-          static_cast<float>(static_cast<double>(scale.step) / units.unit)};
+  // Logarithms lie on no grid.
+  const double step = units.transform.kind == TransformKind::none ? static_cast<double>(scale.step) / units.unit : 0.0;
+  return {to_units(scale.min, units), to_units(scale.max, units), static_cast<float>(step)};
 }
 
 void to_rating_scale(TensorMap& tensors, const ModelSpec& spec, const RatingUnits& units) {
   if (units == RatingUnits()) {
     return;
   }
-  const auto [centre, unit] = units;
+  const double centre = units.centre;
+  const double unit = units.unit;
   if (!is_network(spec.kind)) {
     // <sqrt(unit) p, sqrt(unit) q> = unit <p, q>.
     for (auto& [name, tensor] : tensors) {

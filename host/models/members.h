@@ -17,13 +17,14 @@ inline std::size_t count_members(const Model::Parts& parts) {
   return is_ensemble(parts) ? parts.members.size() : 1;
 }
 
-/// With the features, which members share.
+/// With the features and the transform, which members share.
 inline ModelSpec member_spec(const Model::Parts& parts, std::size_t member) {
   if (!is_ensemble(parts)) {
     return parts.spec;
   }
   ModelSpec spec = parts.members[member].spec;
   spec.features = parts.spec.features;
+  spec.transform = parts.spec.transform;
   return spec;
 }
 

@@ -63,6 +63,21 @@ PredictorState::PredictorState(const Model& model, Device& device, std::unique_p
   }
 }
 
+Prediction PredictorState::of_model(Prediction prediction, float value, std::optional<float> spread) const {
+  const RatingTransform& transform = model_.parts().spec.transform;
+  if (transform.kind == TransformKind::none) {
+    prediction.rating = value;
+    prediction.spread = spread;
+    return prediction;
+  }
+  const RatingUnits units = units_of(transform);
+  prediction.rating = to_rating(value, units);
+  if (spread) {
+    prediction.spread = to_rating(value + *spread, units) - prediction.rating;
+  }
+  return prediction;
+}
+
 Prediction PredictorState::clipped(Prediction prediction) const {
   prediction.rating = std::clamp(prediction.rating, clip_.min, clip_.max);
   return prediction;
@@ -84,16 +99,13 @@ Prediction PredictorState::predict_dense(std::int32_t user, std::int32_t item) c
     return clipped(prediction);
   }
   if (pairs_.size() == 1) {
-    prediction.rating = pairs_.front().score(user, item);
-    return clipped(prediction);
+    return clipped(of_model(prediction, pairs_.front().score(user, item), std::nullopt));
   }
   MeanAndSpread all;
   for (const PairScorer& pair : pairs_) {
     all.add(pair.score(user, item));
   }
-  prediction.rating = all.mean();
-  prediction.spread = all.spread();
-  return clipped(prediction);
+  return clipped(of_model(prediction, all.mean(), all.spread()));
 }
 
 template <typename Id>
@@ -163,10 +175,8 @@ void PredictorState::predict_on_device(std::span<const RawPair> pairs, std::vect
     const DeviceRatings on_device(*device_, table);
     const Scores scores = resident_->score(on_device.view().users, on_device.view().items);
     for (std::size_t s = 0; s < scored.size(); ++s) {
-      predictions[scored[s]].rating = scores.ratings[s];
-      if (!scores.spreads.empty()) {
-        predictions[scored[s]].spread = scores.spreads[s];
-      }
+      const std::optional<float> spread = scores.spreads.empty() ? std::nullopt : std::optional(scores.spreads[s]);
+      predictions[scored[s]] = of_model(predictions[scored[s]], scores.ratings[s], spread);
     }
   }
   for (Prediction& prediction : predictions) {
@@ -175,9 +185,10 @@ void PredictorState::predict_on_device(std::span<const RawPair> pairs, std::vect
 }
 
 Metrics PredictorState::evaluate(const RatingTable& ratings) const {
-  const Evaluator::Parts parts(ratings, fallback_, clip_);
+  const ErrorScale scale = {clip_, units_of(model_.parts().spec.transform)};
+  const Evaluator::Parts parts(ratings, fallback_, scale);
   const std::lock_guard lock(device_mutex_);
-  return Evaluator(*device_, parts, clip_).evaluate(*resident_);
+  return Evaluator(*device_, parts, scale).evaluate(*resident_);
 }
 
 Metrics PredictorState::evaluate(std::span<const RawPair> pairs, std::span<const float> ratings) const {

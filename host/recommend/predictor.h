@@ -57,6 +57,8 @@ class PredictorState {
   void fetch(std::int32_t user, std::int32_t item, bool rows) const;
   Prediction predict_dense(std::int32_t user, std::int32_t item) const;
   void predict_on_device(std::span<const RawPair> pairs, std::vector<Prediction>& predictions) const;
+  /// With what the model predicts, made a rating. The spread is then how far above it lies what is one spread more.
+  Prediction of_model(Prediction prediction, float value, std::optional<float> spread) const;
   Prediction clipped(Prediction prediction) const;
 
   Model model_;

@@ -66,6 +66,7 @@ RunData read_run_data(const RunConfig& config, const ReadOptions& read) {
   RunData data;
   data.dataset = read_dataset(config.data, read);
   data.ratings = data.dataset.ratings.size();
+  data.tails = find_heavy_tails(data.dataset.ratings, data.dataset.scale);
   return data;
 }
 

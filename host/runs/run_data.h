@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "curate/dataset.h"
+#include "data/heavy_tails.h"
 #include "runs/run_config.h"
 
 namespace curate {
@@ -14,6 +15,7 @@ struct RunData {
   std::int64_t ratings = 0;  ///< read
   RatingTable train;
   std::optional<RatingTable> test;
+  std::optional<HeavyTails> tails;  ///< of all ratings read from the data set, before they were parted
 };
 
 /// Reads and splits, and adds the features that the options name. Of `how` progress and cache count, the rest is the

@@ -111,6 +111,9 @@ std::optional<Metrics> metrics_of(const nlohmann::json& json, const std::string&
   metrics.cold_ratings = value_of<std::int64_t>(*found, path, "cold_ratings", 0);
   metrics.warm_rmse = value_of(*found, path, "warm_rmse", 0.0);
   metrics.cold_rmse = value_of(*found, path, "cold_rmse", 0.0);
+  if (found->contains("log_rmse")) {
+    metrics.log_rmse = value_of(*found, path, "log_rmse", 0.0);
+  }
   return metrics;
 }
 

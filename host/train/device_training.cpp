@@ -92,6 +92,10 @@ EpochRecord DeviceTraining::train_epoch(std::int32_t epoch, const Solver::Progre
   const auto errors = device_->read<ErrorSums>(sums());
   record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   record.train_rmse = to_metrics(errors, {}).rmse * scale_.units.unit;
+  if (scale_.units.transform.kind != TransformKind::none) {
+    record.train_log_rmse = record.train_rmse;
+    record.train_rmse = errors_on_training().rmse;
+  }
   record.ratings_per_second = record.seconds > 0.0 ? static_cast<double>(ratings_->size()) / record.seconds : 0.0;
   return record;
 }
@@ -114,14 +118,23 @@ void DeviceTraining::restart(double factor) {
 
 Metrics DeviceTraining::finish() {
   best_.restore(*device_, *model_);
-  device_->zero(sums());
-  model_->enqueue_errors(sums(), ratings_->view(), scale_);
-  const Metrics metrics = to_metrics(device_->read<ErrorSums>(sums()), {});
+  const Metrics metrics = errors_on_training();
   model_->end_gradients();
   solver_.reset();
   ratings_.reset();
   validation_.reset();
   best_ = {};
+  return metrics;
+}
+
+Metrics DeviceTraining::errors_on_training() {
+  const auto errors_in = [&](const ErrorScale& scale) {
+    device_->zero(sums());
+    model_->enqueue_errors(sums(), ratings_->view(), scale);
+    return device_->read<ErrorSums>(sums());
+  };
+  Metrics metrics = to_metrics(errors_in(scale_), {});
+  metrics.log_rmse = log_rmse(scale_, {}, errors_in);
   return metrics;
 }
 

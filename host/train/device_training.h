@@ -88,6 +88,9 @@ class DeviceTraining {
   /// None before keep_best().
   std::vector<NamedParameter> best() const { return best_.parameters(*model_); }
 
+  /// Of the model as it is, on the ratings trained on.
+  Metrics errors_on_training();
+
   /// Makes the best epoch's parameters the model's, if some were kept, and gives the errors on the ratings trained on.
   /// The last call but those of the model: all else is freed, so that the model goes to the host when its device has
   /// nothing beside it.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "models/ensemble.h"
+#include "models/learning_units.h"
 #include "solvers/device_ratings.h"
 #include "support/philox.h"
 #include "train/evaluator.h"
@@ -20,8 +21,8 @@ namespace {
 class ValidationMean {
  public:
   /// Members are trained on the same ratings: what one of them falls back to is what all do.
-  ValidationMean(const RatingTable& part, const Model& member, ClipRange clip)
-      : clip_(clip), size_(part.size()), parts_(part, Fallback(member.parts()), clip) {
+  ValidationMean(const RatingTable& part, const Model& member, const ErrorScale& scale)
+      : scale_(scale), size_(part.size()), parts_(part, Fallback(member.parts()), scale) {
     described_from_ = parts_.warm.ratings.size();
     ratings_.users = std::move(parts_.warm.users);
     ratings_.items = std::move(parts_.warm.items);
@@ -48,17 +49,25 @@ class ValidationMean {
   }
 
   Metrics metrics() const {
-    ErrorSums warm;
     ErrorSums cold = parts_.cold;
-    for (std::size_t n = 0; n < predictions_.size(); ++n) {
-      add_error(n < described_from_ ? warm : cold, std::clamp(predictions_[n].mean(), clip_.min, clip_.max),
-                ratings_.ratings[n]);
-    }
-    return to_metrics(warm, cold);
+    add_errors(cold, errors_in(scale_, described_from_, predictions_.size()));
+    Metrics metrics = to_metrics(errors_in(scale_, 0, described_from_), cold);
+    metrics.log_rmse = log_rmse(scale_, parts_.cold_logs,
+                                [&](const ErrorScale& scale) { return errors_in(scale, 0, predictions_.size()); });
+    return metrics;
   }
 
  private:
-  ClipRange clip_;
+  ErrorSums errors_in(const ErrorScale& scale, std::size_t begin, std::size_t end) const {
+    ErrorSums sums;
+    for (std::size_t n = begin; n < end; ++n) {
+      add_error(sums, std::clamp(to_rating(predictions_[n].mean(), scale.units), scale.clip.min, scale.clip.max),
+                to_rating(ratings_.ratings[n], scale.units));
+    }
+    return sums;
+  }
+
+  ErrorScale scale_;
   std::int64_t size_;
   Evaluator::Parts parts_;
   RatingTable ratings_;  ///< that models predict: warm ones, then those that features stand in for
@@ -75,11 +84,13 @@ void add_member(Model::Parts& ensemble, const Model& model) {
   }
   ModelMember member = {parts.spec, std::move(parts.tensors)};
   member.spec.features.clear();
+  member.spec.transform = {};
   if (ensemble.members.empty()) {
     ensemble = std::move(parts);
     ensemble.spec = {};
     ensemble.spec.kind = "ensemble";
     ensemble.spec.features = model.parts().spec.features;
+    ensemble.spec.transform = model.parts().spec.transform;
     ensemble.tensors = std::move(shared);
     ensemble.members.clear();
   }
@@ -138,16 +149,16 @@ struct EnsembleRecord {
 
 /// Of all members on the device, on what they were trained on in the end.
 Metrics final_errors(Device& device, Scorer& ensemble, const Model& model, const RatingTable& ratings,
-                     const TrainOptions& resolved, ClipRange clip) {
+                     const TrainOptions& resolved, const ErrorScale& scale) {
   const Fallback fallback(model.parts());
-  return resolved.refit ? Evaluator(device, ratings, fallback, clip).evaluate(ensemble)
-                        : Evaluator(device, hold_out(ratings, resolved).train, fallback, clip).evaluate(ensemble);
+  return resolved.refit ? Evaluator(device, ratings, fallback, scale).evaluate(ensemble)
+                        : Evaluator(device, hold_out(ratings, resolved).train, fallback, scale).evaluate(ensemble);
 }
 
 Trained train_ensemble(Device& device, const TrainOptions& resolved, const Dataset& dataset, const RatingTable& ratings,
                        const TrainEvents& events, const StartBiases& biases) {
   const std::vector<TrainOptions> members = member_options(resolved);
-  const ClipRange clip = clip_range(resolved.clip, dataset.scale);
+  const ErrorScale scale = {clip_range(resolved.clip, dataset.scale), units_of(transform_of(resolved, dataset.scale))};
   Model::Parts parts;
   EnsembleRecord record;
   std::optional<ValidationMean> validation;
@@ -157,7 +168,7 @@ Trained train_ensemble(Device& device, const TrainOptions& resolved, const Datas
       return;
     }
     if (!validation) {
-      validation.emplace(hold_out(ratings, resolved).test, chosen.result.model, clip);
+      validation.emplace(hold_out(ratings, resolved).test, chosen.result.model, scale);
     }
     validation->add(device, *chosen.resident);
     record.device_bytes = std::max(record.device_bytes, device.peak_bytes());
@@ -178,7 +189,7 @@ Trained train_ensemble(Device& device, const TrainOptions& resolved, const Datas
   device.reset_peak_bytes();
   const Model model(std::move(parts));
   std::unique_ptr<Scorer> resident = make_scorer(device, model.parts(), ParameterPlace::where_they_are);
-  const Metrics train_metrics = final_errors(device, *resident, model, ratings, resolved, clip);
+  const Metrics train_metrics = final_errors(device, *resident, model, ratings, resolved, scale);
   return {{model, std::move(record.history), 0, train_metrics,
            validation ? std::optional(validation->metrics()) : std::nullopt, std::move(record.refit),
            std::move(record.divergences), record.seconds, device.info().name,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace curate {
@@ -11,6 +12,10 @@ void add_rating(RatingTable& table, const RatingTable& from, std::size_t n, cons
   table.users.push_back(from.users[n]);
   table.items.push_back(from.items[n]);
   table.ratings.push_back(to_exact_units(from.ratings[n], units));
+}
+
+bool is_transformed(const ErrorScale& scale) {
+  return scale.units.transform.kind != TransformKind::none;
 }
 
 double root_mean(double squared, std::int64_t count) {
@@ -27,7 +32,12 @@ Evaluator::Parts::Parts(const RatingTable& ratings, const Fallback& fallback, co
     } else if (prediction.basis == PredictionBasis::features) {
       add_rating(described, ratings, n, scale.units);
     } else {
-      add_error(cold, std::clamp(prediction.rating, scale.clip.min, scale.clip.max), ratings.ratings[n]);
+      const float clipped = std::clamp(prediction.rating, scale.clip.min, scale.clip.max);
+      add_error(cold, clipped, ratings.ratings[n]);
+      if (is_transformed(scale)) {
+        const RatingUnits units = units_of(scale.units.transform);
+        add_error(cold_logs, to_units(clipped, units), to_units(ratings.ratings[n], units));
+      }
     }
   }
 }
@@ -49,6 +59,7 @@ Evaluator::Evaluator(Device& device, std::int64_t ratings, const ErrorScale& sca
 
 void Evaluator::load(const Parts& parts) {
   cold_ = parts.cold;
+  cold_logs_ = parts.cold_logs;
   warm_ = parts.warm.size();
   described_ = parts.described.size();
   ratings_.load(parts.warm);
@@ -78,20 +89,40 @@ Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold) {
   return metrics;
 }
 
-ErrorSums Evaluator::errors_of(Scorer& model, const RatingsView& ratings) const {
+ErrorScale scale_of_logs(const ErrorScale& scale) {
+  const RatingUnits units = units_of(scale.units.transform);
+  return {ClipRange{to_units(scale.clip.min, units), to_units(scale.clip.max, units)},
+          RatingUnits{scale.units.centre, scale.units.unit}};
+}
+
+std::optional<double> log_rmse(const ErrorScale& scale, const ErrorSums& cold,
+                               const std::function<ErrorSums(const ErrorScale&)>& errors_in) {
+  if (!is_transformed(scale)) {
+    return std::nullopt;
+  }
+  ErrorSums all = errors_in(scale_of_logs(scale));
+  add_errors(all, cold);
+  return root_mean(all.squared, all.count);
+}
+
+ErrorSums Evaluator::errors_of(Scorer& model, const RatingsView& ratings, const ErrorScale& scale) const {
   if (ratings.users.empty()) {
     return {};
   }
   const MatrixView sums = sums_.view(DType::error_sums, 1);
   device_->zero(sums);
-  model.enqueue_errors(sums, ratings, scale_);
+  model.enqueue_errors(sums, ratings, scale);
   return device_->read<ErrorSums>(sums);
 }
 
 Metrics Evaluator::evaluate(Scorer& model) const {
   ErrorSums cold = cold_;
-  add_errors(cold, errors_of(model, ratings_.view(warm_, described_)));
-  return to_metrics(errors_of(model, ratings_.view(0, warm_)), cold);
+  add_errors(cold, errors_of(model, ratings_.view(warm_, described_), scale_));
+  Metrics metrics = to_metrics(errors_of(model, ratings_.view(0, warm_), scale_), cold);
+  metrics.log_rmse = log_rmse(scale_, cold_logs_, [&](const ErrorScale& scale) {
+    return errors_of(model, ratings_.view(0, warm_ + described_), scale);
+  });
+  return metrics;
 }
 
 }  // namespace curate

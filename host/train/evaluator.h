@@ -1,5 +1,8 @@
 #pragma once
 
+#include <functional>
+#include <optional>
+
 #include "curate/dataset.h"
 #include "curate/metrics.h"
 #include "device/device.h"
@@ -15,6 +18,11 @@ ClipRange clip_range(bool clip, const RatingScale& scale);
 /// Metrics from summed errors of warm and of cold ratings.
 Metrics to_metrics(const ErrorSums& warm, const ErrorSums& cold);
 
+/// Metrics::log_rmse, if scale.units have a transform: of what `errors_in` sums in the scale that it is given, and of
+/// `cold`, whose errors are of logarithms.
+std::optional<double> log_rmse(const ErrorScale& scale, const ErrorSums& cold,
+                               const std::function<ErrorSums(const ErrorScale&)>& errors_in);
+
 /// Evaluates models that predict in scale.units on one rating set again and again. Ratings that the model predicts stay
 /// on the device; the errors of cold ratings without features are summed on the host once.
 class Evaluator {
@@ -26,6 +34,7 @@ class Evaluator {
     RatingTable warm;
     RatingTable described;
     ErrorSums cold;
+    ErrorSums cold_logs;  ///< the same errors of logarithms, if the units have that transform
   };
 
   /// Room for so many ratings, whatever predicts them; before load() they all count as warm.
@@ -39,11 +48,12 @@ class Evaluator {
   Metrics evaluate(Scorer& model) const;
 
  private:
-  ErrorSums errors_of(Scorer& model, const RatingsView& ratings) const;
+  ErrorSums errors_of(Scorer& model, const RatingsView& ratings, const ErrorScale& scale) const;
 
   Device* device_;
   ErrorScale scale_;
   ErrorSums cold_;
+  ErrorSums cold_logs_;
   DeviceRatings ratings_;  ///< warm ones, then the cold ones that features stand in for
   std::int64_t warm_;
   std::int64_t described_ = 0;

@@ -9,6 +9,7 @@
 #include "curate/column.h"
 #include "models/batch_walk.h"
 #include "models/ensemble.h"
+#include "models/learning_units.h"
 #include "train/baseline.h"
 #include "train/ensemble.h"
 #include "train/fallback.h"
@@ -177,7 +178,9 @@ void plan_bias_model(MeasuringDevice& device, const TrainOptions& resolved, cons
 
 }  // namespace
 
-MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& size) {
+MemoryEstimate estimate_memory(MeasuringDevice& device, const TrainOptions& resolved, const TrainingSize& asked) {
+  TrainingSize size = asked;
+  size.units.transform = transform_of(resolved, size.scale);
   check_ratings(size.ratings);
   const std::size_t data_set = bytes_of_ratings(size.ratings, size.timestamps) + id_bytes(size);
   {

@@ -14,6 +14,9 @@ nlohmann::ordered_json to_json(const Metrics& metrics) {
   json["cold_ratings"] = metrics.cold_ratings;
   json["warm_rmse"] = metrics.warm_rmse;
   json["cold_rmse"] = metrics.cold_rmse;
+  if (metrics.log_rmse) {
+    json["log_rmse"] = *metrics.log_rmse;
+  }
   return json;
 }
 

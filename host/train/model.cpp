@@ -296,12 +296,29 @@ Model::Model(Parts parts) : parts_(std::make_shared<const Parts>(std::move(parts
   } else {
     check_model(parts_->spec, parts_->tensors, users, items);
   }
+  if (!std::isfinite(parts_->spec.transform.start)) {
+    fail("the transform of ratings starts at no finite one");
+  }
   if (!(parts_->scale.min <= parts_->scale.max)) {
     fail("the lowest rating of the model's scale is above the highest");
   }
 }
 
 namespace {
+
+/// Without one in the metadata none, as in runs of before there was one.
+RatingTransform transform_in(const SafetensorsFile& file, const std::string& path) {
+  const auto found = file.metadata.find("transform");
+  if (found == file.metadata.end()) {
+    return {};
+  }
+  const std::optional<TransformKind> kind = find_kind<TransformKind>(found->second);
+  if (!kind) {
+    throw InputError(fmt::format("{}: the transform '{}' is not known to this version; train the model again", path,
+                                 printable(found->second)));
+  }
+  return {*kind, static_cast<double>(metadata_float(file, path, "transform_start"))};
+}
 
 Model load_model(const std::string& run_directory) {
   const std::string path = path_in(run_directory, kModelFile);
@@ -320,6 +337,7 @@ Model load_model(const std::string& run_directory) {
   }
   parts.scale = {metadata_float(file, path, "rating_min"), metadata_float(file, path, "rating_max"),
                  metadata_float(file, path, "rating_step")};
+  parts.spec.transform = transform_in(file, path);
   const std::string clip = file.metadata["clip"];
   if (clip != "true" && clip != "false") {
     throw InputError(fmt::format("{}: the metadata has no sound clip; train the model again", path));
@@ -395,6 +413,10 @@ void write_model_files(const Model::Parts& parts, const std::function<std::strin
       add_spec(metadata, parts.members[member].spec, prefix_of(member));
       add_tensors(parts.members[member].tensors, prefix_of(member));
     }
+  }
+  if (parts.spec.transform.kind != TransformKind::none) {
+    metadata["transform"] = name_of(parts.spec.transform.kind);
+    metadata["transform_start"] = fmt::format("{}", static_cast<float>(parts.spec.transform.start));
   }
   if (!parts.spec.features.empty()) {
     write_file_atomically(path_of(kFeaturesFile), features_json(parts.spec.features));

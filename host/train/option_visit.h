@@ -57,6 +57,14 @@ void visit_options(Options&& options, Visitor&& visit) {
              .sentence = "what ratings are learnt in: spread (less their mean, over their standard deviation) or raw; "
                          "learning rates and L2 are meant in it",
              .examples = {"raw"}});
+  visit(options.transform,
+        Info{.key = "transform",
+             .type = OptionType::choice,
+             .choices = choices_of<TransformKind>(),
+             .by_default = "none",
+             .sentence = "log learns log(1 + rating - lowest rating), for counts and other ratings of which a few are "
+                         "very large; predictions and errors are of ratings",
+             .examples = {"log"}});
   visit(options.dim, Info{.key = "dim",
                           .type = OptionType::whole_number,
                           .least = 1,

@@ -47,7 +47,7 @@ namespace {
 /// Whether users' and items' biases are those of the bias model at first. With features, theirs are to be learnt too.
 bool starts_from_biases(const TrainOptions& options) {
   return options.model == ModelKind::mf && options.biases && options.global_mean && options.features.empty() &&
-         options.units == UnitsKind::spread;
+         options.units == UnitsKind::spread && options.transform == TransformKind::none;
 }
 
 /// Sets embeddings of ids without a training rating to zero: they are never updated, and the vectors of features alone
@@ -78,11 +78,20 @@ void check_features_of(const Dataset& dataset, const TrainOptions& options) {
   check_features(dataset.features, dataset.users.size(), dataset.items.size());
 }
 
-/// Of predicting the mean, clipped, for all of them.
-double error_of_mean(const RatingTable& ratings, double mean, ClipRange clip) {
-  const RatingSpread spread = spread_of(ratings.ratings);
-  const double prediction = std::clamp(mean, static_cast<double>(clip.min), static_cast<double>(clip.max));
+/// Of predicting the mean, transformed and clipped, for all of them.
+double error_of_mean(const RatingTable& ratings, double mean, ClipRange clip, const RatingTransform& transform) {
+  const RatingSpread spread = spread_of(ratings.ratings, transform);
+  const double prediction = std::clamp(mean, transformed(static_cast<double>(clip.min), transform),
+                                       transformed(static_cast<double>(clip.max), transform));
   return std::hypot(spread.deviation, spread.mean - prediction);
+}
+
+/// What epochs are judged by: with a transform errors of logarithms.
+double judged_error(const Metrics& metrics) {
+  return metrics.log_rmse.value_or(metrics.rmse);
+}
+double judged_train_error(const EpochRecord& record) {
+  return record.train_log_rmse.value_or(record.train_rmse);
 }
 
 /// The ridges that a bias model was fitted with, which its biases keep in training.
@@ -95,9 +104,10 @@ BiasRidges ridges_of(const BiasFit& fit) {
 }
 
 /// Of a model that predicts in those units.
-ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset, const RatingUnits& units = {}) {
+ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset, const RatingUnits& units) {
   ModelSpec spec = model_spec(options, to_units(dataset.scale, units));
   spec.features = dataset.features;
+  spec.transform = units.transform;
   return spec;
 }
 
@@ -112,21 +122,25 @@ struct TrainingSession::Parts : TrainingData {
         dataset(data),
         split(hold_out(ratings, resolved)),
         fallback(split.train, data.users.size(), data.items.size(), data.features),
-        spread(spread_of(split.train.ratings)),
+        transform(transform_of(resolved, data.scale)),
+        spread(spread_of(split.train.ratings, transform)),
         start_biases(!starts_from_biases(resolved) ? BiasFit()
                      : biases != nullptr
                          ? *biases
                          : fit_biases(split.train, data.users.size(), data.items.size(), resolved.threads)),
-        units(learning_units(resolved, spread)),
-        held_out_error_of_mean(error_of_mean(split.test, spread.mean, clip_range(resolved.clip, data.scale))),
+        units(learning_units(resolved, spread, transform)),
+        held_out_error_of_mean(
+            error_of_mean(split.test, spread.mean, clip_range(resolved.clip, data.scale), transform)),
         first_error(resolved.global_mean ? spread.deviation : std::hypot(spread.deviation, spread.mean)),
-        spec(spec_of(resolved, data)),
+        spec(spec_of(resolved, data, units_of(transform))),
         training(on, resolved,
                  {data.users.size(), data.items.size(), ratings.size(), data.scale, sources_of(data.features), true,
                   units, starts_from_biases(resolved) ? ridges_of(start_biases) : BiasRidges()},
                  *this) {
     if (training.has_validation()) {
-      start_error = is_network(resolved.model) ? held_out_error_of_mean : training.validate().rmse;
+      // Cold ratings are predicted by means of ratings, far from the mean of logarithms.
+      const bool is_mean = is_network(resolved.model) && transform.kind == TransformKind::none;
+      start_error = is_mean ? held_out_error_of_mean : judged_error(training.validate());
     }
   }
 
@@ -174,13 +188,14 @@ struct TrainingSession::Parts : TrainingData {
   const Dataset& dataset;
   Split split;
   Fallback fallback;
-  RatingSpread spread;   ///< of the training ratings
+  RatingTransform transform;
+  RatingSpread spread;   ///< of the training ratings, transformed
   BiasFit start_biases;  ///< if starts_from_biases()
   RatingUnits units;
-  double held_out_error_of_mean;  ///< of predicting the mean for the validation slice
+  double held_out_error_of_mean;  ///< of predicting spread.mean for the validation slice
   double first_error;             ///< of the training ratings, about, before anything is learnt
   double start_error = 0.0;  ///< on the validation slice, of what the training starts from: the bias model, or the mean
-  ModelSpec spec;            ///< of the model that predicts ratings
+  ModelSpec spec;            ///< of the model that predicts transformed ratings
   double seconds_before = 0.0;  ///< of the session that this one goes on from
   Clock::time_point start;
   DeviceTraining training;
@@ -193,6 +208,7 @@ struct TrainingSession::Parts : TrainingData {
 
   std::optional<Divergence> divergence_in(const EpochRecord& record) const;
   std::optional<Divergence> divergence_at_end() const;
+  EpochRecord epoch_without_learning();
   void start_over(Divergence divergence);
   bool is_better_than_start() const;
   void go_back_to_start();
@@ -251,7 +267,7 @@ constexpr double kGrowth = 1.5;
 std::optional<Divergence> TrainingSession::Parts::divergence_in(const EpochRecord& record) const {
   double lowest = first_error;
   for (const EpochRecord& before : history) {
-    lowest = std::min(lowest, before.train_rmse);
+    lowest = std::min(lowest, judged_train_error(before));
   }
   const auto judge = [&](double rmse, double limit) -> std::optional<Divergence> {
     if (!std::isfinite(rmse)) {
@@ -262,12 +278,13 @@ std::optional<Divergence> TrainingSession::Parts::divergence_in(const EpochRecor
   };
   // Ratings that are all the same have a spread of 0.
   const double least = 1e-3 * units.unit;
-  const std::optional<Divergence> found = judge(record.train_rmse, std::max({kGrowth * lowest, first_error, least}));
+  const std::optional<Divergence> found =
+      judge(judged_train_error(record), std::max({kGrowth * lowest, first_error, least}));
   if (found || !record.validation_rmse) {
     return found;
   }
   // A slice of a few ratings may be far from what the training ratings are.
-  return judge(*record.validation_rmse,
+  return judge(record.validation_log_rmse.value_or(*record.validation_rmse),
                std::max({2.0 * kGrowth * held_out_error_of_mean, 2.0 * kGrowth * first_error, least}));
 }
 
@@ -281,10 +298,28 @@ std::optional<Divergence> TrainingSession::Parts::divergence_at_end() const {
     return std::nullopt;
   }
   const bool again = !divergences.empty() && divergences.back().kind == DivergenceKind::above_start;
-  if (again || !best_validation || best_validation->rmse <= kAboveStart * start_error) {
+  if (again || !best_validation || judged_error(*best_validation) <= kAboveStart * start_error) {
     return std::nullopt;
   }
-  return Divergence{DivergenceKind::above_start, history.back().epoch, best_validation->rmse, start_error, 0.0, {}};
+  return Divergence{
+      DivergenceKind::above_start, history.back().epoch, judged_error(*best_validation), start_error, 0.0, {}};
+}
+
+/// A run has an epoch at least.
+EpochRecord TrainingSession::Parts::epoch_without_learning() {
+  training.restart(1.0);
+  training.model().upload(flat_parameters(first_parameters(), spec));
+  EpochRecord record;
+  record.epoch = 1;
+  const Metrics train = training.errors_on_training();
+  record.train_rmse = train.rmse;
+  record.train_log_rmse = train.log_rmse;
+  if (training.has_validation()) {
+    const Metrics held_out = training.validate();
+    record.validation_rmse = held_out.rmse;
+    record.validation_log_rmse = held_out.log_rmse;
+  }
+  return record;
 }
 
 void TrainingSession::Parts::start_over(Divergence divergence) {
@@ -300,12 +335,7 @@ void TrainingSession::Parts::start_over(Divergence divergence) {
   } else {
     given_up = true;
     if (history.empty()) {
-      // A run has an epoch at least: one in which nothing was learnt.
-      EpochRecord none;
-      none.epoch = 1;
-      none.train_rmse = spread.deviation;
-      none.validation_rmse = training.has_validation() ? std::optional(held_out_error_of_mean) : std::nullopt;
-      history.push_back(none);
+      history.push_back(epoch_without_learning());
     }
   }
   divergences.push_back(divergence);
@@ -320,9 +350,9 @@ bool TrainingSession::Parts::is_better_than_start() const {
     return true;  // the start predicts nothing near the ratings
   }
   // A few ratings held out may like what all others do not.
-  const bool learnt = !history.empty() && history.back().train_rmse <= first_error;
+  const bool learnt = !history.empty() && judged_train_error(history.back()) <= first_error;
   if (best_validation) {
-    return learnt && best_validation->rmse <= start_error;
+    return learnt && judged_error(*best_validation) <= start_error;
   }
   return !history.empty();
 }
@@ -357,6 +387,7 @@ std::optional<EpochRecord> TrainingSession::step(const Solver::Progress& progres
   if (p.training.has_validation()) {
     metrics = p.training.validate();
     record.validation_rmse = metrics->rmse;
+    record.validation_log_rmse = metrics->log_rmse;
   }
   if (const std::optional<Divergence> divergence = p.divergence_in(record)) {
     p.start_over(*divergence);
@@ -364,7 +395,7 @@ std::optional<EpochRecord> TrainingSession::step(const Solver::Progress& progres
   }
   record.best = true;
   if (metrics) {
-    record.best = !p.best_validation || metrics->rmse < p.best_validation->rmse;
+    record.best = !p.best_validation || judged_error(*metrics) < judged_error(*p.best_validation);
     if (record.best) {
       p.best_validation = metrics;
       p.training.keep_best();

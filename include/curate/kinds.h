@@ -36,6 +36,17 @@ enum class ScheduleKind : std::int32_t {
 /// raw: the rating as it is.
 enum class UnitsKind : std::uint8_t { spread, raw };
 
+/// What of a rating is learnt: the rating, or log(1 + rating - lowest rating of the scale).
+enum class TransformKind : std::uint8_t { none, log };
+
+/// A transform with what it depends on.
+struct CURATE_API RatingTransform {
+  TransformKind kind = TransformKind::none;
+  double start = 0.0;  ///< log: the lowest rating of the scale
+
+  bool operator==(const RatingTransform&) const = default;
+};
+
 /// Distribution of the first factors.
 enum class InitKind : std::uint8_t { normal, uniform };
 
@@ -103,6 +114,8 @@ template <>
 inline constexpr std::array<std::string_view, 2> kKindNames<ScheduleKind> = {"constant", "linear"};
 template <>
 inline constexpr std::array<std::string_view, 2> kKindNames<UnitsKind> = {"spread", "raw"};
+template <>
+inline constexpr std::array<std::string_view, 2> kKindNames<TransformKind> = {"none", "log"};
 template <>
 inline constexpr std::array<std::string_view, 2> kKindNames<InitKind> = {"normal", "uniform"};
 template <>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "curate/export.h"
 
@@ -17,6 +18,9 @@ struct CURATE_API Metrics {
   std::int64_t cold_ratings = 0;  ///< the user or the item has no training rating
   double warm_rmse = 0.0;         ///< over the ratings that are not cold
   double cold_rmse = 0.0;         ///< over the cold ones
+  /// Of a model that learns logarithms (see TrainOptions::transform): the RMSE of log(1 + rating - lowest rating),
+  /// which is what the best epoch has least of.
+  std::optional<double> log_rmse = {};
 };
 
 }  // namespace curate

@@ -10,6 +10,7 @@
 
 #include "curate/dataset.h"
 #include "curate/export.h"
+#include "curate/kinds.h"
 #include "curate/metrics.h"
 
 namespace curate {
@@ -31,6 +32,7 @@ struct CURATE_API ModelSpec {
   float output_min = 0.0F;
   float output_max = 1.0F;
   float output_floor = 0.0F;
+  RatingTransform transform = {};  ///< of ratings: what the tensors and the outputs' limits are meant in
   std::vector<Feature> features;
 };
 

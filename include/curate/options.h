@@ -20,6 +20,8 @@ struct CURATE_API TrainOptions {
   LossKind loss = LossKind::mse;
   /// What ratings are learnt in. All that follows is meant in it: learning rates, L2, init_scale.
   UnitsKind units = UnitsKind::spread;
+  /// log: log(1 + rating - lowest rating) is learnt, and predictions are mapped back. For ratings with heavy tails.
+  TransformKind transform = TransformKind::none;
   std::optional<std::int32_t> dim;       ///< factors; mlp: columns of both embeddings; 1..1024, default: mf 64, mlp 32
   std::optional<std::int32_t> user_dim;  ///< mlp: columns of the user's embedding; default: dim
   std::optional<std::int32_t> item_dim;  ///< mlp: columns of the item's embedding; default: dim

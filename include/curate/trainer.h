@@ -26,13 +26,17 @@ struct CURATE_API EpochRecord {
   double ratings_per_second = 0.0;
   bool best = false;        ///< lowest validation RMSE so far (or the latest epoch, without validation)
   std::int32_t member = 0;  ///< of an ensemble, whose one is trained, from 1; 0: of one model
+  // With TrainOptions::transform epochs are judged by errors of logarithms, see Metrics::log_rmse; nothing else has
+  // them. train_rmse is then of the model after the epoch, and train_log_rmse of the predictions made while training.
+  std::optional<double> train_log_rmse = {};
+  std::optional<double> validation_log_rmse = {};
 };
 
 /// A training that went wrong. It starts over with half the learning rates, three times at most.
 struct CURATE_API Divergence {
   DivergenceKind kind = DivergenceKind::not_finite;
   std::int32_t epoch = 0;      ///< that it was noticed in, from 1
-  double rmse = 0.0;           ///< of the training ratings, or of the validation slice
+  double rmse = 0.0;           ///< of the training ratings, or of the validation slice; with a transform of logarithms
   double limit = 0.0;          ///< that it is above: of `grew` and `above_start`
   double learning_rate = 0.0;  ///< at the start of the training
   /// That it starts over with; nothing if it was given up. The best epoch so far is kept then, or the start.

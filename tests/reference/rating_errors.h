@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -12,7 +13,12 @@ namespace curate::reference {
 
 /// A prediction or a rating in units, in ratings' own.
 inline double in_own_units(double value, const RatingUnits& units) {
-  return units.centre + units.unit * value;
+  const double sum = units.centre + units.unit * value;
+  if (units.transform.kind == TransformKind::none) {
+    return sum;
+  }
+  // log(1 + r - start), mirrored below the start.
+  return sum >= 0.0 ? units.transform.start + (std::exp(sum) - 1.0) : units.transform.start - (std::exp(-sum) - 1.0);
 }
 
 /// Adds the errors of the first `count` predictions, clamped, against the ratings from `begin` on.

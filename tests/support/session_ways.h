@@ -30,6 +30,7 @@ inline std::vector<SessionWay> session_ways() {
       {"rate_decay",
        [](TrainOptions& o) { o.rate_decay = 0.02, o.schedule = ScheduleKind::constant, o.biases = false; }},
       {"per_rating_deterministic", [](TrainOptions& o) { o.deterministic = true, o.non_negative = true; }},
+      {"logarithms", [](TrainOptions& o) { o.transform = TransformKind::log; }},
       {"sgd", [](TrainOptions& o) { o.batch = 50, o.schedule = ScheduleKind::constant; }},
       {"damped_sgd", [](TrainOptions& o) { o.batch = 300, o.damping = 0.1, o.warmup = 3.5; }},
       {"adagrad", [](TrainOptions& o) { o.optimizer = OptimizerChoice::adagrad, o.weight_decay = 0.01; }},

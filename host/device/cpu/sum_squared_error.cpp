@@ -58,7 +58,12 @@ void predict(float* predictions, const Tables& tables, const std::int32_t* users
   }
 }
 
-/// add_error() of each, in vectors.
+/// `value` made a rating by units without a transform.
+float scaled(float value, const RatingUnits& units) {
+  return static_cast<float>(units.centre + units.unit * static_cast<double>(value));
+}
+
+/// add_error() of each, in vectors. scale.units have no transform.
 CURATE_SIMD_CLONES
 void add_batch(ErrorSums& sums, const float* predictions, const float* ratings, std::int64_t count,
                const ErrorScale& scale) {
@@ -67,8 +72,8 @@ void add_batch(ErrorSums& sums, const float* predictions, const float* ratings, 
   double whole = 0.0;
 #pragma omp simd reduction(+ : squared, absolute, whole)
   for (std::int64_t n = 0; n < count; ++n) {
-    const float prediction = clamp_to(to_rating(predictions[n], scale.units), scale.clip);
-    const float rating = to_rating(ratings[n], scale.units);
+    const float prediction = clamp_to(scaled(predictions[n], scale.units), scale.clip);
+    const float rating = scaled(ratings[n], scale.units);
     const double error = static_cast<double>(prediction) - static_cast<double>(rating);
     squared += error * error;
     absolute += std::abs(error);
@@ -78,6 +83,17 @@ void add_batch(ErrorSums& sums, const float* predictions, const float* ratings, 
   sums.absolute += absolute;
   sums.absolute_whole_stars += whole;
   sums.count += count;
+}
+
+/// The same for units with a transform, which is not computed in vectors. Overwrites the predictions.
+void add_transformed_batch(ErrorSums& sums, float* predictions, const float* ratings, std::int64_t count,
+                           const ErrorScale& scale) {
+  std::array<float, kBatch> own;
+  for (std::int64_t n = 0; n < count; ++n) {
+    predictions[n] = to_rating(predictions[n], scale.units);
+    own[static_cast<std::size_t>(n)] = to_rating(ratings[n], scale.units);
+  }
+  add_batch(sums, predictions, own.data(), count, scale.clip);
 }
 
 }  // namespace
@@ -103,6 +119,7 @@ void run(const ops::SumSquaredError& operation, Context& context) {
   const auto* items = resolve<const std::int32_t>(ratings.items).data;
   const auto* values = resolve<const float>(ratings.ratings).data;
   const std::int64_t count = ratings.users.rows;
+  const bool transformed = operation.scale.units.transform.kind != TransformKind::none;
   std::vector<ErrorSums> pieces(static_cast<std::size_t>((count + kGrain - 1) / kGrain));
   context.pool.parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end) {
     ErrorSums& piece = pieces[static_cast<std::size_t>(begin / kGrain)];
@@ -110,7 +127,11 @@ void run(const ops::SumSquaredError& operation, Context& context) {
     for (std::int64_t n = begin; n < end; n += kBatch) {
       const std::int64_t batch = std::min(kBatch, end - n);
       predict(predictions.data(), flat, users + n, items + n, batch);
-      add_batch(piece, predictions.data(), values + n, batch, operation.scale);
+      if (transformed) {
+        add_transformed_batch(piece, predictions.data(), values + n, batch, operation.scale);
+      } else {
+        add_batch(piece, predictions.data(), values + n, batch, operation.scale);
+      }
     }
   });
   add_pieces(error_sums(operation.sums), pieces);
