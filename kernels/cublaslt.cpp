@@ -94,11 +94,11 @@ std::string describe_cublaslt() {
 }
 
 /// A product with what the library needs for it.
-struct CublasLt::Plan {
-  Plan(const CublasLtFunctions& library, const Product& what) : functions(&library), product(what) {}
-  Plan(const Plan&) = delete;
-  Plan& operator=(const Plan&) = delete;
-  ~Plan() {
+struct CublasLt::Prepared {
+  Prepared(const CublasLtFunctions& library, const Product& what) : functions(&library), product(what) {}
+  Prepared(const Prepared&) = delete;
+  Prepared& operator=(const Prepared&) = delete;
+  ~Prepared() {
     for (const cublasLtMatrixLayout_t layout : {first, second, out}) {
       if (layout != nullptr) {
         functions->layout_destroy(layout);
@@ -130,7 +130,7 @@ CublasLt::CublasLt(const CublasLtFunctions& functions, cudaStream_t stream, cons
 }
 
 CublasLt::~CublasLt() {
-  plans_.clear();
+  prepared_.clear();
   functions_.destroy(handle_);
 }
 
@@ -150,93 +150,94 @@ void CublasLt::check(cublasStatus_t status, const char* call, const char* operat
   }
 }
 
-CublasLt::Plan* CublasLt::find(const Product& product) const {
-  const auto found = std::find_if(plans_.begin(), plans_.end(),
-                                  [&](const std::unique_ptr<Plan>& plan) { return plan->product == product; });
-  return found == plans_.end() ? nullptr : found->get();
+CublasLt::Prepared* CublasLt::find(const Product& product) const {
+  const auto found = std::find_if(prepared_.begin(), prepared_.end(), [&](const std::unique_ptr<Prepared>& prepared) {
+    return prepared->product == product;
+  });
+  return found == prepared_.end() ? nullptr : found->get();
 }
 
 bool CublasLt::prepare(const char* operation, const Product& product) {
-  if (const Plan* const known = find(product)) {
+  if (const Prepared* const known = find(product)) {
     return known->algorithm.has_value();
   }
-  auto plan = std::make_unique<Plan>(functions_, product);
+  auto prepared = std::make_unique<Prepared>(functions_, product);
   try {
-    describe(*plan);
+    describe(*prepared);
     ProductTrial trial(stream_, product);
     if (std::getenv("CURATE_TIME_PRODUCTS") != nullptr) {
-      choose_fastest(operation, *plan, trial);
+      choose_fastest(operation, *prepared, trial);
     } else {
-      choose(operation, *plan, trial);
+      choose(operation, *prepared, trial);
     }
   } catch (const Refused& refused) {
     cudaGetLastError();  // so that the next call does not report it
-    plan->why = refused.why;
+    prepared->why = refused.why;
   }
-  plans_.push_back(std::move(plan));
-  return plans_.back()->algorithm.has_value();
+  prepared_.push_back(std::move(prepared));
+  return prepared_.back()->algorithm.has_value();
 }
 
 std::string CublasLt::why(const Product& product) const {
-  const Plan* const plan = find(product);
-  return plan == nullptr ? "not asked for" : plan->why;
+  const Prepared* const prepared = find(product);
+  return prepared == nullptr ? "not asked for" : prepared->why;
 }
 
 std::string CublasLt::choice(const Product& product) const {
-  const Plan* const plan = find(product);
-  if (plan == nullptr || !plan->algorithm) {
+  const Prepared* const prepared = find(product);
+  if (prepared == nullptr || !prepared->algorithm) {
     return "";
   }
-  const AlgorithmTime chosen = properties(*plan->algorithm);
+  const AlgorithmTime chosen = properties(*prepared->algorithm);
   return fmt::format("algorithm {}, tile {}, {} part{}", chosen.id, chosen.tile, chosen.split_k,
                      chosen.split_k == 1 ? "" : "s");
 }
 
 void CublasLt::multiply(const char* operation, const Product& product, const ProductMemory& memory) {
-  const Plan* const plan = find(product);
-  if (plan == nullptr || !plan->algorithm) {
+  const Prepared* const prepared = find(product);
+  if (prepared == nullptr || !prepared->algorithm) {
     throw std::logic_error(
         fmt::format("{}: a product that cuBLASLt was not prepared for: {}", operation, label_of(product)));
   }
-  // Read when a product is enqueued, so that layers of one shape share a plan.
-  check(set_pointers(*plan, memory.bias, memory.mask), "cublasLtMatmulDescSetAttribute", operation);
-  check(enqueue(*plan, plan->algorithm->algorithm, memory), "cublasLtMatmul", operation);
+  // Read when a product is enqueued, so that layers of one shape share one.
+  check(set_pointers(*prepared, memory.bias, memory.mask), "cublasLtMatmulDescSetAttribute", operation);
+  check(enqueue(*prepared, prepared->algorithm->algorithm, memory), "cublasLtMatmul", operation);
 }
 
-cublasStatus_t CublasLt::enqueue(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
+cublasStatus_t CublasLt::enqueue(const Prepared& prepared, const cublasLtMatmulAlgo_t& algorithm,
                                  const ProductMemory& memory) const {
   const float one = 1.0F;
-  const float other = plan.product.adds ? 1.0F : 0.0F;
+  const float other = prepared.product.adds ? 1.0F : 0.0F;
   // Columns for rows: see describe().
-  return functions_.matmul(handle_, plan.desc, &one, memory.second, plan.second, memory.first, plan.first, &other,
-                           memory.out, plan.out, memory.out, plan.out, &algorithm, workspace_.data(), workspace_bytes_,
-                           stream_);
+  return functions_.matmul(handle_, prepared.desc, &one, memory.second, prepared.second, memory.first, prepared.first,
+                           &other, memory.out, prepared.out, memory.out, prepared.out, &algorithm, workspace_.data(),
+                           workspace_bytes_, stream_);
 }
 
-cublasStatus_t CublasLt::set_pointers(const Plan& plan, const void* bias, const void* mask) const {
-  const Epilogue epilogue = plan.product.epilogue;
+cublasStatus_t CublasLt::set_pointers(const Prepared& prepared, const void* bias, const void* mask) const {
+  const Epilogue epilogue = prepared.product.epilogue;
   cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
   if (epilogue != Epilogue::none && epilogue != Epilogue::apply_mask) {
-    status = functions_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
+    status = functions_.desc_set(prepared.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
   }
   if (has_mask(epilogue) && status == CUBLAS_STATUS_SUCCESS) {
-    status = functions_.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &mask, sizeof(mask));
+    status = functions_.desc_set(prepared.desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &mask, sizeof(mask));
   }
   return status;
 }
 
 /// Masks, and gradients of biases, are younger than the oldest library that is taken.
-void CublasLt::set_epilogue(const Plan& plan) const {
+void CublasLt::set_epilogue(const Prepared& prepared) const {
   const auto set_value = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
-    require(functions_.desc_set(plan.desc, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
+    require(functions_.desc_set(prepared.desc, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
   };
-  set_value(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(plan.product.epilogue));
-  if (has_mask(plan.product.epilogue)) {
-    set_value(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, 8 * mask_bytes(plan.product.cols));  // in bits
+  set_value(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(prepared.product.epilogue));
+  if (has_mask(prepared.product.epilogue)) {
+    set_value(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, 8 * mask_bytes(prepared.product.cols));  // in bits
   }
   // The heuristic looks at the addresses alone, for how they are aligned.
   const void* const aligned = workspace_.data() + kProductAlignment;
-  require(set_pointers(plan, aligned, aligned), "cublasLtMatmulDescSetAttribute");
+  require(set_pointers(prepared, aligned, aligned), "cublasLtMatmulDescSetAttribute");
 }
 
 /// cuBLASLt's matrices are column-major, ours row-major, and what is one [r, c] is the other's [c, r]. So
@@ -245,18 +246,18 @@ void CublasLt::set_epilogue(const Plan& plan) const {
 /// A bias to add has one element for every row of D, that is for every column of out. The gradient of one has, with
 /// BGRADB, one for every column of D and is the sum of op(B) over k: for every row of out the sum of what `first` has
 /// there. A mask has a bit for every element of D, column by column of it: row by row of out.
-void CublasLt::describe(Plan& plan) const {
-  const Product& product = plan.product;
+void CublasLt::describe(Prepared& prepared) const {
+  const Product& product = prepared.product;
   const cublasComputeType_t compute =
       product.precision == ProductPrecision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
-  require(functions_.desc_create(&plan.desc, compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
+  require(functions_.desc_create(&prepared.desc, compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
   const auto set_operation = [&](cublasLtMatmulDescAttributes_t attribute, bool transposed) {
     const cublasOperation_t value = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    require(functions_.desc_set(plan.desc, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
+    require(functions_.desc_set(prepared.desc, attribute, &value, sizeof(value)), "cublasLtMatmulDescSetAttribute");
   };
   set_operation(CUBLASLT_MATMUL_DESC_TRANSA, product.second_transposed);
   set_operation(CUBLASLT_MATMUL_DESC_TRANSB, product.first_transposed);
-  set_epilogue(plan);
+  set_epilogue(prepared);
 
   const auto type_of = [](DType type) { return type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; };
   const auto make_layout = [&](cublasLtMatrixLayout_t& layout, DType type, std::int64_t rows, std::int64_t cols,
@@ -268,25 +269,25 @@ void CublasLt::describe(Plan& plan) const {
   const auto make_operand = [&](cublasLtMatrixLayout_t& layout, bool transposed, std::int64_t lines, std::int64_t ld) {
     make_layout(layout, product.operands(), transposed ? product.depth : lines, transposed ? lines : product.depth, ld);
   };
-  make_operand(plan.second, product.second_transposed, product.cols, product.second_ld);
+  make_operand(prepared.second, product.second_transposed, product.cols, product.second_ld);
   // What multiplies from the left is the first operand for us, the second one for the library.
-  make_operand(plan.first, !product.first_transposed, product.rows, product.first_ld);
-  make_layout(plan.out, product.out, product.cols, product.rows, product.out_ld);
+  make_operand(prepared.first, !product.first_transposed, product.rows, product.first_ld);
+  make_layout(prepared.out, product.out, product.cols, product.rows, product.out_ld);
 
-  plan.candidates = ask_heuristic(plan);
+  prepared.candidates = ask_heuristic(prepared);
   if (worth_splitting(product)) {
-    const std::optional<Candidate> ours = split(plan, plan.candidates.front());
+    const std::optional<Candidate> ours = split(prepared, prepared.candidates.front());
     const bool new_one =
-        ours && std::none_of(plan.candidates.begin(), plan.candidates.end(), [&](const Candidate& candidate) {
+        ours && std::none_of(prepared.candidates.begin(), prepared.candidates.end(), [&](const Candidate& candidate) {
           return std::memcmp(&candidate.algorithm, &ours->algorithm, sizeof(cublasLtMatmulAlgo_t)) == 0;
         });
     if (new_one) {
-      plan.candidates.push_back(*ours);
+      prepared.candidates.push_back(*ours);
     }
   }
 }
 
-std::vector<CublasLt::Candidate> CublasLt::ask_heuristic(const Plan& plan) const {
+std::vector<CublasLt::Candidate> CublasLt::ask_heuristic(const Prepared& prepared) const {
   constexpr int kAsked = 8;
   cublasLtMatmulPreference_t made = nullptr;
   require(functions_.preference_create(&made), "cublasLtMatmulPreferenceCreate");
@@ -298,8 +299,8 @@ std::vector<CublasLt::Candidate> CublasLt::ask_heuristic(const Plan& plan) const
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes_);
   // The library assumes 256 unless it is told.
-  const auto element = static_cast<std::uint32_t>(size_of(plan.product.out));
-  const bool rows_aligned = plan.product.out_ld * element % kProductAlignment == 0;
+  const auto element = static_cast<std::uint32_t>(size_of(prepared.product.out));
+  const bool rows_aligned = prepared.product.out_ld * element % kProductAlignment == 0;
   for (const auto attribute :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES}) {
     prefer(attribute, kProductAlignment);
@@ -308,15 +309,15 @@ std::vector<CublasLt::Candidate> CublasLt::ask_heuristic(const Plan& plan) const
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
     prefer(attribute, rows_aligned ? kProductAlignment : element);
   }
-  if (plan.product.out == DType::bf16) {
+  if (prepared.product.out == DType::bf16) {
     // Where a product is cut into stretches of its depth: not summed up in bf16.
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
            static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
   }
   cublasLtMatmulHeuristicResult_t results[kAsked]{};
   int found = 0;
-  require(functions_.get_heuristic(handle_, plan.desc, plan.second, plan.first, plan.out, plan.out, preference.get(),
-                                   kAsked, results, &found),
+  require(functions_.get_heuristic(handle_, prepared.desc, prepared.second, prepared.first, prepared.out, prepared.out,
+                                   preference.get(), kAsked, results, &found),
           "cublasLtMatmulAlgoGetHeuristic");
   std::vector<Candidate> candidates;
   for (int i = 0; i < found; ++i) {
@@ -344,18 +345,18 @@ bool CublasLt::worth_splitting(const Product& product) const {
   return wanted_parts(product) >= 2;
 }
 
-std::optional<CublasLt::Candidate> CublasLt::split(const Plan& plan, const Candidate& candidate) const {
+std::optional<CublasLt::Candidate> CublasLt::split(const Prepared& prepared, const Candidate& candidate) const {
   Candidate ours = candidate;
   const auto set = [&](cublasLtMatmulAlgoConfigAttributes_t attribute, auto value) {
     return functions_.config_set(&ours.algorithm, attribute, &value, sizeof(value)) == CUBLAS_STATUS_SUCCESS;
   };
-  if (!set(CUBLASLT_ALGO_CONFIG_SPLITK_NUM, static_cast<std::int32_t>(wanted_parts(plan.product))) ||
+  if (!set(CUBLASLT_ALGO_CONFIG_SPLITK_NUM, static_cast<std::int32_t>(wanted_parts(prepared.product))) ||
       !set(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE))) {
     return std::nullopt;
   }
   cublasLtMatmulHeuristicResult_t result{};
-  const cublasStatus_t status =
-      functions_.algo_check(handle_, plan.desc, plan.second, plan.first, plan.out, plan.out, &ours.algorithm, &result);
+  const cublasStatus_t status = functions_.algo_check(handle_, prepared.desc, prepared.second, prepared.first,
+                                                      prepared.out, prepared.out, &ours.algorithm, &result);
   if (status != CUBLAS_STATUS_SUCCESS || result.state != CUBLAS_STATUS_SUCCESS ||
       result.workspaceSize > workspace_bytes_) {
     return std::nullopt;
@@ -364,9 +365,9 @@ std::optional<CublasLt::Candidate> CublasLt::split(const Plan& plan, const Candi
   return ours;
 }
 
-void CublasLt::choose(const char* operation, Plan& plan, ProductTrial& trial) const {
-  std::vector<Candidate> ordered = plan.candidates;
-  if (worth_splitting(plan.product)) {
+void CublasLt::choose(const char* operation, Prepared& prepared, ProductTrial& trial) const {
+  std::vector<Candidate> ordered = prepared.candidates;
+  if (worth_splitting(prepared.product)) {
     auto first = std::find_if(ordered.begin(), ordered.end(),
                               [](const Candidate& candidate) { return candidate.waves >= kBusy; });
     if (first == ordered.end()) {
@@ -376,45 +377,45 @@ void CublasLt::choose(const char* operation, Plan& plan, ProductTrial& trial) co
     std::rotate(ordered.begin(), first, first + 1);
   }
   for (const Candidate& candidate : ordered) {
-    plan.why = try_algorithm(operation, plan, candidate.algorithm, trial);
-    if (plan.why.empty()) {
-      plan.algorithm = candidate;
+    prepared.why = try_algorithm(operation, prepared, candidate.algorithm, trial);
+    if (prepared.why.empty()) {
+      prepared.algorithm = candidate;
       return;
     }
   }
 }
 
-void CublasLt::choose_fastest(const char* operation, Plan& plan, ProductTrial& trial) const {
+void CublasLt::choose_fastest(const char* operation, Prepared& prepared, ProductTrial& trial) const {
   constexpr int kRepeats = 5;
   TimedChoices& known = timed_choices();
   const std::lock_guard lock(known.mutex);
   for (const auto& [product, algorithm] : known.choices) {
-    if (product == plan.product && try_algorithm(operation, plan, algorithm, trial).empty()) {
-      plan.algorithm = Candidate{algorithm, 0.0F};
+    if (product == prepared.product && try_algorithm(operation, prepared, algorithm, trial).empty()) {
+      prepared.algorithm = Candidate{algorithm, 0.0F};
       return;
     }
   }
   float least = 0.0F;
-  for (const Candidate& candidate : plan.candidates) {
-    const AlgorithmTime taken = time(operation, plan, candidate, trial, kRepeats);
-    plan.why = taken.problem.empty() ? plan.why : taken.problem;
-    if (taken.problem.empty() && (!plan.algorithm || taken.microseconds < least)) {
-      plan.algorithm = candidate;
+  for (const Candidate& candidate : prepared.candidates) {
+    const AlgorithmTime taken = time(operation, prepared, candidate, trial, kRepeats);
+    prepared.why = taken.problem.empty() ? prepared.why : taken.problem;
+    if (taken.problem.empty() && (!prepared.algorithm || taken.microseconds < least)) {
+      prepared.algorithm = candidate;
       least = taken.microseconds;
     }
   }
-  if (plan.algorithm) {
-    plan.why.clear();
-    known.choices.emplace_back(plan.product, plan.algorithm->algorithm);
+  if (prepared.algorithm) {
+    prepared.why.clear();
+    known.choices.emplace_back(prepared.product, prepared.algorithm->algorithm);
   }
 }
 
-std::string CublasLt::try_algorithm(const char* operation, const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
-                                    ProductTrial& trial) const {
+std::string CublasLt::try_algorithm(const char* operation, const Prepared& prepared,
+                                    const cublasLtMatmulAlgo_t& algorithm, ProductTrial& trial) const {
   trial.reset();
-  cublasStatus_t status = set_pointers(plan, trial.memory().bias, trial.memory().mask);
+  cublasStatus_t status = set_pointers(prepared, trial.memory().bias, trial.memory().mask);
   if (status == CUBLAS_STATUS_SUCCESS) {
-    status = enqueue(plan, algorithm, trial.memory());
+    status = enqueue(prepared, algorithm, trial.memory());
   }
   if (status == CUBLAS_STATUS_SUCCESS) {
     return trial.right() ? "" : fmt::format("cublasLtMatmul of {} gives wrong sums", functions_.file);
@@ -444,10 +445,10 @@ AlgorithmTime CublasLt::properties(const Candidate& candidate) const {
   return result;
 }
 
-AlgorithmTime CublasLt::time(const char* operation, const Plan& plan, const Candidate& candidate, ProductTrial& trial,
-                             int repeats) const {
+AlgorithmTime CublasLt::time(const char* operation, const Prepared& prepared, const Candidate& candidate,
+                             ProductTrial& trial, int repeats) const {
   AlgorithmTime result = properties(candidate);
-  result.problem = try_algorithm(operation, plan, candidate.algorithm, trial);  // warms up, too
+  result.problem = try_algorithm(operation, prepared, candidate.algorithm, trial);  // warms up, too
   if (!result.problem.empty()) {
     return result;
   }
@@ -455,7 +456,7 @@ AlgorithmTime CublasLt::time(const char* operation, const Plan& plan, const Cand
   std::vector<float> times;
   for (int i = 0; i < repeats; ++i) {
     timer.start();
-    check(enqueue(plan, candidate.algorithm, trial.memory()), "cublasLtMatmul", operation);
+    check(enqueue(prepared, candidate.algorithm, trial.memory()), "cublasLtMatmul", operation);
     timer.stop();
     times.push_back(1e6F * static_cast<float>(timer.seconds()));
   }
@@ -470,15 +471,15 @@ std::vector<AlgorithmTime> CublasLt::time_algorithms(const char* operation, cons
   }
   std::vector<AlgorithmTime> times;
   prepare(operation, product);
-  const Plan& plan = *find(product);
-  if (plan.candidates.empty()) {
+  const Prepared& prepared = *find(product);
+  if (prepared.candidates.empty()) {
     return times;
   }
   ProductTrial trial(stream_, product);
-  for (const Candidate& candidate : plan.candidates) {
-    times.push_back(time(operation, plan, candidate, trial, repeats));
-    times.back().chosen = plan.algorithm && std::memcmp(&plan.algorithm->algorithm, &candidate.algorithm,
-                                                        sizeof(cublasLtMatmulAlgo_t)) == 0;
+  for (const Candidate& candidate : prepared.candidates) {
+    times.push_back(time(operation, prepared, candidate, trial, repeats));
+    times.back().chosen = prepared.algorithm && std::memcmp(&prepared.algorithm->algorithm, &candidate.algorithm,
+                                                            sizeof(cublasLtMatmulAlgo_t)) == 0;
   }
   return times;
 }

@@ -97,32 +97,33 @@ class CublasLt {
   std::vector<AlgorithmTime> time_algorithms(const char* operation, const Product& product, int repeats = 5);
 
  private:
-  struct Plan;
+  struct Prepared;
   struct Candidate {
     cublasLtMatmulAlgo_t algorithm;
     float waves = 0.0F;
   };
 
-  Plan* find(const Product& product) const;
+  Prepared* find(const Product& product) const;
   /// Descriptors and, in order of preference, algorithms. Throws Refused if the library says no.
-  void describe(Plan& plan) const;
-  void set_epilogue(const Plan& plan) const;
-  cublasStatus_t set_pointers(const Plan& plan, const void* bias, const void* mask) const;
-  std::vector<Candidate> ask_heuristic(const Plan& plan) const;
+  void describe(Prepared& prepared) const;
+  void set_epilogue(const Prepared& prepared) const;
+  cublasStatus_t set_pointers(const Prepared& prepared, const void* bias, const void* mask) const;
+  std::vector<Candidate> ask_heuristic(const Prepared& prepared) const;
   /// The first candidate with its depth split by us, if that is sound.
-  std::optional<Candidate> split(const Plan& plan, const Candidate& candidate) const;
+  std::optional<Candidate> split(const Prepared& prepared, const Candidate& candidate) const;
   bool worth_splitting(const Product& product) const;
   std::int64_t wanted_parts(const Product& product) const;
-  void choose(const char* operation, Plan& plan, ProductTrial& trial) const;
-  void choose_fastest(const char* operation, Plan& plan, ProductTrial& trial) const;
+  void choose(const char* operation, Prepared& prepared, ProductTrial& trial) const;
+  void choose_fastest(const char* operation, Prepared& prepared, ProductTrial& trial) const;
   /// What is wrong with an algorithm: it does not run, or computes something else. Empty: nothing.
-  std::string try_algorithm(const char* operation, const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
+  std::string try_algorithm(const char* operation, const Prepared& prepared, const cublasLtMatmulAlgo_t& algorithm,
                             ProductTrial& trial) const;
-  AlgorithmTime time(const char* operation, const Plan& plan, const Candidate& candidate, ProductTrial& trial,
+  AlgorithmTime time(const char* operation, const Prepared& prepared, const Candidate& candidate, ProductTrial& trial,
                      int repeats) const;
   AlgorithmTime properties(const Candidate& candidate) const;
   /// With the pointers that were set last.
-  cublasStatus_t enqueue(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const ProductMemory& memory) const;
+  cublasStatus_t enqueue(const Prepared& prepared, const cublasLtMatmulAlgo_t& algorithm,
+                         const ProductMemory& memory) const;
   std::string name_of(cublasStatus_t status) const;
   void require(cublasStatus_t status, const char* call) const;
   void check(cublasStatus_t status, const char* call, const char* operation) const;
@@ -133,7 +134,7 @@ class CublasLt {
   std::size_t workspace_bytes_;
   Scratch<std::byte> workspace_;
   cublasLtHandle_t handle_ = nullptr;
-  std::vector<std::unique_ptr<Plan>> plans_;  ///< a few: three or four for each layer
+  std::vector<std::unique_ptr<Prepared>> prepared_;  ///< a few: three or four for each layer
 };
 
 }  // namespace curate::cuda

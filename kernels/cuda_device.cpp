@@ -282,8 +282,8 @@ class CudaDevice : public Device {
     make_current();
     products_->prepare(operation.size, operation.precision);
   }
-  std::optional<DenseStackLayout> do_run(const ops::PlanDenseStack& operation) override {
-    check_not_capturing(ops::PlanDenseStack::kName);
+  std::optional<DenseStackLayout> do_run(const ops::LayOutDenseStack& operation) override {
+    check_not_capturing(ops::LayOutDenseStack::kName);
     make_current();
     if (operation.stack.empty()) {
       return std::nullopt;
@@ -291,7 +291,7 @@ class CudaDevice : public Device {
     if (suits_dense_stack(operation.stack, products_->precision())) {
       return DenseStackLayout{};
     }
-    return products_->plan_stack(operation.stack, operation.batch);
+    return products_->lay_out_stack(operation.stack, operation.batch);
   }
   std::unique_ptr<MfEpochPlan> do_run(const ops::PlanMfEpoch& operation) override {
     check_not_capturing(ops::PlanMfEpoch::kName);
@@ -318,7 +318,7 @@ class CudaDevice : public Device {
     return {scratch_->data(), gpu_memory::kScratchFloats};
   }
 
-  /// In f32 by kernels that have limits, in bf16 by a library, which plan_dense_stack asks.
+  /// In f32 by kernels that have limits, in bf16 by a library, which lay_out_dense_stack asks.
   template <typename Operation>
   bool takes(const Operation& operation) const {
     return operation.in.dtype == DType::bf16 || fits_dense_stack(operation.stack, products_->precision());

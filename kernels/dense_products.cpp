@@ -223,7 +223,7 @@ void DenseProducts::backward(const DenseBatch& grad, const DenseParams& grad_par
   }
 }
 
-std::optional<DenseStackLayout> DenseProducts::plan_stack(const DenseStack& stack, std::int64_t batch) {
+std::optional<DenseStackLayout> DenseProducts::lay_out_stack(const DenseStack& stack, std::int64_t batch) {
   const bool any_wide = std::any_of(stack.begin(), stack.end(), [batch](const DenseStackLayer& layer) {
     return gpu_memory::is_wide({batch, layer.params.weight.cols, layer.params.weight.rows});
   });
@@ -239,7 +239,7 @@ std::optional<DenseStackLayout> DenseProducts::plan_stack(const DenseStack& stac
 
 WideStack DenseProducts::wide_stack(const DenseStack& stack, const MatrixView& in, const MatrixView& workspace) {
   if (!library_.loaded() || !WideStack::suits(stack)) {
-    throw std::logic_error("a stack that plan_dense_stack has no plan for");
+    throw std::logic_error("a stack that lay_out_dense_stack has no plan for");
   }
   if (!rows_aligned(in) || !rows_aligned(workspace)) {
     throw std::logic_error("inputs of a wide stack or its workspace that do not begin at multiples of 16 bytes");

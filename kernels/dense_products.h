@@ -38,8 +38,8 @@ class DenseProducts {
                 const DenseParams& params, const Activation& activation, const MatrixView& state, bool capturing);
 
   /// How the library takes a stack of layers as a whole; nothing if it does not. Not inside a capture.
-  std::optional<DenseStackLayout> plan_stack(const DenseStack& stack, std::int64_t batch);
-  /// ops::DenseStackForward of a stack that plan_stack() took.
+  std::optional<DenseStackLayout> lay_out_stack(const DenseStack& stack, std::int64_t batch);
+  /// ops::DenseStackForward of a stack that lay_out_stack() took.
   void stack_forward(const MatrixView& out, const MatrixView& in, const DenseStack& stack, const MatrixView& workspace,
                      const MatrixView& state);
   /// ops::DenseStackBackward of the same.
@@ -58,7 +58,7 @@ class DenseProducts {
   /// A layer's operands of one operation, rounded if that is asked for.
   class Operands;
 
-  /// A stack that plan_stack() took, in a workspace that has to have room for it.
+  /// A stack that lay_out_stack() took, in a workspace that has to have room for it.
   WideStack wide_stack(const DenseStack& stack, const MatrixView& in, const MatrixView& workspace);
   /// Whether a library may multiply such a layer; readies the memory that it takes.
   bool takes(const DenseSize& size, bool capturing);

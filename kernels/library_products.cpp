@@ -108,8 +108,8 @@ bool LibraryProducts::prepare(const char* operation, const Product& product) {
     CURATE_CUDA_CHECK(cudaStreamIsCapturing(stream_, &status));
     if (status != cudaStreamCaptureStatusNone) {
       throw std::logic_error(fmt::format(
-          "{}: a product of {} inside a capture that neither prepare_dense nor plan_dense_stack was told of", operation,
-          label_of(product)));
+          "{}: a product of {} inside a capture that neither prepare_dense nor lay_out_dense_stack was told of",
+          operation, label_of(product)));
     }
     entries_.push_back(make_entry(operation, product));
     entry = &entries_.back();

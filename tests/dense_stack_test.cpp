@@ -565,11 +565,11 @@ TEST_P(DenseStackTest, suits_small_stacks) {
     for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
       stack.push_back({{{&device(), nullptr, widths[l + 1], widths[l], widths[l]}, {}}, {}, {}});
     }
-    const std::optional<DenseStackLayout> plan = device().run(ops::PlanDenseStack{stack, 100});
+    const std::optional<DenseStackLayout> plan = device().run(ops::LayOutDenseStack{stack, 100});
     EXPECT_TRUE(!plan || (plan->in == DType::f32 && plan->workspace == 0));
     return plan.has_value();
   };
-  EXPECT_FALSE(device().run(ops::PlanDenseStack{{}, 100}));
+  EXPECT_FALSE(device().run(ops::LayOutDenseStack{{}, 100}));
   EXPECT_EQ(suits({13, 100, 50, 20, 1}), gpu);
   EXPECT_EQ(suits({128, 64, 32, 1}), gpu);
   EXPECT_FALSE(suits({128, 128, 128, 1}));

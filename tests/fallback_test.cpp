@@ -23,12 +23,8 @@ constexpr std::int32_t kItemCount = 5;
 
 /// Users 2 and 3 and items 2, 3 and 4 have no training rating. The features know users 0, 1 and 3 and all items but
 /// item 1.
-RatingTable training_ratings() {
-  RatingTable table;
-  table.users = {0, 0, 1};
-  table.items = {0, 1, 1};
-  table.ratings = {5.0F, 3.0F, 1.0F};
-  return table;
+BiasFit bias_fit() {
+  return {3.0, {0.5, -0.75, 0.0, 0.0}, {0.25, -1.5, 0.0, 0.0, 0.0}, {2, 1, 0, 0}, {1, 2, 0, 0, 0}, {}, 0};
 }
 
 std::vector<Feature> some_features() {
@@ -46,24 +42,21 @@ PredictionBasis basis(const Fallback& fallback, std::int32_t user, std::int32_t 
   return fallback.predict(user, item).basis;
 }
 
-TEST(Fallback, WithoutFeaturesIsMeans) {
-  const Fallback fallback(training_ratings(), kUserCount, kItemCount, {});
+TEST(Fallback, WithoutFeaturesIsTheBiasModelsOffset) {
+  const Fallback fallback(bias_fit(), {});
   EXPECT_EQ(basis(fallback, 0, 1), PredictionBasis::model);
   EXPECT_EQ(basis(fallback, 0, 2), PredictionBasis::user_mean);
   EXPECT_EQ(basis(fallback, 2, 0), PredictionBasis::item_mean);
   EXPECT_EQ(basis(fallback, 2, 2), PredictionBasis::global_mean);
-  // The mean is 3; items' offsets 2/26 and -2/27, users' what is left of their ratings over n + 10.
-  const double item0 = 2.0 / 26.0;
-  const double item1 = -2.0 / 27.0;
-  EXPECT_NEAR(fallback.predict(2, 0).rating, 3.0 + item0, 1e-6);
-  EXPECT_NEAR(fallback.predict(2, 1).rating, 3.0 + item1, 1e-6);
-  EXPECT_NEAR(fallback.predict(0, 2).rating, 3.0 + (2.0 - item0 - item1) / 12.0, 1e-6);
-  EXPECT_NEAR(fallback.predict(1, 2).rating, 3.0 + (-2.0 - item1) / 11.0, 1e-6);
+  EXPECT_EQ(fallback.predict(2, 0).rating, 3.25F);
+  EXPECT_EQ(fallback.predict(2, 1).rating, 1.5F);
+  EXPECT_EQ(fallback.predict(0, 2).rating, 3.5F);
+  EXPECT_EQ(fallback.predict(1, 2).rating, 2.25F);
   EXPECT_EQ(fallback.predict(2, 2).rating, 3.0F);
 }
 
 TEST(Fallback, KnownFeaturesStandForMissingRatings) {
-  const Fallback fallback(training_ratings(), kUserCount, kItemCount, some_features());
+  const Fallback fallback(bias_fit(), some_features());
   EXPECT_EQ(basis(fallback, 0, 0), PredictionBasis::model);
   EXPECT_EQ(basis(fallback, 0, 1), PredictionBasis::model) << "ratings are enough";
   EXPECT_EQ(basis(fallback, 0, 2), PredictionBasis::features);
@@ -74,7 +67,7 @@ TEST(Fallback, KnownFeaturesStandForMissingRatings) {
 }
 
 TEST(Fallback, EitherSideNeedsRatingsOrFeatures) {
-  const Fallback fallback(training_ratings(), kUserCount, kItemCount, user_features());
+  const Fallback fallback(bias_fit(), user_features());
   EXPECT_EQ(basis(fallback, 3, 0), PredictionBasis::features);
   EXPECT_EQ(basis(fallback, 3, 1), PredictionBasis::features);
   EXPECT_EQ(basis(fallback, 3, 2), PredictionBasis::features) << "features stand for both";
@@ -84,7 +77,7 @@ TEST(Fallback, EitherSideNeedsRatingsOrFeatures) {
 }
 
 TEST(Fallback, IdsOutsideAreUnknown) {
-  const Fallback fallback(training_ratings(), kUserCount, kItemCount, user_features());
+  const Fallback fallback(bias_fit(), user_features());
   for (const std::int32_t outside : {-1, 100}) {
     EXPECT_EQ(basis(fallback, 0, outside), PredictionBasis::user_mean);
     EXPECT_EQ(basis(fallback, outside, 0), PredictionBasis::item_mean);
@@ -95,8 +88,8 @@ TEST(Fallback, IdsOutsideAreUnknown) {
 
 TEST(Fallback, RowsWithUnknownValuesAloneAreNotDescribed) {
   const std::vector<Feature> nothing = {make_feature("genre", FeatureSide::item, 3, {{0}, {0}, {0, 0}, {0}, {0}})};
-  const Fallback fallback(training_ratings(), kUserCount, kItemCount, nothing);
-  const Fallback means(training_ratings(), kUserCount, kItemCount, {});
+  const Fallback fallback(bias_fit(), nothing);
+  const Fallback means(bias_fit(), {});
   for (std::int32_t user = 0; user < kUserCount; ++user) {
     for (std::int32_t item = 0; item < kItemCount; ++item) {
       EXPECT_EQ(basis(fallback, user, item), basis(means, user, item));
@@ -146,7 +139,7 @@ TEST(Evaluator, CountsWhatFeaturesPredictAsCold) {
   ModelSpec spec;
   spec.features = user_features();
   const auto model = make_model(*device, spec, drawn_tensors(spec));
-  const Fallback fallback(training_ratings(), kUserCount, kItemCount, spec.features);
+  const Fallback fallback(bias_fit(), spec.features);
   const ClipRange clip = {1.0F, 3.5F};
   const RatingTable table = test_ratings();
   double warm = 0.0;

@@ -226,7 +226,7 @@ TEST_F(LibraryChoice, products_are_called_before_a_capture) {
   } catch (const std::logic_error& error) {
     EXPECT_EQ(
         std::string(error.what()),
-        "test: a product of 128x64x65536 bf16 inside a capture that neither prepare_dense nor plan_dense_stack was "
+        "test: a product of 128x64x65536 bf16 inside a capture that neither prepare_dense nor lay_out_dense_stack was "
         "told of");
   }
   cudaGraph_t graph = nullptr;

@@ -80,7 +80,7 @@ TEST_P(LibraryStack, a_captured_step_can_be_replayed) {
     device->replay(*graph, 1);
     expect_close(stack, host, batch);
   }
-  EXPECT_THROW(device->capture([&] { device->run(ops::PlanDenseStack{stack.stack, 512}); }), std::logic_error);
+  EXPECT_THROW(device->capture([&] { device->run(ops::LayOutDenseStack{stack.stack, 512}); }), std::logic_error);
 }
 
 // The stand-in's relu makes 0 of NaN, as the library's may. Catches: a network that diverged and looks well.

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "curate/error.h"
+#include "curate/predictor.h"
 #include "device/device.h"
 #include "models/rating_model.h"
 #include "tests/support/set_option.h"
@@ -354,7 +355,7 @@ TEST(Trainer, ColdRatingsArePredictedByFallbackAndCounted) {
   }
   dataset.scale = {1.0F, 5.0F, 1.0F};
   RatingTable test;
-  add(test, 99, 0, 4.0F);  // unknown user, item with mean offset: 4 + 10 * 1 / (10 + 25)
+  add(test, 99, 0, 4.0F);  // unknown user, an item that is a star better than the mean
   add(test, 0, 99, 4.0F);  // unknown item, user without offset: 4
   add(test, 99, 99, 4.0F);
   add(test, 0, 0, 5.0F);
@@ -364,7 +365,13 @@ TEST(Trainer, ColdRatingsArePredictedByFallbackAndCounted) {
   const Metrics metrics = model.evaluate(test, {"cpu", 1});
   EXPECT_EQ(metrics.ratings, 4);
   EXPECT_EQ(metrics.cold_ratings, 3);
-  const double offset = 10.0 / 35.0;
+  TrainOptions bias;
+  bias.model = ModelKind::bias;
+  bias.validation = 0.0;
+  bias.device = "cpu";
+  const Predictor of_bias(Trainer(bias).train(dataset, dataset.ratings).model, {"cpu", 1});
+  const double offset = static_cast<double>(of_bias.predict(99, 0).rating) - 4.0;
+  EXPECT_NEAR(offset, 1.0, 0.05) << "items' offsets hold without an exception";
   EXPECT_NEAR(metrics.cold_rmse, std::sqrt(offset * offset / 3.0), 1e-6);
   EXPECT_NEAR(metrics.mse, (offset * offset + metrics.warm_rmse * metrics.warm_rmse) / 4.0, 1e-6);
 

@@ -58,7 +58,7 @@ DenseStack shapes(Device& device, const std::vector<std::int64_t>& widths,
 TEST_P(WideStack, takes_wide_stacks_in_bf16_alone) {
   const auto device = make_device(GetParam());
   const auto plan = [&](const DenseStack& stack, std::int64_t batch = 512) {
-    return device->run(ops::PlanDenseStack{stack, batch});
+    return device->run(ops::LayOutDenseStack{stack, batch});
   };
   const DenseStack wide = shapes(*device, {256, 256, 128, 64, 1});
   EXPECT_FALSE(plan(wide)) << "f32";
@@ -169,7 +169,7 @@ TEST_P(WideStack, goes_layer_by_layer_where_no_library_serves) {
     emulator::set_cublas(lacking);
     const auto device = make_device(GetParam());
     device->run(ops::PrepareDense{{512, 1, 1}, ProductPrecision::bf16});
-    EXPECT_FALSE(device->run(ops::PlanDenseStack{shapes(*device, {250, 256, 128, 64, 1}), 600}));
+    EXPECT_FALSE(device->run(ops::LayOutDenseStack{shapes(*device, {250, 256, 128, 64, 1}), 600}));
   }
 }
 
@@ -203,7 +203,7 @@ TEST_P(WideStack, what_was_not_planned_is_refused) {
   emulator::set_cublaslt({0, "", true, true});
   const auto without = make_device(GetParam());
   EXPECT_THROW(without->run(ops::PrepareDense{{512, 1, 1}, ProductPrecision::bf16}), InputError);
-  EXPECT_FALSE(without->run(ops::PlanDenseStack{shapes(*without, {256, 256, 1}), 512}));
+  EXPECT_FALSE(without->run(ops::LayOutDenseStack{shapes(*without, {256, 256, 1}), 512}));
 }
 
 // In one schedule, in which what is enqueued waits: which call fails does not depend on the order of threads.

@@ -148,7 +148,7 @@ void Device::do_run(const ops::PrepareDense& operation) {
   }
 }
 
-std::optional<DenseStackLayout> Device::do_run(const ops::PlanDenseStack& /*operation*/) {
+std::optional<DenseStackLayout> Device::do_run(const ops::LayOutDenseStack& /*operation*/) {
   return std::nullopt;
 }
 

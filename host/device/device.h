@@ -223,7 +223,7 @@ class Device {
   virtual std::unique_ptr<MfEpochPlan> do_run(const ops::PlanMfEpoch& operation) = 0;
   /// Products in f32 need nothing.
   virtual void do_run(const ops::PrepareDense& operation);
-  virtual std::optional<DenseStackLayout> do_run(const ops::PlanDenseStack& operation);
+  virtual std::optional<DenseStackLayout> do_run(const ops::LayOutDenseStack& operation);
 
  private:
   friend class Buffer;

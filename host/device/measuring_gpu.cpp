@@ -68,7 +68,7 @@ class MeasuringGpu : public MeasuringDevice {
     count_products({operation.batch.out.rows, operation.batch.in.cols, operation.batch.out.cols});
   }
 
-  std::optional<DenseStackLayout> do_run(const ops::PlanDenseStack& operation) override {
+  std::optional<DenseStackLayout> do_run(const ops::LayOutDenseStack& operation) override {
     return engine_ == nullptr ? std::nullopt : engine_->run(operation);
   }
 

@@ -438,7 +438,7 @@ class NeuralNetwork : public RatingModel {
       }
     }
     const std::optional<DenseStackLayout> layout =
-        options_.fuse_layers ? device_->run(ops::PlanDenseStack{fused.layers, batch}) : std::nullopt;
+        options_.fuse_layers ? device_->run(ops::LayOutDenseStack{fused.layers, batch}) : std::nullopt;
     if (!layout) {
       return std::nullopt;
     }

@@ -35,7 +35,7 @@ struct GradientOptions {
   float dense_dropout = 0.0F;    ///< mlp: after every hidden layer
   ScatterKind scatter = ScatterKind::segments;
   ProductPrecision products = ProductPrecision::f32;  ///< mlp: see ops::PrepareDense
-  bool fuse_layers = true;  ///< mlp: all layers as one operation if ops::PlanDenseStack has a way
+  bool fuse_layers = true;  ///< mlp: all layers as one operation if ops::LayOutDenseStack has a way
 };
 
 /// What a Scorer says of pairs.

@@ -3,10 +3,6 @@
 namespace curate {
 namespace {
 
-// Koren 2010, "Factor in the neighbors", section 2.1: lambda_2 and lambda_3.
-constexpr double kItemDamping = 25.0;
-constexpr double kUserDamping = 10.0;
-
 bool is_known(std::int32_t id, std::span<const std::int64_t> counts) {
   return id >= 0 && static_cast<std::size_t>(id) < counts.size() && counts[static_cast<std::size_t>(id)] > 0;
 }
@@ -17,41 +13,13 @@ bool is_described(std::int32_t id, const std::vector<bool>& described) {
 
 }  // namespace
 
-Fallback::Fallback(const RatingTable& train, std::int32_t users, std::int32_t items,
-                   const std::vector<Feature>& features)
-    : own_user_offset_(static_cast<std::size_t>(users)),
-      own_item_offset_(static_cast<std::size_t>(items)),
-      own_user_counts_(static_cast<std::size_t>(users)),
-      own_item_counts_(static_cast<std::size_t>(items)) {
+Fallback::Fallback(const BiasFit& fit, const std::vector<Feature>& features)
+    : mean_(static_cast<float>(fit.mean)),
+      own_user_offset_(fit.user.begin(), fit.user.end()),
+      own_item_offset_(fit.item.begin(), fit.item.end()),
+      own_user_counts_(fit.user_counts),
+      own_item_counts_(fit.item_counts) {
   describe(features);
-  const auto count = static_cast<std::size_t>(train.size());
-  double total = 0.0;
-  for (const float rating : train.ratings) {
-    total += static_cast<double>(rating);
-  }
-  const double mean = count == 0 ? 0.0 : total / static_cast<double>(count);
-  mean_ = static_cast<float>(mean);
-  std::vector<double> item_sum(own_item_offset_.size());
-  for (std::size_t n = 0; n < count; ++n) {
-    const auto item = static_cast<std::size_t>(train.items[n]);
-    item_sum[item] += static_cast<double>(train.ratings[n]) - mean;
-    ++own_item_counts_[item];
-    ++own_user_counts_[static_cast<std::size_t>(train.users[n])];
-  }
-  std::vector<double> item_offset(item_sum.size());
-  for (std::size_t item = 0; item < item_sum.size(); ++item) {
-    item_offset[item] = item_sum[item] / (static_cast<double>(own_item_counts_[item]) + kItemDamping);
-    own_item_offset_[item] = static_cast<float>(item_offset[item]);
-  }
-  std::vector<double> user_sum(own_user_offset_.size());
-  for (std::size_t n = 0; n < count; ++n) {
-    user_sum[static_cast<std::size_t>(train.users[n])] +=
-        static_cast<double>(train.ratings[n]) - mean - item_offset[static_cast<std::size_t>(train.items[n])];
-  }
-  for (std::size_t user = 0; user < user_sum.size(); ++user) {
-    own_user_offset_[user] =
-        static_cast<float>(user_sum[user] / (static_cast<double>(own_user_counts_[user]) + kUserDamping));
-  }
   user_offset_ = own_user_offset_;
   item_offset_ = own_item_offset_;
   user_counts_ = own_user_counts_;

@@ -7,6 +7,7 @@
 
 #include "curate/dataset.h"
 #include "curate/model.h"
+#include "solvers/bias_ridge.h"
 
 namespace curate {
 
@@ -15,11 +16,12 @@ inline bool is_of_model(PredictionBasis basis) {
   return basis == PredictionBasis::model || basis == PredictionBasis::features;
 }
 
-/// Predictions for users and items that training has not seen, and of whom no feature is known either.
+/// Predictions for users and items that training has not seen, and of whom no feature is known either: what the bias
+/// model has of the other side.
 class Fallback {
  public:
-  /// From training ratings over `users` and `items` dense ids.
-  Fallback(const RatingTable& train, std::int32_t users, std::int32_t items, const std::vector<Feature>& features);
+  /// The bias model's.
+  Fallback(const BiasFit& fit, const std::vector<Feature>& features);
   /// Of a model, by its fallback.* tensors and counts, which have to outlive it.
   explicit Fallback(const Model::Parts& parts);
   /// What the first kind takes.

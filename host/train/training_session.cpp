@@ -115,19 +115,18 @@ ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset, const Rat
 
 /// The host's side of a training: what goes onto the device, and what is told of the epochs.
 struct TrainingSession::Parts : TrainingData {
-  Parts(Device& on, const TrainOptions& resolved, const Dataset& data, const RatingTable& ratings,
-        const BiasFit* biases)
+  Parts(Device& on, const TrainOptions& resolved, const Dataset& data, const RatingTable& ratings, const BiasFit* given)
       : device(on),
         options(resolved),
         dataset(data),
         split(hold_out(ratings, resolved)),
-        fallback(split.train, data.users.size(), data.items.size(), data.features),
+        own_bias_fit(given != nullptr ? std::nullopt
+                                      : std::optional(fit_biases(split.train, data.users.size(), data.items.size(),
+                                                                 resolved.threads))),
+        bias_fit(given != nullptr ? *given : *own_bias_fit),
+        fallback(bias_fit, data.features),
         transform(transform_of(resolved, data.scale)),
         spread(spread_of(split.train.ratings, transform)),
-        start_biases(!starts_from_biases(resolved) ? BiasFit()
-                     : biases != nullptr
-                         ? *biases
-                         : fit_biases(split.train, data.users.size(), data.items.size(), resolved.threads)),
         units(learning_units(resolved, spread, transform)),
         held_out_error_of_mean(
             error_of_mean(split.test, spread.mean, clip_range(resolved.clip, data.scale), transform)),
@@ -135,7 +134,7 @@ struct TrainingSession::Parts : TrainingData {
         spec(spec_of(resolved, data, units_of(transform))),
         training(on, resolved,
                  {data.users.size(), data.items.size(), ratings.size(), data.scale, sources_of(data.features), true,
-                  units, starts_from_biases(resolved) ? ridges_of(start_biases) : BiasRidges()},
+                  units, starts_from_biases(resolved) ? ridges_of(bias_fit) : BiasRidges()},
                  *this) {
     if (training.has_validation()) {
       // Cold ratings are predicted by means of ratings, far from the mean of logarithms.
@@ -158,9 +157,9 @@ struct TrainingSession::Parts : TrainingData {
           values[k] = static_cast<float>(offsets[k] / units.unit);
         }
       };
-      put("user.bias", start_biases.user);
-      put("item.bias", start_biases.item);
-      tensors.at("global_mean").values[0] = static_cast<float>((start_biases.mean - units.centre) / units.unit);
+      put("user.bias", bias_fit.user);
+      put("item.bias", bias_fit.item);
+      tensors.at("global_mean").values[0] = static_cast<float>((bias_fit.mean - units.centre) / units.unit);
     }
     if (!spec.features.empty()) {
       clear_unseen(tensors, "user", fallback.user_counts());
@@ -187,10 +186,11 @@ struct TrainingSession::Parts : TrainingData {
   TrainOptions options;
   const Dataset& dataset;
   Split split;
+  std::optional<BiasFit> own_bias_fit;  ///< if none is given
+  const BiasFit& bias_fit;              ///< of the training ratings
   Fallback fallback;
   RatingTransform transform;
-  RatingSpread spread;   ///< of the training ratings, transformed
-  BiasFit start_biases;  ///< if starts_from_biases()
+  RatingSpread spread;  ///< of the training ratings, transformed
   RatingUnits units;
   double held_out_error_of_mean;  ///< of predicting spread.mean for the validation slice
   double first_error;             ///< of the training ratings, about, before anything is learnt

@@ -68,9 +68,8 @@ struct CURATE_API Prediction {
 };
 
 /// A trained model with all that predicting needs: parameters, ids, titles, training counts and the fallback for users
-/// and items that training has not seen (Koren 2010, "Factor in the neighbors", baseline estimates: offsets damped by
-/// 25 ratings for items, 10 for users). A model never changes: copies share what it consists of, and any number of
-/// threads may use it.
+/// and items that training has not seen, which is the bias model of the training ratings. A model never changes: copies
+/// share what it consists of, and any number of threads may use it.
 class CURATE_API Model {
  public:
   /// `tensors` of mf: user.embedding [users, dim], item.embedding [items, dim], user.bias [users] and item.bias [items]

@@ -86,8 +86,8 @@ class ForwardingDevice : public Device {
   void do_run(const ops::PrepareDense& operation) override {
     ask<void, const ops::PrepareDense&>(&Do::do_run, operation);
   }
-  std::optional<DenseStackLayout> do_run(const ops::PlanDenseStack& operation) override {
-    return ask<std::optional<DenseStackLayout>, const ops::PlanDenseStack&>(&Do::do_run, operation);
+  std::optional<DenseStackLayout> do_run(const ops::LayOutDenseStack& operation) override {
+    return ask<std::optional<DenseStackLayout>, const ops::LayOutDenseStack&>(&Do::do_run, operation);
   }
 
  private:

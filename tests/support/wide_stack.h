@@ -113,7 +113,7 @@ struct DeviceWideStack {
       stack.push_back({params[l].params(), host.activation(l), host.dropouts[l]});
       grad_views.push_back(grad_params[l].params());
     }
-    plan = device->run(ops::PlanDenseStack{stack, rows()});
+    plan = device->run(ops::LayOutDenseStack{stack, rows()});
     workspace = DeviceMatrix<float>(*device,
                                     std::vector<float>(static_cast<std::size_t>(plan ? plan->workspace : 0),
                                                        std::numeric_limits<float>::quiet_NaN()),

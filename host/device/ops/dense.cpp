@@ -66,7 +66,7 @@ void DenseBackward::check(const Device& device) const {
   check.state(state);
 }
 
-void PlanDenseStack::check(const Device& device) const {
+void LayOutDenseStack::check(const Device& device) const {
   Checker(device, kName).require(batch >= 0, "batch", "is negative");
 }
 

@@ -116,9 +116,9 @@ struct DenseBackward {
 /// How a model should hand a stack of layers, for batches of up to that size, to the two operations below. Nothing if
 /// its layers should go one by one to the two above. Comes after PrepareDense, which says how operands are rounded;
 /// not inside a capture. The CPU engine: never; a GPU: kernels/README.md has the rule.
-struct PlanDenseStack {
+struct LayOutDenseStack {
   using Result = std::optional<DenseStackLayout>;
-  static constexpr const char* kName = "plan_dense_stack";
+  static constexpr const char* kName = "lay_out_dense_stack";
 
   DenseStack stack;
   std::int64_t batch = 0;
@@ -133,7 +133,7 @@ struct PlanDenseStack {
 /// `in` of f32: keeps nothing in between, and needs no workspace. 4 (inputs + outputs) bytes of the stack and 2 inputs
 /// outputs flops of every layer per row.
 ///
-/// `in` of bf16, with a workspace [n] f32, if PlanDenseStack asks for that: the hidden layers' outputs stay in the
+/// `in` of bf16, with a workspace [n] f32, if LayOutDenseStack asks for that: the hidden layers' outputs stay in the
 /// workspace in bf16. Rows begin at multiples of 16 bytes; those of `in` past the batch's count have to be finite.
 /// The biases of hidden layers are rounded too; the last layer's product is one of f32. If a weight or a bias of a
 /// hidden layer is not finite, no output is. Of a hidden layer 2 (inputs + outputs) bytes per row.
