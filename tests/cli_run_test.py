@@ -371,16 +371,15 @@ class PredictTest(CliCase):
         (row,) = self.predict(run, "--user", ratings[0].user, "--item", 5)
         self.assertEqual(row["basis"], "user mean")
 
-    def test_fallback_is_the_damped_mean(self):
-        """Koren 2010: the sum of the item's deviations from the mean, over their number plus 25."""
+    def test_fallback_is_the_bias_model(self):
         run = self.train_with_titles()
-        ratings = read_ratings(self.folder / "films")
-        # Of a pair that is rated twice, the last rating stays.
-        kept = {(r.user, r.item): r.rating for r in ratings}
-        mean = statistics.fmean(kept.values())
-        deviations = [rating - mean for (_, item), rating in kept.items() if item == 7]
+        bias = self.folder / "bias"
+        self.curate("train", self.folder / "films", "--model", "bias", "--split", "none", "--validation", 0,
+                    "--out", bias)
+        with_bias = self.predict(bias, "--user", 999, "--item", 7)
         (row,) = self.predict(run, "--user", 999, "--item", 7)
-        self.assertAlmostEqual(float(row["prediction"]), mean + sum(deviations) / (len(deviations) + 25), delta=1e-3)
+        self.assertEqual(row["basis"], "item mean")
+        self.assertAlmostEqual(float(row["prediction"]), float(with_bias[0]["prediction"]), delta=1e-3)
 
     def test_json(self):
         run = self.train_with_titles()

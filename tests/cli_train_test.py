@@ -76,12 +76,11 @@ class HeavyTailsTest(CliCase):
     def test_warning_names_the_line(self):
         data = self.counts()
         line = len(data.read_text(encoding="utf-8").splitlines())
-        for options in ([], ["--folds", 2], ["--json"]):
-            said = self.curate("train", data, "--epochs", 1, "--overwrite", "--out", "run", *options).stderr
+        for name, options in (("one", []), ("folds", ["--folds", 2]), ("json", ["--json"])):
+            said = self.curate("train", data, "--epochs", 1, "--out", name, *options).stderr
             self.assertEqual(len(re.findall(rf"(?m)^warning: {data}:{line}: the rating 90000 lies ", said)), 1, said)
-            self.curate("train", data, "--epochs", 1, "--overwrite", "--out", "run", *options, "--transform", "log")
-        for options in (["--quiet"], ["--transform", "log"]):
-            said = self.curate("train", data, "--epochs", 1, "--out", "-".join(options), *options).stderr
+        for name, options in (("quiet", ["--quiet"]), ("log", ["--transform", "log"])):
+            said = self.curate("train", data, "--epochs", 1, "--out", name, *options).stderr
             self.assertNotIn("warning", said)
 
     def test_errors_are_of_ratings_and_of_logarithms(self):

@@ -131,6 +131,7 @@ void expect_same_models(const Model& a, const Model& b) {
     EXPECT_EQ(spec.output_min, b.parts().members[m].spec.output_min);
     EXPECT_EQ(spec.output_max, b.parts().members[m].spec.output_max);
     EXPECT_EQ(spec.output_floor, b.parts().members[m].spec.output_floor);
+    EXPECT_EQ(spec.product, b.parts().members[m].spec.product);
     expect_same_tensors(a.parts().members[m].tensors, b.parts().members[m].tensors, fmt::format("member {}", m + 1));
   }
 }

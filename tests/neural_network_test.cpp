@@ -128,7 +128,7 @@ TEST_P(NeuralNetworkTest, GradientsUnderDropoutAreThoseOfTheMaskedObjective) {
   constexpr Dropout kDropout = {0.5F, 0.25F, 0.4F, 0.3F};
   constexpr double kSharedRate = 0.5;
   const Objective params = {LossKind::mse, 0.05, 0.02, 0.03};
-  for (const Network& network : {kNetworks[0], kNetworks[4], kFeaturesAndFactors}) {
+  for (const Network& network : {kNetworks[0], kNetworks[4], kProduct, kFeaturesAndFactors}) {
     for (const bool fuse : {false, true}) {
       const Start start = start_of(network);
       const auto model = make_model(device(), start.spec, start.tensors);
@@ -171,6 +171,7 @@ TEST_P(NeuralNetworkTest, DropoutMasksTrainingAlone) {
     Dropout dropout;
   };
   const std::vector<Way> ways = {{kNetworks[0], {0.5F, 0.25F, 0.0F, 0.5F}},
+                                 {kProduct, {0.5F, 0.25F, 0.0F, 0.5F}},
                                  {kFeaturesAndFactors, {0.5F, 0.25F, 0.25F, 0.5F}},
                                  {kFeaturesAndFactors, {0.0F, 0.0F, 0.5F, 0.0F}}};
   const HostRatings pairs = all_pairs();

@@ -50,6 +50,31 @@ TEST(Options, ResolveFillsInWhatIsAuto) {
       << "a batch of one rating is a step like any other in a network";
 }
 
+// The constants go with the product.
+TEST(Options, AnMlpHasTheProductOfItsEmbeddingsIfTheyAreAlike) {
+  TrainOptions mlp;
+  mlp.model = ModelKind::mlp;
+  const TrainOptions with = resolve(mlp);
+  EXPECT_EQ(with.product, true);
+  EXPECT_EQ(with.dropout, (DropoutRates{0.5, 0.5}));
+  EXPECT_EQ(with.reg, 0.03);
+  EXPECT_EQ(with.learning_rate, 0.02 * 512);
+  const auto without = [&](const std::function<void(TrainOptions&)>& change) {
+    TrainOptions options = mlp;
+    change(options);
+    const TrainOptions resolved = resolve(options);
+    EXPECT_EQ(resolved.product, false);
+    EXPECT_EQ(resolved.dropout, (DropoutRates{0.4, 0.4}));
+    EXPECT_EQ(resolved.learning_rate, 0.01 * 512);
+  };
+  without([](TrainOptions& o) { o.product = false; });
+  without([](TrainOptions& o) { o.item_dim = 7; });
+  without([](TrainOptions& o) { o.output = ActivationKind::relu; });
+  without([](TrainOptions& o) { o.units = UnitsKind::raw; });
+  mlp.model = ModelKind::neumf;
+  EXPECT_FALSE(resolve(mlp).product);
+}
+
 TEST(Options, TheBiasModelTakesNoneOfTraining) {
   TrainOptions bias;
   bias.model = ModelKind::bias;
@@ -343,6 +368,10 @@ TEST(Options, EveryBadValueNamesItsOption) {
       {"dropout", [](auto& o) { o.model = ModelKind::mlp, set_option(o, "dropout", "0.1,0.1,0.1"); }},
       {"dense_dropout", [](auto& o) { o.model = ModelKind::mlp, o.dense_dropout = 1.0; }},
       {"dense_reg", [](auto& o) { o.model = ModelKind::mlp, o.dense_reg = -2.0; }},
+      {"product", [](auto& o) { o.product = true; }},
+      {"product", [](auto& o) { o.product = true, o.model = ModelKind::neumf; }},
+      {"product", [](auto& o) { o.product = true, o.model = ModelKind::mlp, o.user_dim = 7; }},
+      {"product", [](auto& o) { o.product = true, o.model = ModelKind::mlp, o.output = ActivationKind::sigmoid; }},
       {"factors", [](auto& o) { o.factors = 8; }},
       {"factors", [](auto& o) { o.factors = 8, o.model = ModelKind::mlp; }},
       {"factors", [](auto& o) { o.factors = 0, o.model = ModelKind::neumf; }},

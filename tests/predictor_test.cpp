@@ -63,6 +63,7 @@ struct Shape {
   bool clip = true;
   Ids ids = Ids::texts;
   std::vector<std::int64_t> layers;  ///< networks: hidden ones
+  bool product = false;              ///< mlp: of the embeddings
 };
 
 /// Longer than what a std::string has room for by itself.
@@ -161,9 +162,11 @@ class ModelMaker {
       add(fmt::format("dense.{}.weight", layer), outputs[layer], inputs);
       add(fmt::format("dense.{}.bias", layer), outputs[layer]);
       const bool last = layer + 1 == outputs.size();
-      parts_.spec.activations.push_back(last ? (shape_.kind == "mlp" ? "sigmoid" : "linear") : hidden[layer % 3]);
+      parts_.spec.activations.push_back(last ? (shape_.kind == "mlp" && !shape_.product ? "sigmoid" : "linear")
+                                             : hidden[layer % 3]);
       inputs = outputs[layer];
     }
+    parts_.spec.product = shape_.product;
     if (shape_.kind == "neumf") {
       add("user.factors", shape_.users, 6);
       add("item.factors", shape_.items, 6);
@@ -317,16 +320,18 @@ TEST(Predictor, APairOfMfWithFeaturesIsABlockToTheBit) {
   }
 }
 
-// Catches: inputs in another order, an activation or a bias left out, neumf's product left out, working memory that is
-// too small for the widest layer.
+// Catches: inputs in another order, an activation or a bias left out, a product left out, working memory that is too
+// small for the widest layer.
 TEST(Predictor, APairOfANetworkIsABlockButForRounding) {
-  for (const char* kind : {"mlp", "neumf"}) {
+  for (const auto& [kind, product] : {std::pair("mlp", false), std::pair("mlp", true), std::pair("neumf", false)}) {
     for (const std::vector<std::int64_t>& layers :
          {std::vector<std::int64_t>{}, std::vector<std::int64_t>{16, 9, 5}, std::vector<std::int64_t>{2500, 3}}) {
       for (const bool features : {true, false}) {
-        SCOPED_TRACE(fmt::format("{}, {} hidden layers, features {}", kind, layers.size(), features));
+        SCOPED_TRACE(
+            fmt::format("{}, product {}, {} hidden layers, features {}", kind, product, layers.size(), features));
         Shape shape;
         shape.kind = kind;
+        shape.product = product;
         shape.layers = layers;
         shape.features = features;
         shape.clip = false;

@@ -168,8 +168,11 @@ std::string describe_features(const TrainOptions& options, const std::vector<Fea
 void describe_model(const TrainOptions& options) {
   if (is_network(options.model)) {
     fmt::print(stderr, "model     {}, {}embeddings {} + {}, {}, output {}{}\n", name_of(options.model),
-               options.factors ? fmt::format("{} factors, ", *options.factors) : "", *options.user_dim,
-               *options.item_dim, describe_layers(options), text_of(options.output), describe_dropout(options));
+               options.factors           ? fmt::format("{} factors, ", *options.factors)
+               : options.product == true ? "their product and layers of "
+                                         : "",
+               *options.user_dim, *options.item_dim, describe_layers(options), text_of(options.output),
+               describe_dropout(options));
   } else {
     fmt::print(stderr, "model     mf, {} factors{}{}\n", *options.dim, options.biases ? ", biases" : "",
                options.non_negative ? ", non-negative" : "");

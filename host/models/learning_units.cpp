@@ -81,6 +81,20 @@ void to_rating_scale(TensorMap& tensors, const ModelSpec& spec, const RatingUnit
       scale_tensor(found->second, std::sqrt(unit));
     }
   }
+  if (spec.product) {
+    // The layers see what they saw.
+    const double factor = std::sqrt(unit);
+    Tensor& weight = tensors.at("dense.0.weight");
+    const std::int64_t columns = weight.shape[1];
+    const std::int64_t scaled = tensors.at("user.embedding").shape[1] + tensors.at("item.embedding").shape[1];
+    for (std::size_t k = 0; k < weight.values.size(); ++k) {
+      if (static_cast<std::int64_t>(k) % columns < scaled) {
+        weight.values[k] = static_cast<float>(static_cast<double>(weight.values[k]) / factor);
+      }
+    }
+    scale_tensor(tensors.at("user.embedding"), factor);
+    scale_tensor(tensors.at("item.embedding"), factor);
+  }
   // A sigmoid's range is what changes, and spec has that.
   if (spec.activations.back() != "sigmoid") {
     const std::size_t last = spec.activations.size() - 1;

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -39,41 +38,27 @@ class Values {
   Buffer buffer_;
 };
 
-/// The dot product of a user's and an item's factors, which are not the embeddings that go into the layers.
+/// The dot product of a row of the users' and one of the items' table, added to the output of the layers.
 class DotProduct {
  public:
-  DotProduct(Device& device, const MlpShape& shape)
-      : device_(&device),
-        users_(device, shape.users, shape.factors, false, {shape.storage, RandomPurpose::rounding_user_factors}),
-        items_(device, shape.items, shape.factors, false, {shape.storage, RandomPurpose::rounding_item_factors}),
-        zero_(device.allocate_array<float>(1)) {
+  /// Of tables that serve something else too, whose rows have that dropout; they have to outlive it.
+  DotProduct(Device& device, EmbeddingTable& users, EmbeddingTable& items)
+      : device_(&device), users_(&users), items_(&items), zero_(device.allocate_array<float>(1)) {
     device.zero(zero_view());
   }
 
-  std::vector<NamedParameter> parameters() const {
-    return {{"user.factors", users_.embedding()}, {"item.factors", items_.embedding()}};
-  }
-  std::vector<NamedParameter> gradients() const {
-    return {{"user.factors", users_.gradient()}, {"item.factors", items_.gradient()}};
-  }
-
-  void add_trainables(std::vector<TrainableTable>& all) const {
-    all.push_back(users_.trainable("user.factors", TableRows::users));
-    all.push_back(items_.trainable("item.factors", TableRows::items));
-  }
-
-  void prepare_gradients(const GradientOptions& options) {
-    users_.prepare_gradients();
-    items_.prepare_gradients();
-    reg_ = options.reg;
-    rows_.emplace(*device_, options.batch, factors());
-    gradients_.emplace(*device_, options.batch, factors());
-    prediction_.emplace(*device_, options.batch, 1);
+  /// With gradients' L2, if `reg` is above 0.
+  void prepare_gradients(std::int64_t batch, float reg, const DropoutParams& user_dropout,
+                         const DropoutParams& item_dropout) {
+    reg_ = reg;
+    user_dropout_ = user_dropout;
+    item_dropout_ = item_dropout;
+    rows_.emplace(*device_, batch, columns());
+    gradients_.emplace(*device_, batch, columns());
+    prediction_.emplace(*device_, batch, 1);
   }
 
   void end_gradients() {
-    users_.end_gradients();
-    items_.end_gradients();
     rows_.reset();
     gradients_.reset();
     prediction_.reset();
@@ -84,63 +69,76 @@ class DotProduct {
 
   /// prediction() = `addend` + <user, item>, while training.
   void forward(const MatrixView& addend, const RatingsView& ratings, const MatrixView& state) {
-    enqueue_sum(prediction(), addend, *rows_, ratings, state);
+    gather(*rows_, ratings, state);
+    drop(*rows_, state);
+    device_->enqueue(ops::DotRows{prediction(), rows_view(*rows_, addend), state});
   }
 
-  /// grad_addend = grad_prediction, and the gradients of the factors.
+  /// grad_addend = grad_prediction, and the gradients of the tables' rows.
   void backward(const MatrixView& grad_addend, const MatrixView& grad_prediction, const MatrixView& addend,
                 const EpochView& epoch, ScatterKind scatter) {
     const MatrixView& state = epoch.state;
     const MfRows grad = rows_view(*gradients_, grad_addend);
     device_->enqueue(ops::DotRowsBackward{grad, grad_prediction, rows_view(*rows_, addend), 0.0F, state});
+    drop(*gradients_, state);
     if (reg_ > 0.0F) {
-      users_.add_l2(grad.user, epoch.ratings.users, reg_, state);
-      items_.add_l2(grad.item, epoch.ratings.items, reg_, state);
+      users_->add_l2(grad.user, epoch.ratings.users, reg_, state);
+      items_->add_l2(grad.item, epoch.ratings.items, reg_, state);
     }
-    users_.scatter_add(grad.user, epoch.ratings.users, epoch.user_segments, scatter, state);
-    items_.scatter_add(grad.item, epoch.ratings.items, epoch.item_segments, scatter, state);
+    users_->scatter_add(grad.user, epoch.ratings.users, epoch.user_segments, scatter, state);
+    items_->scatter_add(grad.item, epoch.ratings.items, epoch.item_segments, scatter, state);
   }
 
   /// The same sum outside of training; enqueued.
   MatrixView predict(const MatrixView& addend, const RatingsView& ratings, const MatrixView& state) {
     if (!predicted_rows_) {
       const MemoryLabel label(*device_, "batches");
-      predicted_rows_.emplace(*device_, addend.rows, factors());
+      predicted_rows_.emplace(*device_, addend.rows, columns());
       predicted_.emplace(*device_, addend.rows, 1);
     }
-    enqueue_sum(predicted_->view(), addend, *predicted_rows_, ratings, state);
+    gather(*predicted_rows_, ratings, state);
+    device_->enqueue(ops::DotRows{predicted_->view(), rows_view(*predicted_rows_, addend), state});
     return predicted_->view();
   }
 
  private:
-  /// Factors of a batch's users and items.
+  /// A batch's rows of both tables.
   struct Rows {
-    Rows(Device& device, std::int64_t batch, std::int64_t factors)
-        : user(device, batch, factors), item(device, batch, factors) {}
+    Rows(Device& device, std::int64_t batch, std::int64_t columns)
+        : user(device, batch, columns), item(device, batch, columns) {}
 
     Values user;
     Values item;
   };
 
-  std::int64_t factors() const { return users_.embedding().cols; }
+  std::int64_t columns() const { return users_->embedding().cols; }
   MatrixView zero_view() const { return zero_.view(DType::f32, 1); }
   /// The addend takes the place of the users' biases.
   MfRows rows_view(const Rows& rows, const MatrixView& addend) const {
     return {rows.user.view(), rows.item.view(), addend, {}, zero_view()};
   }
 
-  void enqueue_sum(const MatrixView& out, const MatrixView& addend, const Rows& rows, const RatingsView& ratings,
-                   const MatrixView& state) {
-    users_.gather(rows.user.view(), ratings.users, state);
-    items_.gather(rows.item.view(), ratings.items, state);
-    device_->enqueue(ops::DotRows{out, rows_view(rows, addend), state});
+  void gather(const Rows& rows, const RatingsView& ratings, const MatrixView& state) const {
+    users_->gather(rows.user.view(), ratings.users, state);
+    items_->gather(rows.item.view(), ratings.items, state);
+  }
+
+  void drop(const Rows& rows, const MatrixView& state) const {
+    if (user_dropout_.rate > 0.0F) {
+      device_->enqueue(ops::Dropout{rows.user.view(), user_dropout_, state});
+    }
+    if (item_dropout_.rate > 0.0F) {
+      device_->enqueue(ops::Dropout{rows.item.view(), item_dropout_, state});
+    }
   }
 
   Device* device_;
-  EmbeddingTable users_;
-  EmbeddingTable items_;
+  EmbeddingTable* users_;
+  EmbeddingTable* items_;
   Buffer zero_;
   float reg_ = 0.0F;
+  DropoutParams user_dropout_;
+  DropoutParams item_dropout_;
   std::optional<Rows> rows_;
   std::optional<Rows> gradients_;
   std::optional<Values> prediction_;
@@ -148,9 +146,20 @@ class DotProduct {
   std::optional<Values> predicted_;
 };
 
+/// The factors of a dot product, which are not the embeddings that go into the layers.
+struct FactorTables {
+  FactorTables(Device& device, const MlpShape& shape)
+      : users(device, shape.users, shape.factors, false, {shape.storage, RandomPurpose::rounding_user_factors}),
+        items(device, shape.items, shape.factors, false, {shape.storage, RandomPurpose::rounding_item_factors}) {}
+
+  EmbeddingTable users;
+  EmbeddingTable items;
+};
+
 /// Embeddings of user, item and features side by side, then a stack of layers down to one output (He et al., "Neural
-/// collaborative filtering", WWW 2017, section 3.3, for ratings). With factors a dot product is added to that output
-/// (section 3.4; the weights of the product's terms lie in the factors).
+/// collaborative filtering", WWW 2017, section 3.3, for ratings). With factors their dot product is added to that
+/// output, or else that of the embeddings if the shape asks for it (section 3.4; the weights of the product's terms lie
+/// in what is multiplied).
 class NeuralNetwork : public RatingModel {
  public:
   NeuralNetwork(Device& device, const MlpShape& shape, const std::vector<FeatureSource>& features) : device_(&device) {
@@ -166,7 +175,10 @@ class NeuralNetwork : public RatingModel {
       inputs_.back().is_feature = true;
     }
     if (shape.factors > 0) {
-      dot_.emplace(device, shape);
+      factors_.emplace(device, shape);
+      dot_.emplace(device, factors_->users, factors_->items);
+    } else if (shape.product) {
+      dot_.emplace(device, inputs_[0].table, inputs_[1].table);
     }
     std::int64_t width = input_width_;
     for (std::size_t layer = 0; layer < shape.layers.size(); ++layer) {
@@ -180,8 +192,9 @@ class NeuralNetwork : public RatingModel {
     for (const Input& input : inputs_) {
       all.push_back({input.name + ".embedding", input.table.embedding()});
     }
-    if (dot_) {
-      add_all(all, dot_->parameters());
+    if (factors_) {
+      all.push_back({"user.factors", factors_->users.embedding()});
+      all.push_back({"item.factors", factors_->items.embedding()});
     }
     add_named(all, [](const Layer& layer) { return layer.parameters(); });
     return all;
@@ -192,8 +205,9 @@ class NeuralNetwork : public RatingModel {
     for (const Input& input : inputs_) {
       all.push_back({input.name + ".embedding", input.table.gradient()});
     }
-    if (dot_) {
-      add_all(all, dot_->gradients());
+    if (factors_) {
+      all.push_back({"user.factors", factors_->users.gradient()});
+      all.push_back({"item.factors", factors_->items.gradient()});
     }
     add_named(all, [](const Layer& layer) { return layer.gradients(); });
     return all;
@@ -205,8 +219,9 @@ class NeuralNetwork : public RatingModel {
       const TableRows rows = input.side == FeatureSide::user ? TableRows::users : TableRows::items;
       all.tables.push_back(input.table.trainable(input.name + ".embedding", rows));
     }
-    if (dot_) {
-      dot_->add_trainables(all.tables);
+    if (factors_) {
+      all.tables.push_back(factors_->users.trainable("user.factors", TableRows::users));
+      all.tables.push_back(factors_->items.trainable("item.factors", TableRows::items));
     }
     for (const auto& layer : layers_) {
       layer->add_trainables(all.layers);
@@ -231,8 +246,13 @@ class NeuralNetwork : public RatingModel {
       }
       input.table.prepare_gradients();
     }
-    if (dot_) {
-      dot_->prepare_gradients(options);
+    if (factors_) {
+      factors_->users.prepare_gradients();
+      factors_->items.prepare_gradients();
+      dot_->prepare_gradients(options.batch, options.reg, {}, {});
+    } else if (dot_) {
+      // L2 is added once, with what comes back through the layers.
+      dot_->prepare_gradients(options.batch, 0.0F, inputs_[0].dropout, inputs_[1].dropout);
     }
     if (options.dense_dropout > 0.0F) {
       add_dropout_layers();
@@ -318,6 +338,10 @@ class NeuralNetwork : public RatingModel {
     for (Input& input : inputs_) {
       input.table.end_gradients();
     }
+    if (factors_) {
+      factors_->users.end_gradients();
+      factors_->items.end_gradients();
+    }
     if (dot_) {
       dot_->end_gradients();
     }
@@ -381,10 +405,6 @@ class NeuralNetwork : public RatingModel {
     const std::int64_t width = table.embedding().cols;
     inputs_.push_back({name, side, std::move(table), input_width_, {0.0F, purpose}});
     input_width_ += width;
-  }
-
-  static void add_all(std::vector<NamedParameter>& all, std::vector<NamedParameter> more) {
-    std::move(more.begin(), more.end(), std::back_inserter(all));
   }
 
   /// After every layer but the last.
@@ -496,7 +516,8 @@ class NeuralNetwork : public RatingModel {
   Device* device_;
   std::vector<Input> inputs_;
   std::int64_t input_width_ = 0;
-  std::optional<DotProduct> dot_;
+  std::optional<FactorTables> factors_;    ///< of neumf
+  std::optional<DotProduct> dot_;          ///< of the factors, or of the embeddings
   std::optional<Values> grad_prediction_;  ///< with a dot product
   std::vector<std::unique_ptr<Layer>> layers_;
   GradientOptions options_;

@@ -244,7 +244,7 @@ MfShape mf_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
 MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
   const Tensor& user = find_matrix(tensors, "user.embedding");
   const Tensor& item = find_matrix(tensors, "item.embedding");
-  MlpShape shape = {user.shape[0], item.shape[0], user.shape[1], item.shape[1], {}, {}, {}, 0, DType::f32};
+  MlpShape shape = {user.shape[0], item.shape[0], user.shape[1], item.shape[1]};
   std::int64_t width = shape.user_dim + shape.item_dim;
   for (const Feature& feature : spec.features) {
     shape.feature_dims.push_back(need_embedding(tensors, feature));
@@ -253,6 +253,10 @@ MlpShape mlp_shape_of(const ModelSpec& spec, const TensorMap& tensors) {
   if (spec.kind == "neumf") {
     shape.factors = need_rows(tensors, "user.factors", shape.users);
     need_rows(tensors, "item.factors", shape.items, shape.factors);
+  }
+  shape.product = spec.product;
+  if (shape.product && shape.user_dim != shape.item_dim) {
+    throw InputError("user.embedding and item.embedding differ in width, which have a product; train the model again");
   }
   for (std::size_t layer = 0; layer < spec.activations.size(); ++layer) {
     const std::string name = fmt::format("dense.{}.weight", layer);
@@ -328,6 +332,7 @@ std::unique_ptr<RatingModel> make_new_model(Device& device, const TrainOptions& 
   shape.activations = activations_of(spec);
   shape.feature_dims = feature_dims(resolved, features);
   shape.factors = resolved.model == ModelKind::neumf ? resolved.factors.value() : 0;
+  shape.product = spec.product;
   shape.storage = storage;
   return make_mlp(device, shape, features);
 }
@@ -349,6 +354,7 @@ ModelSpec model_spec(const TrainOptions& resolved, const RatingScale& scale) {
   spec.output_max = scale.max + 0.1F * width;
   // The notebook's relu ends at 0, below any rating.
   spec.output_floor = resolved.units == UnitsKind::raw ? 0.0F : scale.min;
+  spec.product = resolved.product.value_or(false);
   return spec;
 }
 
@@ -395,6 +401,9 @@ TensorMap flat_parameters(TensorMap first, const ModelSpec& spec) {
       if (const auto found = first.find(factors); found != first.end()) {
         clear(found->second);
       }
+    }
+    if (spec.product) {
+      clear(first.at("item.embedding"));
     }
     return first;
   }

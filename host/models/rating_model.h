@@ -116,11 +116,12 @@ struct MlpShape {
   std::int64_t items = 0;
   std::int64_t user_dim = 0;
   std::int64_t item_dim = 0;
-  std::vector<std::int64_t> layers;        ///< outputs of every dense layer, the last is 1
-  std::vector<Activation> activations;     ///< one per layer
-  std::vector<std::int64_t> feature_dims;  ///< of every feature's embedding
-  std::int64_t factors = 0;                ///< of the dot product that neumf adds; 0: none
-  DType storage = DType::f32;              ///< of users' and items' embeddings and factors; all else is f32
+  std::vector<std::int64_t> layers = {};        ///< outputs of every dense layer, the last is 1
+  std::vector<Activation> activations = {};     ///< one per layer
+  std::vector<std::int64_t> feature_dims = {};  ///< of every feature's embedding
+  std::int64_t factors = 0;                     ///< of the dot product that neumf adds; 0: none
+  bool product = false;                         ///< that of the embeddings is added; both have as many columns
+  DType storage = DType::f32;                   ///< of users' and items' embeddings and factors; all else is f32
 };
 
 std::unique_ptr<RatingModel> make_mlp(Device& device, const MlpShape& shape,

@@ -54,6 +54,7 @@ PairScorer::PairScorer(const Model::Parts& parts, std::size_t member) : scratch_
   const ModelSpec spec = member_spec(parts, member);
   const TensorMap& tensors = member_tensors(parts, member);
   network_ = is_network(spec.kind);
+  product_ = spec.product;
   user_ = side_of(tensors, "user");
   item_ = side_of(tensors, "item");
   for (const Feature& feature : parts.spec.features) {
@@ -178,6 +179,9 @@ float PairScorer::score_network(std::int32_t user, std::int32_t item, float* scr
     std::swap(in, out);
   }
   const float sum = in[0];
+  if (product_) {
+    return cpu::dot_row(user_.embedding.row(user), item_.embedding.row(item), user_.embedding.cols) + sum;
+  }
   if (user_.factors.values == nullptr) {
     return sum;
   }

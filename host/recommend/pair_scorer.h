@@ -75,6 +75,7 @@ class PairScorer {
   float score_network(std::int32_t user, std::int32_t item, float* scratch) const;
 
   bool network_ = false;
+  bool product_ = false;  ///< of the embeddings, which the network adds to its output
   Side user_;
   Side item_;
   std::vector<FeatureTables> features_;

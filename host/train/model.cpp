@@ -229,6 +229,12 @@ ModelSpec read_spec(SafetensorsFile& file, const std::string& path, const std::s
     if (file.metadata.count(prefix + "output_floor") > 0) {
       spec.output_floor = metadata_float(file, path, prefix + "output_floor");
     }
+    if (const auto found = file.metadata.find(prefix + "product"); found != file.metadata.end()) {
+      if (found->second != "true") {
+        throw InputError(fmt::format("{}: the metadata has no sound product; train the model again", path));
+      }
+      spec.product = true;
+    }
   }
   return spec;
 }
@@ -240,6 +246,9 @@ void add_spec(std::map<std::string, std::string>& metadata, const ModelSpec& spe
     metadata[prefix + "output_min"] = fmt::format("{}", spec.output_min);
     metadata[prefix + "output_max"] = fmt::format("{}", spec.output_max);
     metadata[prefix + "output_floor"] = fmt::format("{}", spec.output_floor);
+    if (spec.product) {
+      metadata[prefix + "product"] = "true";
+    }
   }
 }
 

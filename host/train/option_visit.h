@@ -115,7 +115,7 @@ void visit_options(Options&& options, Visitor&& visit) {
                               .least = 0,
                               .most = 0.95,
                               .values = "one rate from 0 to 0.95, or two: USER,ITEM",
-                              .by_default = "0.4",
+                              .by_default = "0.5, without product 0.4",
                               .sentence = "networks: rate of dropout after the embeddings, one for both or two",
                               .examples = {"0.2", "0.2,0.5"}});
   visit(options.dense_dropout, Info{.key = "dense_dropout",
@@ -133,6 +133,12 @@ void visit_options(Options&& options, Visitor&& visit) {
                               .by_default = "`dim`",
                               .sentence = "neumf: factors of the dot product",
                               .examples = {"32"}});
+  visit(options.product,
+        Info{.key = "product",
+             .type = OptionType::on_or_off,
+             .by_default = "on if both embeddings have as many columns and the output is linear; `units` raw off",
+             .sentence = "mlp: the dot product of the embeddings is added to the output",
+             .examples = {"off"}});
   visit(options.features,
         Info{.key = "features",
              .type = OptionType::text,
@@ -222,7 +228,8 @@ void visit_options(Options&& options, Visitor&& visit) {
              .type = OptionType::number,
              .least = 0,
              .most = 1e+06,
-             .by_default = "mf 0.04, by Adam 0.07, with features 0.045; mlp 0.02, neumf 0.07, both by Adam 0.1",
+             .by_default =
+                 "mf 0.04, by Adam 0.07, with features 0.045; mlp 0.03, without product 0.02, neumf 0.07, by Adam 0.1",
              .sentence = "L2 per rating, of factors and biases; networks: of embeddings",
              .examples = {"0.05"}});
   visit(options.row_reg,

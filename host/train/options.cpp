@@ -97,6 +97,18 @@ void refuse_training_options(const TrainOptions& options) {
   });
 }
 
+void resolve_product(TrainOptions& options) {
+  if (options.model == ModelKind::neumf) {
+    refuse("product", options.product, "neumf has one of its own factors; leave it out, or give `model` mlp");
+    return;
+  }
+  const bool fits = *options.user_dim == *options.item_dim && options.output == ActivationKind::linear;
+  require(!options.product.value_or(false) || fits, "product", options.product,
+          "both embeddings need the same number of columns, and the output has to be linear; give `dim` in place of "
+          "`user_dim` and `item_dim`, and leave out `output`");
+  fill(options.product, fits && options.units == UnitsKind::spread);
+}
+
 /// What only networks have.
 void resolve_network(TrainOptions& options) {
   fill(options.user_dim, *options.dim);
@@ -109,7 +121,9 @@ void resolve_network(TrainOptions& options) {
   require(options.activations.size() == 1 || options.activations.size() == hidden, "activations", options.activations,
           fmt::format("give one for all hidden layers or {}, one for each", hidden));
   fill(options.output, ActivationKind::linear);
-  fill(options.dropout, {0.4, 0.4});
+  resolve_product(options);
+  const double rate = options.product == true ? 0.5 : 0.4;
+  fill(options.dropout, {rate, rate});
   fill(options.dense_dropout, 0.0);
   if (options.units == UnitsKind::raw) {
     fill(options.dense_reg, 0.0);  // else by the number of ratings: fit_to_ratings()
@@ -157,6 +171,7 @@ void refuse_network_options(const TrainOptions& options) {
   refuse("dense_dropout", options.dense_dropout, kRemedy);
   refuse("dense_reg", options.dense_reg, kRemedy);
   refuse("factors", options.factors, "those of mf are `dim`; give that, or `model` neumf as well");
+  refuse("product", options.product, kRemedy);
   refuse("products", options.products, kRemedy);
 }
 
@@ -185,10 +200,10 @@ double default_learning_rate(const TrainOptions& options, bool per_rating) {
     // The gradient is a mean over the batch, and a row has few of the batch's ratings. With a rate in proportion to the
     // batch a rating moves its rows as far in any batch. default_damping keeps that from overshooting.
     const bool neumf = options.model == ModelKind::neumf && options.units == UnitsKind::spread;
-    return (options.optimizer == OptimizerChoice::sgd ? 0.02
-            : options.model == ModelKind::mf          ? 0.012
-            : neumf                                   ? 0.0234
-                                                      : 0.01) *
+    return (options.optimizer == OptimizerChoice::sgd || options.product == true ? 0.02
+            : options.model == ModelKind::mf                                     ? 0.012
+            : neumf                                                              ? 0.0234
+                                                                                 : 0.01) *
            batch;
   }
   if (options.optimizer == OptimizerChoice::adam) {
@@ -219,7 +234,11 @@ double default_reg(const TrainOptions& options, bool per_rating) {
   const bool mixed = options.optimizer == OptimizerChoice::sgd_and_adam;
   if (is_network(options.model)) {
     const bool raw = options.units == UnitsKind::raw;
-    return !mixed ? 0.1 : options.model == ModelKind::neumf ? (raw ? 0.04 : 0.07) : raw ? 0.01 : 0.02;
+    return !mixed                              ? 0.1
+           : options.model == ModelKind::neumf ? (raw ? 0.04 : 0.07)
+           : options.product == true           ? 0.03
+           : raw                               ? 0.01
+                                               : 0.02;
   }
   return mixed ? 0.045 : !per_rating ? 0.07 : options.units == UnitsKind::raw ? 0.055 : 0.04;
 }

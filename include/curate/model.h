@@ -32,6 +32,7 @@ struct CURATE_API ModelSpec {
   float output_min = 0.0F;
   float output_max = 1.0F;
   float output_floor = 0.0F;
+  bool product = false;            ///< mlp: the dot product of the embeddings is added to the output
   RatingTransform transform = {};  ///< of ratings: what the tensors and the outputs' limits are meant in
   std::vector<Feature> features;
 };

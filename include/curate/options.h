@@ -30,9 +30,13 @@ struct CURATE_API TrainOptions {
   std::optional<std::vector<std::int32_t>> layers;
   std::vector<ActivationKind> activations;  ///< mlp: one for all hidden layers or one for each; default: relu
   std::optional<ActivationKind> output;  ///< mlp: linear (the default), relu, or sigmoid scaled to the ratings' range
-  std::optional<DropoutRates> dropout;   ///< mlp: after the embeddings; default: 0.4 for both
+  std::optional<DropoutRates> dropout;   ///< mlp: after the embeddings; default: 0.4 for both, with product 0.5
   std::optional<double> dense_dropout;   ///< mlp: rate after every hidden layer; default: 0
   std::optional<std::int32_t> factors;   ///< neumf: factors of the dot product; default: dim
+  /// mlp: the dot product of a user's and an item's embedding, after their dropout, is added to the output: NeuMF whose
+  /// two parts share their embeddings (He et al. 2017, section 3.4). Needs user_dim = item_dim and a linear output.
+  /// Default: on if they are so and units is spread.
+  std::optional<bool> product;
   std::string features;  ///< of users and items, as add_features takes them; they must be in the data set then
   std::vector<FeatureDim> feature_dim;    ///< mlp: columns of features' embeddings; default: by their size
   std::optional<double> feature_dropout;  ///< mlp: rate after every feature's embedding; default: 0

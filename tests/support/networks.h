@@ -29,27 +29,35 @@ struct Network {
   const char* output;
   bool features = false;
   std::int32_t factors = 0;  ///< of neumf
+  bool product = false;      ///< of the embeddings
 };
 
-/// Between them: every activation, no hidden layer, a layer of one, features and a dot product, alone and together.
+/// Between them: every activation, no hidden layer, a layer of one, features and dot products, alone and together.
 inline const std::vector<Network> kNetworks = {
-    {"6,4", "tanh,linear", "sigmoid"},          {"5", "relu", "linear"},
-    {"7,1,3", "sigmoid,tanh,tanh", "relu"},     {"none", "relu", "linear"},
-    {"6,4", "tanh,linear", "sigmoid", true},    {"none", "relu", "linear", true},
-    {"6,4", "tanh,linear", "linear", false, 4}, {"none", "relu", "linear", false, 1},
+    {"6,4", "tanh,linear", "sigmoid"},
+    {"5", "relu", "linear"},
+    {"7,1,3", "sigmoid,tanh,tanh", "relu"},
+    {"none", "relu", "linear"},
+    {"6,4", "tanh,linear", "sigmoid", true},
+    {"none", "relu", "linear", true},
+    {"6,4", "tanh,linear", "linear", false, 4},
+    {"none", "relu", "linear", false, 1},
+    {"6,4", "tanh,linear", "linear", false, 0, true},
+    {"5", "relu", "linear", true, 0, true},
     {"5", "relu", "linear", true, 3},
 };
+inline const Network& kProduct = kNetworks[8];
 inline const Network& kFeaturesAndFactors = kNetworks.back();
 
 inline std::string label_of(const Network& network) {
   return std::string(network.layers) + (network.features ? " features" : "") + " factors " +
-         std::to_string(network.factors);
+         std::to_string(network.factors) + (network.product ? " product" : "");
 }
 
 inline TrainOptions options_of(const Network& network) {
   TrainOptions options;
   options.model = network.factors > 0 ? ModelKind::neumf : ModelKind::mlp;
-  options.user_dim = 2;
+  options.user_dim = network.product ? 3 : 2;
   options.item_dim = 3;
   set_or_clear(options, "layers", network.layers);
   set_or_clear(options, "activations", network.activations);
@@ -58,6 +66,8 @@ inline TrainOptions options_of(const Network& network) {
   options.seed = 3;
   if (network.factors > 0) {
     options.factors = network.factors;
+  } else {
+    options.product = network.product;
   }
   if (network.features) {
     options.features = "genre,age,tags";
@@ -155,6 +165,13 @@ inline std::vector<double> inputs_of(const Start& start, std::int32_t user, std:
 inline double predict(const Start& start, std::int32_t user, std::int32_t item, const Dropout& dropout = {},
                       std::int64_t position = 0) {
   std::vector<double> values = inputs_of(start, user, item, dropout, position);
+  double product = 0.0;
+  if (start.spec.product) {
+    const auto dim = static_cast<std::size_t>(start.tensors.at("user.embedding").shape[1]);
+    for (std::size_t k = 0; k < dim; ++k) {
+      product += values[k] * values[dim + k];
+    }
+  }
   for (std::size_t layer = 0; layer < start.spec.activations.size(); ++layer) {
     const std::string name = "dense." + std::to_string(layer);
     const Tensor& weight = start.tensors.at(name + ".weight");
@@ -175,7 +192,7 @@ inline double predict(const Start& start, std::int32_t user, std::int32_t item, 
       drop(values, 0, dropout.dense, numbered(RandomPurpose::dropout_dense, layer), position);
     }
   }
-  double sum = values.at(0);
+  double sum = values.at(0) + product;
   if (start.spec.kind == "neumf") {
     const Tensor& factors = start.tensors.at("user.factors");
     const auto count = static_cast<std::size_t>(factors.shape[1]);
