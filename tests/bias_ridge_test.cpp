@@ -338,6 +338,43 @@ TEST(BiasRidge, WithNothingToLearnItIsTheMean) {
   EXPECT_LE(learnt, 4);
 }
 
+// 100 ratings cannot tell no differences from usual ones, and 3,000 can. Catches: offsets that are 0 wherever the test
+// finds nothing, or supposed wherever it does.
+TEST(BiasRidge, TooFewRatingsToTellAreSupposedToDifferAsUsual) {
+  int supposed = 0;
+  double with = 0.0;
+  double mean_alone = 0.0;
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    Planted planted;
+    planted.users = 40;
+    planted.items = 30;
+    planted.ratings = 200;
+    planted.user_deviation = 0.4;
+    planted.item_deviation = 0.5;
+    planted.seed = seed;
+    RatingTable table = draw(planted);
+    RatingTable test;
+    for (auto [from, to] : {std::pair(&table.users, &test.users), std::pair(&table.items, &test.items)}) {
+      to->assign(from->begin() + 100, from->end());
+      from->resize(100);
+    }
+    test.ratings.assign(table.ratings.begin() + 100, table.ratings.end());
+    table.ratings.resize(100);
+    const BiasFit got = fit(table, planted);
+    supposed += got.variances.user == 0.1 || got.variances.item == 0.2 ? 1 : 0;
+    const double mean = std::accumulate(table.ratings.begin(), table.ratings.end(), 0.0) / 100.0;
+    for (std::size_t n = 0; n < test.ratings.size(); ++n) {
+      const double rating = static_cast<double>(test.ratings[n]);
+      with += std::pow(got.mean + got.user[static_cast<std::size_t>(test.users[n])] +
+                           got.item[static_cast<std::size_t>(test.items[n])] - rating,
+                       2.0);
+      mean_alone += std::pow(mean - rating, 2.0);
+    }
+  }
+  EXPECT_GT(supposed, 20);
+  EXPECT_LT(with, 0.97 * mean_alone);
+}
+
 // Of 1.3 ratings a user the model of the items explains much.
 TEST(BiasRidge, FewRatingsOfManyUsersSayThatTheyDiffer) {
   Planted planted;

@@ -321,7 +321,7 @@ std::string describe_choice(const TrainResult& result) {
     return describe_members(result);
   }
   if (result.best_epoch == 0) {
-    return "No epoch was better than what the training starts from (the bias model or the mean): that is kept.";
+    return "No epoch was clearly better than the bias model, or the mean in place of it: that is kept.";
   }
   if (result.refit) {
     return fmt::format("Kept the second training, on all training ratings: {} epoch{}.", result.refit->history.size(),

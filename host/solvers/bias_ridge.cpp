@@ -20,6 +20,9 @@ constexpr double kLargestVariance = 1e3;
 constexpr double kToleranceOfBoth = 0.03;
 constexpr double kToleranceOfOne = 1e-4;
 
+/// What a side varies by if the ratings are too few to say: about half of what it does among film ratings.
+constexpr BiasVariances kSupposed = {0.1, 0.2};
+
 /// Of users or of items, by dense id.
 struct SideSums {
   explicit SideSums(std::int32_t ids) : counts(static_cast<std::size_t>(ids)), sums(static_cast<std::size_t>(ids)) {}
@@ -265,11 +268,14 @@ class ScoreTest {
     const double share = 1.0 / (1.0 + variance_ * count);
     const double expected = error_variance_ * (count - weights);
     score_ += share * (left * left - expected);
+    slope_ += share * expected * (count - weights);
     score_variance_ +=
         share * share * (2.0 * expected * expected + excess_kurtosis_ * count * error_variance_ * error_variance_);
   }
 
   bool varies() const { return score_ > 2.0 * std::sqrt(score_variance_); }
+  /// Whether a variance is not too large for the score.
+  bool may_vary_by(double variance) const { return score_ + 2.0 * std::sqrt(score_variance_) > slope_ * variance; }
 
  private:
   double error_variance_;
@@ -277,6 +283,7 @@ class ScoreTest {
   double excess_kurtosis_;
   double score_ = 0.0;
   double score_variance_ = 0.0;
+  double slope_ = 0.0;  ///< of the expected score, by the side's variance
 };
 
 /// The mixed model equations of ratings, whose users' offsets are eliminated. They are in ratings minus their plain
@@ -297,13 +304,20 @@ class BiasEquations {
   BiasVariances estimate_variances() {
     const OneSide by_user = OneSide::fit(user_, all_);
     const OneSide by_item = OneSide::fit(item_, all_);
-    const auto [users_vary, items_vary] = test(by_user, by_item);
+    const auto [users, items] = test(by_user, by_item);
+    const bool users_vary = users.varies();
+    const bool items_vary = items.varies();
     // What the other side hides from a model of one is found from here.
     constexpr double kLeastStart = 0.01;
     BiasVariances variances = {users_vary ? std::max(kLeastStart, by_user.variance()) : 0.0,
                                items_vary ? std::max(kLeastStart, by_item.variance()) : 0.0};
     if (!users_vary || !items_vary) {
-      return {users_vary ? by_user.variance() : 0.0, items_vary ? by_item.variance() : 0.0};
+      return {users_vary                          ? by_user.variance()
+              : users.may_vary_by(kSupposed.user) ? kSupposed.user
+                                                  : 0.0,
+              items_vary                          ? by_item.variance()
+              : items.may_vary_by(kSupposed.item) ? kSupposed.item
+                                                  : 0.0};
     }
     for (int round = 0; round < 50; ++round) {
       const BiasVariances before = variances;
@@ -351,8 +365,8 @@ class BiasEquations {
     }
   }
 
-  /// Whether users vary, and items.
-  std::pair<bool, bool> test(const OneSide& by_user, const OneSide& by_item) {
+  /// Of users, and of items.
+  std::pair<ScoreTest, ScoreTest> test(const OneSide& by_user, const OneSide& by_item) {
     const std::size_t items = item_.counts.size();
     std::vector<double> of_items(items);
     std::vector<double> at_users(user_.counts.size());
@@ -386,7 +400,7 @@ class BiasEquations {
     for (std::size_t i = 0; i < items; ++i) {
       items_test.add(item_.counts[i], left_at_items[i], at_items[i]);
     }
-    return {users.varies(), items_test.varies()};
+    return {users, items_test};
   }
 
   /// A step towards the variances of greatest restricted likelihood.

@@ -39,7 +39,8 @@ BiasFit fit_biases(const RatingTable& ratings, std::int32_t users, std::int32_t 
 /// The same with the variances that the ratings say: those of greatest restricted likelihood (Patterson, Thompson
 /// 1971), by MacKay's fixed point (MacKay 1992, "Bayesian interpolation", eq. 4.9), with the diagonal of the inverse
 /// that it needs approximated by that of the Schur complements. A side that does not vary more than chance alone would
-/// have it (a moment test, 2 standard deviations) has variance 0.
+/// have it (a moment test, 2 standard deviations) has variance 0, or, if the test cannot tell that from 0.1 of users or
+/// 0.2 of items either, as with a few ratings, just that.
 BiasFit fit_biases(const RatingTable& ratings, std::int32_t users, std::int32_t items, std::int32_t threads);
 
 /// Bytes that a fit takes on the host besides the ratings, at most.

@@ -18,6 +18,7 @@
 #include "train/device_training.h"
 #include "train/evaluator.h"
 #include "train/fallback.h"
+#include "train/first_parameters.h"
 #include "train/option_text.h"
 #include "train/option_visit.h"
 
@@ -43,30 +44,6 @@ Split hold_out(const RatingTable& ratings, const TrainOptions& options) {
 }
 
 namespace {
-
-/// Whether users' and items' biases are those of the bias model at first. With features, theirs are to be learnt too.
-bool starts_from_biases(const TrainOptions& options) {
-  return options.model == ModelKind::mf && options.biases && options.global_mean && options.features.empty() &&
-         options.units == UnitsKind::spread && options.transform == TransformKind::none;
-}
-
-/// Sets embeddings of ids without a training rating to zero: they are never updated, and the vectors of features alone
-/// should stand for such a row.
-void clear_unseen(TensorMap& tensors, const char* side, const std::vector<std::int64_t>& counts) {
-  for (const char* what : {"embedding", "factors"}) {
-    const auto found = tensors.find(fmt::format("{}.{}", side, what));
-    if (found == tensors.end()) {
-      continue;
-    }
-    std::vector<float>& values = found->second.values;
-    const std::size_t dim = values.size() / std::max<std::size_t>(1, counts.size());
-    for (std::size_t row = 0; row < counts.size(); ++row) {
-      if (counts[row] == 0) {
-        std::fill_n(values.begin() + static_cast<std::ptrdiff_t>(row * dim), dim, 0.0F);
-      }
-    }
-  }
-}
 
 void check_features_of(const Dataset& dataset, const TrainOptions& options) {
   if (options.features.empty() != dataset.features.empty()) {
@@ -94,14 +71,8 @@ double judged_train_error(const EpochRecord& record) {
   return record.train_log_rmse.value_or(record.train_rmse);
 }
 
-/// The ridges that a bias model was fitted with, which its biases keep in training.
-BiasRidges ridges_of(const BiasFit& fit) {
-  constexpr double kMost = 1e4;
-  const auto ridge = [&](double variance) {
-    return static_cast<float>(std::min(kMost, 1.0 / std::max(variance, 1e-30)));
-  };
-  return {ridge(fit.variances.user), ridge(fit.variances.item)};
-}
+/// A model that is less better than the bias model than that on the validation slice is so by chance, as a rule.
+constexpr double kWorthLearning = 0.9985;
 
 /// Of a model that predicts in those units.
 ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset, const RatingUnits& units) {
@@ -131,6 +102,10 @@ struct TrainingSession::Parts : TrainingData {
         held_out_error_of_mean(
             error_of_mean(split.test, spread.mean, clip_range(resolved.clip, data.scale), transform)),
         first_error(resolved.global_mean ? spread.deviation : std::hypot(spread.deviation, spread.mean)),
+        error_to_beat(contains_bias_model(resolved)
+                          ? kWorthLearning *
+                                error_of_biases(split.test, bias_fit, clip_range(resolved.clip, data.scale))
+                          : std::numeric_limits<double>::infinity()),
         spec(spec_of(resolved, data, units_of(transform))),
         training(on, resolved,
                  {data.users.size(), data.items.size(), ratings.size(), data.scale, sources_of(data.features), true,
@@ -151,19 +126,20 @@ struct TrainingSession::Parts : TrainingData {
     const double mean = (spread.mean - units.centre) / units.unit;
     TensorMap tensors = initial_parameters(options, in_units, dataset.users.size(), dataset.items.size(), mean);
     if (starts_from_biases(options)) {
-      const auto put = [&](const char* name, const std::vector<double>& offsets) {
-        std::vector<float>& values = tensors.at(name).values;
-        for (std::size_t k = 0; k < values.size(); ++k) {
-          values[k] = static_cast<float>(offsets[k] / units.unit);
-        }
-      };
-      put("user.bias", bias_fit.user);
-      put("item.bias", bias_fit.item);
-      tensors.at("global_mean").values[0] = static_cast<float>((bias_fit.mean - units.centre) / units.unit);
+      put_biases(tensors, options, bias_fit, units);
     }
     if (!spec.features.empty()) {
       clear_unseen(tensors, "user", fallback.user_counts());
       clear_unseen(tensors, "item", fallback.item_counts());
+    }
+    return tensors;
+  }
+
+  /// The bias model, if there is one among the models; else the mean.
+  TensorMap start_parameters() const {
+    TensorMap tensors = flat_parameters(first_parameters(), spec);
+    if (contains_bias_model(options)) {
+      put_biases(tensors, options, bias_fit, units);
     }
     return tensors;
   }
@@ -194,6 +170,7 @@ struct TrainingSession::Parts : TrainingData {
   RatingUnits units;
   double held_out_error_of_mean;  ///< of predicting spread.mean for the validation slice
   double first_error;             ///< of the training ratings, about, before anything is learnt
+  double error_to_beat;           ///< on the validation slice, or the bias model is kept
   double start_error = 0.0;  ///< on the validation slice, of what the training starts from: the bias model, or the mean
   ModelSpec spec;            ///< of the model that predicts transformed ratings
   double seconds_before = 0.0;  ///< of the session that this one goes on from
@@ -308,7 +285,7 @@ std::optional<Divergence> TrainingSession::Parts::divergence_at_end() const {
 /// A run has an epoch at least.
 EpochRecord TrainingSession::Parts::epoch_without_learning() {
   training.restart(1.0);
-  training.model().upload(flat_parameters(first_parameters(), spec));
+  training.model().upload(start_parameters());
   EpochRecord record;
   record.epoch = 1;
   const Metrics train = training.errors_on_training();
@@ -352,7 +329,7 @@ bool TrainingSession::Parts::is_better_than_start() const {
   // A few ratings held out may like what all others do not.
   const bool learnt = !history.empty() && judged_train_error(history.back()) <= first_error;
   if (best_validation) {
-    return learnt && judged_error(*best_validation) <= start_error;
+    return learnt && judged_error(*best_validation) <= std::min(start_error, error_to_beat);
   }
   return !history.empty();
 }
@@ -360,7 +337,7 @@ bool TrainingSession::Parts::is_better_than_start() const {
 /// Makes the start the model, and its epoch the best.
 void TrainingSession::Parts::go_back_to_start() {
   training.forget_best();  // first: its memory is for what the upload takes
-  training.model().upload(flat_parameters(first_parameters(), spec));
+  training.model().upload(start_parameters());
   best_epoch = 0;
   if (training.has_validation()) {
     best_validation = training.validate();
@@ -536,13 +513,15 @@ Trained train_once(Device& device, const TrainOptions& resolved, const Dataset& 
 }
 
 /// Epochs of the second training. If rates fall to zero over the epochs, those up to the best one had more than their
-/// share: as many epochs as give the same sum of rates when they fall to zero at the end.
+/// share: as many epochs as give the same sum of rates when they fall to zero at the end. Networks that learn in the
+/// first few epochs all that they can then learn the ratings by heart; they get fewer.
 std::int32_t refit_epochs(const TrainOptions& resolved, std::int32_t best) {
   if (resolved.schedule != ScheduleKind::linear) {
     return best;
   }
   const double part = static_cast<double>(best) / static_cast<double>(resolved.epochs.value());
-  return static_cast<std::int32_t>(std::lround(static_cast<double>(best) * (2.0 - part)));
+  const double longer = is_network(resolved.model) ? 1.0 + 1.3 * part * (1.0 - part) : 2.0 - part;
+  return static_cast<std::int32_t>(std::lround(static_cast<double>(best) * longer));
 }
 
 /// What is left of the first training when the second one begins; its model is not.
