@@ -128,7 +128,8 @@ class Checks:
 
     def refit_and_ensemble(self):
         """Both are in the JSON; predict shows the spread of an ensemble's members, compare takes it."""
-        metrics, _ = self.train(self.base, "--test", self.test, "--ensemble", "mf:2,neumf:1", "--epochs", "3", out="all")
+        options = ["--ensemble", "mf:2,neumf:1", "--epochs", "3"]
+        metrics, _ = self.train(self.base, "--test", self.test, *options, out="all")
         assert metrics["refit"] and len(metrics["ensemble"]["members"]) == 3, sorted(metrics)
         single, _ = self.train(self.base, "--test", self.test, "--no-refit", "--epochs", "3", out="one")
         assert single.get("refit") is None, "a refit in spite of --no-refit"

@@ -176,6 +176,8 @@ class Reference:
             for feature in self.features:
                 inputs += self.feature_vector(feature, "embedding", rows[feature["of"]])
             dot = 0.0
+            if self.metadata.get("product") == "true":
+                dot = sum(p * q for p, q in zip(self.row("user", u), self.row("item", i), strict=True))
             if self.metadata["model"] == "neumf":
                 dot = sum(p * q for p, q in zip(self.matrix_row("user.factors", u), self.matrix_row("item.factors", i),
                                                 strict=True))

@@ -81,7 +81,7 @@ class HeavyTailsTest(CliCase):
             self.assertEqual(len(re.findall(rf"(?m)^warning: {data}:{line}: the rating 90000 lies ", said)), 1, said)
         for name, options in (("quiet", ["--quiet"]), ("log", ["--transform", "log"])):
             said = self.curate("train", data, "--epochs", 1, "--out", name, *options).stderr
-            self.assertNotIn("warning", said)
+            self.assertNotIn(" lies ", said)
 
     def test_errors_are_of_ratings_and_of_logarithms(self):
         data = self.counts()
@@ -302,8 +302,8 @@ class MlpTest(CliCase):
         def train(**changed):
             options = none | {"--" + key.replace("_", "-"): value for key, value in changed.items()}
             flat = [part for option in options.items() for part in option]
-            return self.train(data, "--model", "mlp", "--optimizer", "adam", "--epochs", 5, "--lr", 0.01, *flat, "--overwrite",
-                              out=f"run-{changed}")
+            return self.train(data, "--model", "mlp", "--optimizer", "adam", "--epochs", 5, "--lr", 0.01, "--validation", 0,
+                              *flat, "--overwrite", out=f"run-{changed}")
 
         def size(run, name):
             return sum(v * v for v in read_safetensors(run)[2][name])

@@ -142,6 +142,7 @@ TEST(Options, ResolveFillsInWhatFeaturesNeed) {
 TEST(Options, SgdForRowsAndAdamForWhatTheyShare) {
   TrainOptions options;
   options.model = ModelKind::mlp;
+  options.product = false;
   options.optimizer = OptimizerChoice::sgd_and_adam;
   options.batch = 1000;
   options.adam_lr = 0.01;
@@ -196,7 +197,9 @@ TEST(Options, LargeBatchesOfSgdGrowTheRateAndDampTheRows) {
   options.batch = 1025;
   EXPECT_EQ(resolve(options).damping, 0.1);
   options.batch = 65536;
-  options.model = ModelKind::mlp;  // the rate is that of what all users and items share, too: it does not grow
+  options.model = ModelKind::mlp;
+  options.product = false;
+  // The rate is that of what all users and items share, too: it does not grow.
   EXPECT_EQ(resolve(options).learning_rate, 0.05);
   EXPECT_FALSE(resolve(options).damping);
   options.optimizer = OptimizerChoice::sgd_and_adam;

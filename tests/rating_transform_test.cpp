@@ -102,8 +102,8 @@ Dataset counts_of(const SyntheticOptions& synthetic, float least) {
 
 Dataset counts(std::int64_t ratings = 4000, float least = 1.0F) {
   SyntheticOptions synthetic;
-  synthetic.users = static_cast<std::int32_t>(std::max<std::int64_t>(4, ratings / 40));
-  synthetic.items = static_cast<std::int32_t>(std::max<std::int64_t>(4, ratings / 50));
+  synthetic.users = static_cast<std::int32_t>(std::max<std::int64_t>(4, ratings / 20));
+  synthetic.items = static_cast<std::int32_t>(std::max<std::int64_t>(4, ratings / 25));
   synthetic.ratings = ratings;
   synthetic.rank = 3;
   synthetic.noise = 0.4;

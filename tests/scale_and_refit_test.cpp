@@ -13,6 +13,7 @@
 #include "curate/trainer.h"
 #include "device/device.h"
 #include "models/learning_units.h"
+#include "support/philox.h"
 #include "tests/support/features.h"
 #include "tests/support/set_option.h"
 #include "train/training_session.h"
@@ -263,10 +264,16 @@ TEST(Start, IsLeftForWhatIsClearlyBetterAlone) {
         synthetic.users = 150;
         synthetic.items = 60;
         synthetic.ratings = 4000;
-        synthetic.rank = biases_alone ? 0 : 3;
-        synthetic.noise = biases_alone ? 0.8 : 0.2;
+        synthetic.rank = 3;
+        synthetic.noise = 0.2;
         synthetic.seed = seed;
-        const Dataset dataset = generate_dataset(synthetic).dataset;
+        Dataset dataset = generate_dataset(synthetic).dataset;
+        for (std::size_t n = 0; biases_alone && n < dataset.ratings.ratings.size(); ++n) {
+          const double luck = uniform_double(philox(seed, n, 0, RandomPurpose::validation).low64());
+          const double rating =
+              2.0 + 0.1 * (dataset.ratings.users[n] % 9) + 0.1 * (dataset.ratings.items[n] % 7) + 2.0 * luck;
+          dataset.ratings.ratings[n] = static_cast<float>(std::round(2.0 * rating) / 2.0);
+        }
         TrainOptions options = options_for(model);
         options.epochs.reset();
         options.seed = seed;

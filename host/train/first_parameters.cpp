@@ -8,7 +8,8 @@
 namespace curate {
 
 bool contains_bias_model(const TrainOptions& options) {
-  if (!options.global_mean || options.units != UnitsKind::spread || options.transform != TransformKind::none) {
+  if (!options.global_mean || options.units != UnitsKind::spread || options.transform != TransformKind::none ||
+      !options.features.empty()) {
     return false;
   }
   if (!is_network(options.model)) {
@@ -21,7 +22,7 @@ bool contains_bias_model(const TrainOptions& options) {
 }
 
 bool starts_from_biases(const TrainOptions& options) {
-  return options.model == ModelKind::mf && options.features.empty() && contains_bias_model(options);
+  return options.model == ModelKind::mf && contains_bias_model(options);
 }
 
 double error_of_biases(const RatingTable& ratings, const BiasFit& fit, ClipRange clip) {

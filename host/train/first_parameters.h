@@ -15,10 +15,11 @@ namespace curate {
 
 // What a training starts from, and how the bias model is written in a model's parameters. All options are resolved.
 
-/// Whether users' and items' biases are those of the bias model at first. With features, theirs are to be learnt too.
+/// Whether users' and items' biases are those of the bias model at first.
 bool starts_from_biases(const TrainOptions& options);
 
-/// Whether the bias model is among the models: `mf` has its biases, networks put them into a dot product.
+/// Whether the bias model is among the models: `mf` has its biases, networks put them into a dot product. Not with
+/// features, which say what the validation slice does not ask for: the ratings of ids that have none.
 bool contains_bias_model(const TrainOptions& options);
 
 /// Makes flat_parameters(), in those units, the bias model's. Of models that contain it.
