@@ -63,7 +63,7 @@ TEST(Options, AnMlpHasTheProductOfItsEmbeddingsIfTheyAreAlike) {
     TrainOptions options = mlp;
     change(options);
     const TrainOptions resolved = resolve(options);
-    EXPECT_EQ(resolved.product, false);
+    EXPECT_FALSE(resolved.product.value_or(false));
     EXPECT_EQ(resolved.dropout, (DropoutRates{0.4, 0.4}));
     EXPECT_EQ(resolved.learning_rate, 0.01 * 512);
   };

@@ -68,6 +68,7 @@ class AnyScale : public testing::TestWithParam<ScaledWay> {};
 TEST_P(AnyScale, gives_the_same_model) {
   const Dataset stars = dataset_of();
   TrainOptions options = options_for(GetParam().model);
+  options.epochs = 15;
   if (*GetParam().key != '\0') {
     set_or_clear(options, GetParam().key, GetParam().value);
   }

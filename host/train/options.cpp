@@ -106,7 +106,9 @@ void resolve_product(TrainOptions& options) {
   require(!options.product.value_or(false) || fits, "product", options.product,
           "both embeddings need the same number of columns, and the output has to be linear; give `dim` in place of "
           "`user_dim` and `item_dim`, and leave out `output`");
-  fill(options.product, fits && options.units == UnitsKind::spread);
+  if (options.units == UnitsKind::spread) {
+    fill(options.product, fits);
+  }
 }
 
 /// What only networks have.

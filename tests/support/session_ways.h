@@ -49,7 +49,7 @@ inline std::vector<SessionWay> session_ways() {
       {"mlp_patience",
        [mlp](TrainOptions& o) {
          mlp(o), o.optimizer = OptimizerChoice::adam, o.learning_rate = 0.05, o.schedule = ScheduleKind::constant,
-                 o.patience = 1, o.epochs = 40;
+                 o.patience = 1, o.epochs = 40, o.product = false;
        }},
       {"neumf",
        [](TrainOptions& o) { o.model = ModelKind::neumf, o.layers = {9}, o.batch = 64, o.loss = LossKind::mae; }},
