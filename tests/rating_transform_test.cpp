@@ -252,7 +252,7 @@ TEST_P(Transformed, IsSavedWithTheModel) {
 INSTANTIATE_TEST_SUITE_P(
     Ways, Transformed,
     testing::Values(TransformedWay{"mf", {}}, TransformedWay{"mf_raw", {{"units", "raw"}}},
-                    TransformedWay{"mf_without_mean", {{"global_mean", "false"}, {"non_negative", "true"}}},
+                    TransformedWay{"mf_without_mean", {{"global_mean", "off"}, {"non_negative", "on"}}},
                     TransformedWay{"mf_adam", {{"optimizer", "adam"}, {"batch", "64"}}},
                     TransformedWay{"mf_features", {}, "cpu", true}, TransformedWay{"mlp", {{"model", "mlp"}}},
                     TransformedWay{"mlp_relu", {{"model", "mlp"}, {"output", "relu"}}},
@@ -414,6 +414,7 @@ TEST(RatingTransform, WithoutLearningTheMeanOfLogarithmsIsPredicted) {
       options.dim = 4;
       options.epochs = 4;
       options.validation = validation;
+      options.refit = false;
       options.learning_rate = 1e5;
       options.device = "cpu";
       const TrainResult result = Trainer(options).train(data, data.ratings);

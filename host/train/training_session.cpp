@@ -71,8 +71,13 @@ double judged_train_error(const EpochRecord& record) {
   return record.train_log_rmse.value_or(record.train_rmse);
 }
 
-/// A model that is less better than the bias model than that on the validation slice is so by chance, as a rule.
-constexpr double kWorthLearning = 0.9985;
+/// The part of the bias model's error that a model has to come below: what is less better than that on so many held-out
+/// ratings is so by chance, as a rule. Predictions differ by a tenth of the error, about, so that the difference of
+/// both errors is a tenth over the root of their number by chance.
+double worth_learning(std::int64_t held_out) {
+  constexpr double kMost = 0.02;
+  return 1.0 - std::min(kMost, 0.1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, held_out))));
+}
 
 /// Of a model that predicts in those units.
 ModelSpec spec_of(const TrainOptions& options, const Dataset& dataset, const RatingUnits& units) {
@@ -103,7 +108,7 @@ struct TrainingSession::Parts : TrainingData {
             error_of_mean(split.test, spread.mean, clip_range(resolved.clip, data.scale), transform)),
         first_error(resolved.global_mean ? spread.deviation : std::hypot(spread.deviation, spread.mean)),
         error_to_beat(contains_bias_model(resolved)
-                          ? kWorthLearning *
+                          ? worth_learning(split.test.size()) *
                                 error_of_biases(split.test, bias_fit, clip_range(resolved.clip, data.scale))
                           : std::numeric_limits<double>::infinity()),
         spec(spec_of(resolved, data, units_of(transform))),
