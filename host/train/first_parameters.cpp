@@ -18,7 +18,8 @@ bool contains_bias_model(const TrainOptions& options) {
   if (options.non_negative) {
     return false;  // an offset may be below 0
   }
-  return options.model == ModelKind::neumf ? *options.factors > 1 : options.product.value_or(false) && *options.user_dim > 1;
+  return options.model == ModelKind::neumf ? *options.factors > 1
+                                           : options.product.value_or(false) && *options.user_dim > 1;
 }
 
 bool starts_from_biases(const TrainOptions& options) {
